@@ -1,0 +1,78 @@
+"""What every command shares: opening the workspace, JSON on stdout, notes and progress bars on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from workbench.workspace import Workspace
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
+
+Progress = Callable[[int, int | None, str], None]
+"""`progress(done, total, what)`: called by use cases often and cheaply; `total` is None while unknown."""
+
+
+@contextmanager
+def workspace(ctx: click.Context) -> Iterator[Workspace]:
+    """The workspace that this command works in, open for the time of the block."""
+    from workbench.workspace import Workspace
+
+    opened = Workspace.open(ctx.obj["workspace"])
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One JSON object on stdout: the contract with other programs."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def note(text: str) -> None:
+    """A line for a person, on stderr."""
+    click.echo(text, err=True)
+
+
+def out() -> Console:
+    """A console on stdout that wraps nothing when piped and never reads markup in text."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 110
+    return Console(width=width, highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A bar with rate and time left on stderr; silent where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True, markup=False, highlight=False)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(title, total=None, rate="")
+
+        def update(done: int, total: int | None, what: str) -> None:
+            speed = bars.tasks[task].speed
+            rate = f"{speed:,.0f}/s" if speed else ""
+            bars.update(task, completed=done, total=total, description=what or title, rate=rate)
+
+        yield update
