@@ -1,0 +1,107 @@
+"""Worker processes: started, watched, attached to, stopped. A model never loads in the bench's own process.
+
+A job lives in its own session, so closing the terminal does not end it; its run folder (`trainer.protocol`) is
+all that connects the two, and whoever opens the folder again attaches to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped
+from trainer.protocol import DONE, EVENTS, LOG, holding, read_events
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+
+_POLL = 0.1  # seconds between looks at the event file
+_GRACE = 60.0  # seconds a stopped job has to leave its checkpoint
+
+
+def run_job(module: Literal["trainer", "filters"], folder: Path, on_event: OnEvent) -> None:
+    """Run the job of `folder` to its end, passing every new event to `on_event`; attach if it already runs.
+
+    Returns at once when the folder is done. Ctrl-c stops the job and raises Stopped; a job that failed raises
+    the Problem that it reported.
+    """
+    if (folder / DONE).exists():
+        return
+    position = (folder / EVENTS).stat().st_size if (folder / EVENTS).exists() else 0
+    process = None if is_running(folder) else _start(module, folder)
+    try:
+        _watch(folder, position, on_event, process)
+    except KeyboardInterrupt:
+        stop(folder)
+        raise Stopped("Stopped", do="The same command resumes where it was.") from None
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process works on the run folder now."""
+    with holding(folder) as free:
+        return not free
+
+
+def stop(folder: Path) -> None:
+    """Ask the folder's process to stop and wait until it has left its checkpoint."""
+    events, _ = read_events(folder)
+    pids = [event["pid"] for event in events if event["event"] == "started"]
+    if not pids or not is_running(folder):
+        return
+    pid = int(str(pids[-1]))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE
+    while is_running(folder):
+        if time.monotonic() > deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_POLL)
+
+
+def _start(module: str, folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / LOG).open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _watch(folder: Path, position: int, on_event: OnEvent, process: subprocess.Popen[bytes] | None) -> None:
+    while True:
+        ended = process.poll() is not None if process else not is_running(folder)
+        events, position = read_events(folder, position)
+        for event in events:
+            kind = event["event"]
+            if kind == "error":
+                raise _problem(event)
+            if kind == "stopped":
+                raise Stopped("The job was stopped", do="The same command resumes where it was.")
+            on_event(event)
+            if kind == "done":
+                if process:
+                    process.wait()
+                return
+        if ended and not events:
+            raise Problem(
+                "the worker process ended without a word (killed, or out of memory)",
+                where=str(folder),
+                do=f"The end of {folder / LOG} may say why; the same command resumes where it was.",
+            )
+        time.sleep(_POLL)
+
+
+def _problem(event: Event) -> Problem:
+    kinds: dict[int, type[Problem]] = {3: BadInput, 5: ModelUnavailable}
+    kind = kinds.get(int(event["exit_code"]), Problem)
+    return kind(str(event["what"]), where=str(event["where"]), do=str(event["do"]))
