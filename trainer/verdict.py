@@ -1,0 +1,254 @@
+"""From paired differences to one verdict: better, worse, mixed, or no difference detected.
+
+The rule. One *primary* metric decides whether the candidate is better or worse, at the full error rate. *Guardrails*
+can turn better into mixed: a guardrail is breached when the estimated harm is larger than its stated margin *and* the
+harm is significant. Guardrails are judged together, by Holm's correction. They speak only after the primary has
+(serial gatekeeping: Maurer, Hothorn and Lehmacher 1995), so the primary needs no correction for them. *Report*
+metrics decide nothing; their p is not corrected.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+from trainer.errors import UsageProblem
+from trainer.statistics import Difference, NoiseFloor, holm, paired_difference, paired_share_difference
+from trainer.variance import Clusters, Floats
+
+Role = Literal["primary", "guardrail", "report"]
+Outcome = Literal["better", "worse", "no difference detected", "mixed"]
+
+BETTER: Final = "better"
+WORSE: Final = "worse"
+MIXED: Final = "mixed"
+NO_DIFFERENCE: Final = "no difference detected"
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric and its part in the verdict.
+
+    `margin` (guardrails only, above zero, in the metric's unit): how much harm is tolerated. `unit` is for sentences;
+    `yes_no` marks metrics that are 0 or 1 per item; `caveat` is said wherever this metric decides.
+    """
+
+    name: str
+    role: Role
+    higher_is_better: bool
+    margin: float | None = None
+    unit: str = ""
+    yes_no: bool = False
+    caveat: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.role == "guardrail") != (self.margin is not None and self.margin > 0):
+            raise UsageProblem(f"{self.name}: a guardrail needs a margin above zero, and only a guardrail has one")
+
+
+# Margins are the least harm that would make one hesitate to take a version that is better on the primary metric.
+DEFAULT_METRICS: Final = (
+    MetricSpec(
+        "response_nll",
+        "primary",
+        higher_is_better=False,
+        unit="nats",
+        caveat="Likelihood favours the version that resembles the eval set: look at a neutral set beside it.",
+    ),
+    # A small model listens with about 0.75 nats and loses about 0.4 when its answers are shuffled: an eighth of that.
+    MetricSpec("prompt_gain", "guardrail", higher_is_better=True, margin=0.05, unit="nats"),
+    # One answer in twenty more that runs into the token limit; on 80 prompts, four.
+    MetricSpec("stop_rate", "guardrail", higher_is_better=True, margin=0.05, yes_no=True),
+    # rep-4 of a looping answer is near 1, of a sound one near 0: as much as one answer in fifty more that loops.
+    MetricSpec("repetition", "guardrail", higher_is_better=False, margin=0.02),
+)
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric of the comparison, as in the JSON of `compare`. Numbers that cannot be known are infinite."""
+
+    name: str
+    role: Role
+    higher_is_better: bool
+    baseline: float
+    candidate: float
+    delta: float
+    ci: tuple[float, float]
+    p: float
+    mde: float
+    verdict: Outcome
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values: an interval as a list, and null for what is not finite."""
+        return {**asdict(self), "ci": [_finite(x) for x in self.ci], "mde": _finite(self.mde)}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict, the primary metric's name, what it speaks about, every metric, and the reasons in sentences."""
+
+    verdict: Outcome
+    primary: str
+    scope: str
+    metrics: tuple[MetricResult, ...]
+    sentences: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """`scope`, `verdict`, `primary`, `metrics` as JSON values, without NaN or infinities."""
+        return {
+            "scope": self.scope,
+            "verdict": self.verdict,
+            "primary": self.primary,
+            "metrics": [m.as_json() for m in self.metrics],
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric with its paired difference."""
+
+    spec: MetricSpec
+    difference: Difference
+
+    @property
+    def harm(self) -> float:
+        """The difference, signed so that positive is worse."""
+        return -self.difference.delta if self.spec.higher_is_better else self.difference.delta
+
+    @property
+    def worst_harm(self) -> float:
+        """The interval's end on the harmful side, signed so that positive is worse."""
+        low, high = self.difference.ci
+        return -low if self.spec.higher_is_better else high
+
+    def breached(self, outcome: Outcome) -> bool:
+        """Significantly worse, and by more than the margin."""
+        return self.spec.margin is not None and outcome == WORSE and self.harm > self.spec.margin
+
+
+def measure(
+    spec: MetricSpec,
+    baseline: Floats,
+    candidate: Floats,
+    *,
+    clusters: Clusters | None = None,
+    weights: Floats | None = None,
+    noise: NoiseFloor | None = None,
+    confidence: float = 0.95,
+) -> Measured:
+    """Compare two arms on one metric, tables (seeds x items); see `paired_difference`. Yes/no metrics take no weights."""
+    if spec.yes_no:
+        shares = paired_share_difference(baseline, candidate, clusters=clusters, noise=noise, confidence=confidence)
+        return Measured(spec, shares)
+    difference = paired_difference(
+        baseline, candidate, clusters=clusters, weights=weights, noise=noise, confidence=confidence
+    )
+    return Measured(spec, difference)
+
+
+def decide(measured: Sequence[Measured]) -> Verdict:
+    """The verdict on a comparison. One metric is primary; all come from the same seeds at the same confidence.
+
+    Raises UsageProblem if not.
+    """
+    primaries = [m for m in measured if m.spec.role == "primary"]
+    if len(primaries) != 1:
+        raise UsageProblem(f"one metric must be primary, not {len(primaries)}")
+    if len({m.spec.name for m in measured}) < len(measured):
+        raise UsageProblem("every metric must have a name of its own")
+    if len({(m.difference.n_seeds, m.difference.confidence) for m in measured}) > 1:
+        raise UsageProblem("all metrics of a comparison must have the same seeds and confidence")
+    primary = primaries[0]
+    outcomes = _outcomes(measured)
+    result: Outcome = outcomes[primary.spec.name]
+    breaches = [m for m in measured if m.breached(outcomes[m.spec.name])]
+    if result == BETTER and breaches:
+        result = MIXED
+    guardrails = [m for m in measured if m.spec.role == "guardrail"]
+    sentences = [_primary_sentence(primary, outcomes[primary.spec.name])]
+    sentences += [_guardrail_sentence(m, outcomes[m.spec.name]) for m in guardrails]
+    if primary.spec.caveat:
+        sentences.append(primary.spec.caveat)
+    return Verdict(
+        verdict=result,
+        primary=primary.spec.name,
+        scope=primary.difference.scope,
+        metrics=tuple(_result(m, outcomes[m.spec.name]) for m in measured),
+        sentences=tuple(sentences),
+    )
+
+
+def _outcomes(measured: Sequence[Measured]) -> dict[str, Outcome]:
+    """Significantly better, significantly worse, or neither, for each metric; guardrails by Holm."""
+    p_values = {m.spec.name: m.difference.decisive_p for m in measured}
+    family = [m.spec.name for m in measured if m.spec.role == "guardrail"]
+    p_values.update(zip(family, holm([p_values[name] for name in family]), strict=True))
+
+    def outcome(m: Measured) -> Outcome:
+        if m.harm == 0 or p_values[m.spec.name] >= 1 - m.difference.confidence:
+            return NO_DIFFERENCE
+        return WORSE if m.harm > 0 else BETTER
+
+    return {m.spec.name: outcome(m) for m in measured}
+
+
+def _result(m: Measured, outcome: Outcome) -> MetricResult:
+    d = m.difference
+    return MetricResult(
+        name=m.spec.name,
+        role=m.spec.role,
+        higher_is_better=m.spec.higher_is_better,
+        baseline=d.baseline,
+        candidate=d.candidate,
+        delta=d.delta,
+        ci=d.ci,
+        p=d.p,
+        mde=d.mde,
+        verdict=outcome,
+    )
+
+
+def _number(value: float, unit: str, *, signed: bool = False) -> str:
+    text = f"{value:+.2g}" if signed else f"{value:.2g}"
+    return f"{text} {unit}".rstrip()
+
+
+def _change(m: Measured) -> str:
+    d = m.difference
+    head = f"{m.spec.name}: {_number(d.delta, m.spec.unit, signed=True)}"
+    if not math.isfinite(d.ci[0]):
+        return f"{head} (no interval: too few items or clusters to know their spread)"
+    p = f"p = {d.p:.2g}" if d.p >= 0.0001 else "p < 0.0001"
+    return f"{head} ({d.confidence:.0%} interval {d.ci[0]:+.2g} to {d.ci[1]:+.2g}, {p})"
+
+
+def _primary_sentence(m: Measured, outcome: Outcome) -> str:
+    d = m.difference
+    if outcome != NO_DIFFERENCE:
+        return f"{_change(m)}: {outcome}, for {d.scope}."
+    if d.n_seeds == 1 and d.noise is None:
+        return f"{_change(m)}: {NO_DIFFERENCE}; two runs without a noise floor cannot tell data from luck."
+    if not math.isfinite(d.mde):
+        return f"{_change(m)}: {NO_DIFFERENCE}; the smallest effect that could have been found is unknown."
+    seen = f"An effect of {_number(d.mde, m.spec.unit)} would have been found four times in five."
+    if d.noise is not None and d.p < 1 - d.confidence:
+        floor = _number(d.noise.bound(d.confidence), m.spec.unit)
+        return f"{_change(m)}: {NO_DIFFERENCE} beyond the {floor} that training again may move it. {seen}"
+    return f"{_change(m)}: {NO_DIFFERENCE}. {seen}"
+
+
+def _guardrail_sentence(m: Measured, outcome: Outcome) -> str:
+    margin = m.spec.margin or 0.0
+    stated = f"its margin of {_number(margin, m.spec.unit)}, for {m.difference.scope}"
+    if m.breached(outcome):
+        return f"{_change(m)}: worse than {stated}."
+    if m.worst_harm > margin:
+        return f"{_change(m)}: not shown to be worse than {stated}, nor to be within it."
+    return f"{_change(m)}: within {stated}."
