@@ -1,0 +1,1 @@
+"""What lies in DuckDB, and the only code that imports it."""

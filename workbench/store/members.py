@@ -1,0 +1,128 @@
+"""The rows of sources and versions, in order, each once: what a run reads, a version freezes, a screen lists."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from workbench.errors import NotFound
+from workbench.store.database import Connection, Store, arrow, fetch
+
+WINDOW = 4096  # rows read at a time
+
+# Columns that rows can be read with: `e` is the example, `s` its source, `m` the member.
+_COLUMNS = {
+    "pos": "m.pos",
+    "id": "e.id",
+    "content_hash": "e.content_hash",
+    "messages": "e.messages",
+    "tools": "e.tools",
+    "meta": "e.meta",
+    "source": "s.name",
+    "category": "coalesce(json_extract_string(e.meta, '$.category'), json_extract_string(e.meta, '$.task'))",
+}
+CURATION_COLUMNS = ("id", "content_hash", "messages", "tools", "source", "category")
+EXPORT_COLUMNS = ("id", "messages", "tools", "meta")
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name in the workspace stands for."""
+
+    kind: Literal["source", "version"]
+    id: int
+    name: str
+    rows: int
+
+
+def find(store: Store, name: str) -> Named | None:
+    """The source or version of that name; the two share one space of names."""
+    row = store.row(
+        """SELECT 'source', id, name, imported FROM sources WHERE name = ?
+           UNION ALL SELECT 'version', id, name, rows FROM versions WHERE name = ?""",
+        [name, name],
+    )
+    return Named(*row) if row else None
+
+
+def resolve(store: Store, name: str) -> Named:
+    """The source or version of that name. Raises NotFound with the names that come near."""
+    found = find(store, name)
+    if found:
+        return found
+    known = [n for (n,) in store.rows("SELECT name FROM sources UNION ALL SELECT name FROM versions ORDER BY 1")]
+    raise not_found("source or version", name, known, "`workbench import FILE` brings in a source.")
+
+
+def not_found(kind: str, name: str, known: Sequence[str], first: str) -> NotFound:
+    """The error for a name that is not there; `first` says how to make the first of its kind."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if near:
+        do = f"Did you mean {' or '.join(near)}?"
+    elif known:
+        more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+        do = f"There is: {', '.join(known[:8])}{more}."
+    else:
+        do = f"There is none yet: {first}"
+    return NotFound(f"no {kind} named {name!r}", do=do)
+
+
+def choose(cursor: Connection, names: Sequence[Named]) -> int:
+    """Put the rows of `names`, in that order and each once, into the temporary table `chosen` of this cursor.
+
+    Its columns are `pos`, dense from 0, and `example_id`. Returns how many rows there are.
+    """
+    parts = []
+    for number, name in enumerate(names):
+        if name.kind == "source":
+            # An edit makes a new example with a parent; the rows of a source are those that came from its file.
+            rows = f"SELECT id AS pos, id AS example_id FROM examples WHERE source_id = {name.id} AND parent_id IS NULL"
+        else:
+            rows = f"SELECT pos, example_id FROM version_examples WHERE version_id = {name.id}"
+        parts.append(f"SELECT {number} AS part, * FROM ({rows})")
+    cursor.execute(
+        f"""CREATE OR REPLACE TEMP TABLE chosen AS
+            WITH parts AS ({" UNION ALL ".join(parts)}),
+            first AS (FROM parts QUALIFY row_number() OVER (PARTITION BY example_id ORDER BY part, pos) = 1)
+            SELECT row_number() OVER (ORDER BY part, pos) - 1 AS pos, example_id FROM first ORDER BY 1"""
+    )
+    return int(fetch(cursor, "SELECT count(*) FROM chosen")[0][0])
+
+
+class Members:
+    """The chosen rows, read by position in windows, any number of times, with constant memory."""
+
+    def __init__(self, store: Store, names: Sequence[Named]) -> None:
+        self.names = tuple(names)
+        self._cursor = store.cursor()
+        self.rows = choose(self._cursor, names)
+
+    def close(self) -> None:
+        """Let go of the list of rows."""
+        self._cursor.close()
+
+    def batches(self, columns: Sequence[str] = CURATION_COLUMNS) -> Iterator[pa.RecordBatch]:
+        """The rows in order, in batches of at most `WINDOW`, with the `columns` asked for.
+
+        `id` int64; `content_hash`, `messages`, `tools`, `meta` (JSON texts), `source`, `category` strings; `pos` int64.
+        """
+        wanted = ", ".join(f"{_COLUMNS[column]} AS {column}" for column in columns)
+        for start in range(0, self.rows, WINDOW):
+            window = arrow(
+                self._cursor,
+                f"""WITH m AS (SELECT pos, example_id FROM chosen WHERE pos >= {start} AND pos < {start + WINDOW}),
+                    ids AS (SELECT min(example_id) AS low, max(example_id) AS high FROM m)
+                    SELECT {wanted} FROM m JOIN examples e ON e.id = m.example_id JOIN sources s ON s.id = e.source_id
+                    WHERE e.id >= (SELECT low FROM ids) AND e.id <= (SELECT high FROM ids)
+                    ORDER BY m.pos""",
+            )
+            yield from window.combine_chunks().to_batches()
+
+    def content_hashes(self) -> Iterator[str]:
+        """The content hash of every row, in order."""
+        for batch in self.batches(("content_hash",)):
+            yield from batch.column(0).to_pylist()

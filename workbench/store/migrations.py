@@ -1,0 +1,65 @@
+"""The database schema as a numbered list of changes. Append to it; never edit what a release has shipped."""
+
+from __future__ import annotations
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1: sources to measurements. Long tables have no keys: an index over a million rows costs more than it gives
+    # in a column store, and `workbench doctor` checks what keys would.
+    """
+    CREATE TABLE sources (
+        id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT, format TEXT, file_hash TEXT, license TEXT,
+        mapping TEXT, rows BIGINT, imported BIGINT, rejected BIGINT, created_at TIMESTAMP
+    );
+    CREATE TABLE rejects (source_id BIGINT NOT NULL, row BIGINT NOT NULL, reason TEXT NOT NULL, raw TEXT);
+    CREATE TABLE examples (
+        id BIGINT NOT NULL, source_id BIGINT NOT NULL, row BIGINT NOT NULL, content_hash TEXT NOT NULL,
+        messages TEXT NOT NULL, tools TEXT, meta TEXT, parent_id BIGINT
+    );
+    CREATE TABLE scores (
+        content_hash TEXT NOT NULL, scorer TEXT NOT NULL, fingerprint TEXT NOT NULL, value DOUBLE, label TEXT,
+        state TEXT NOT NULL, detail TEXT
+    );
+    CREATE TABLE recipe_runs (
+        id BIGINT PRIMARY KEY, recipe TEXT, recipe_hash TEXT, input_hash TEXT, version_name TEXT, state TEXT NOT NULL,
+        rows_in BIGINT, rows_out BIGINT, created_at TIMESTAMP, finished_at TIMESTAMP, inputs TEXT NOT NULL
+    );
+    CREATE TABLE steps (
+        id BIGINT PRIMARY KEY, recipe_run_id BIGINT NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL,
+        params TEXT, rows_in BIGINT, dropped BIGINT, seconds DOUBLE, finished BOOLEAN NOT NULL,
+        unscored BIGINT, errors BIGINT
+    );
+    CREATE TABLE decisions (
+        step_id BIGINT NOT NULL, example_id BIGINT NOT NULL, reason TEXT NOT NULL, score DOUBLE, duplicate_of BIGINT,
+        detail TEXT
+    );
+    CREATE TABLE duplicate_pairs (
+        step_id BIGINT NOT NULL, example_id BIGINT NOT NULL, duplicate_of BIGINT NOT NULL, similarity DOUBLE
+    );
+    CREATE TABLE versions (
+        id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, parent_id BIGINT, recipe TEXT, manifest_hash TEXT NOT NULL,
+        rows BIGINT NOT NULL, recipe_run_id BIGINT, created_at TIMESTAMP
+    );
+    CREATE TABLE version_examples (version_id BIGINT NOT NULL, pos BIGINT NOT NULL, example_id BIGINT NOT NULL);
+    CREATE TABLE eval_sets (
+        id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, manifest_hash TEXT NOT NULL, rows BIGINT NOT NULL,
+        created_at TIMESTAMP
+    );
+    CREATE TABLE eval_items (
+        eval_set_id BIGINT NOT NULL, item INTEGER NOT NULL, messages TEXT NOT NULL, tools TEXT, cluster TEXT, slice TEXT
+    );
+    CREATE TABLE experiments (
+        id TEXT PRIMARY KEY, name TEXT, plan TEXT, state TEXT NOT NULL, result TEXT, created_at TIMESTAMP,
+        finished_at TIMESTAMP
+    );
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, experiment_id TEXT, arm TEXT, version_id BIGINT, seed BIGINT, settings_hash TEXT,
+        state TEXT NOT NULL, summary TEXT
+    );
+    CREATE TABLE item_metrics (
+        run_id TEXT NOT NULL, eval_item INTEGER NOT NULL, metric TEXT NOT NULL, value DOUBLE, weight DOUBLE
+    );
+    CREATE TABLE generations (run_id TEXT NOT NULL, eval_item INTEGER NOT NULL, text TEXT NOT NULL, finish TEXT);
+    """,
+)
+
+SCHEMA_VERSION = len(MIGRATIONS)
