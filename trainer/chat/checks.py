@@ -1,0 +1,81 @@
+"""What the messages of a row tell by themselves: forged tokens, empty turns, fields that the template leaves out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from trainer.chat.example import Issue
+from trainer.chat.probe import AddedTokens, TemplateFacts
+from trainer.chat.render import Conversation, RenderError
+from trainer.conversation import Message, content_text
+
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+
+
+def conversation_issues(conversation: Conversation, facts: TemplateFacts, added: AddedTokens) -> list[Issue]:
+    """Issues of the conversation itself and of what the template makes of it, whatever is trained."""
+    issues = []
+    for index, message in enumerate(conversation.messages):
+        if forged := sorted(set(_special_in(message, added))):
+            issues.append(Issue("special-in-content", index, f"contains {', '.join(forged)}"))
+        said = content_text(message.get("content")).strip() or message.get("tool_calls") or _reasoning(message)
+        if message.get("role") == "assistant" and not said:
+            issues.append(Issue("empty-turn", index, "no content and no tool call"))
+        issues += _dropped(conversation, index)
+    names = [str(_function(tool).get("name", "")) for tool in conversation.tools or []]
+    if missing := [name for name in names if name and name not in conversation.whole]:
+        issues.append(Issue("dropped-field", None, f"the tools {', '.join(missing)} are not shown to the model"))
+    has_system = bool(conversation.messages) and conversation.messages[0].get("role") == "system"
+    if own := facts.injected[has_system]:
+        issues.append(Issue("injected-system", None, own))
+    return issues
+
+
+def has_special(message: Message, added: AddedTokens) -> bool:
+    """Whether any text of the message would be tokenised as a special token."""
+    return next(_special_in(message, added), None) is not None
+
+
+def _special_in(message: Message, added: AddedTokens) -> Iterator[str]:
+    for key, value in message.items():
+        if key != "role":
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value else ""
+            yield from added.special_pattern.findall(text)
+
+
+def _dropped(conversation: Conversation, index: int) -> list[Issue]:
+    """Text of one message that is missing where the conversation has just reached it."""
+    message = conversation.messages[index]
+    role = message.get("role")
+    if role not in ("assistant", "user", "system"):
+        return []
+    try:
+        # An assistant turn is judged as it was written: many templates drop earlier reasoning on purpose.
+        shown = conversation.upto(index + 1) if role == "assistant" else conversation.whole
+    except RenderError:
+        return []
+    fields = {}
+    if role == "assistant":
+        calls = message.get("tool_calls") or []
+        fields["tool_calls"] = [str(_function(call).get("name", "")) for call in calls]
+        fields["reasoning_content"] = [_reasoning(message).strip()]
+    else:
+        fields["content"] = [content_text(message.get("content")).strip()]
+    return [
+        Issue("dropped-field", index, f"`{field}` is not shown to the model")
+        for field, texts in fields.items()
+        if any(text and text not in shown for text in texts)
+    ]
+
+
+def _reasoning(message: Message) -> str:
+    return next((str(message[key]) for key in _REASONING if message.get(key)), "")
+
+
+def _function(entry: object) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        return {}
+    function = entry.get("function", entry)
+    return function if isinstance(function, dict) else {}

@@ -1,0 +1,85 @@
+"""What tokenising a conversation takes and gives: the policy, the examples with their labels, the issues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+Turns = Literal["all", "last", "full"]
+TURNS: tuple[Turns, ...] = get_args(Turns)
+
+IGNORED = -100
+"""The label that cross-entropy leaves out; the value that PyTorch and transformers use."""
+
+ISSUES = {
+    "template-error": "the chat template refused the conversation, so there is nothing to train",
+    "zero-trained": "no token of the row is trained",
+    "no-stop": "a turn ends without a stop token, so the model cannot learn to stop there",
+    "prefix-broken": "the prompt that inference gives is not how the trained text begins; trained from the content on",
+    "expanded": "a turn reads differently once later turns follow it, so it became a training example of its own",
+    "straddle": "a token lies across the border of a turn; it is not trained",
+    "empty-turn": "an assistant turn is empty: the model would learn to stop at once",
+    "special-in-content": "a message holds the text of a special token, which is tokenised as a real one",
+    "dropped-field": "the chat template leaves out something that the messages or tools contain",
+    "injected-system": "the chat template adds text of its own that no message contains",
+    "double-bos": "the sequence begins twice",
+    "truncated": "longer than the limit",
+    "response-lost": "longer than the limit, and trained tokens lie behind it",
+}
+"""Every kind of issue, in the order to show them, with what it means."""
+
+
+@dataclass(frozen=True)
+class MaskPolicy:
+    """Everything besides tokenizer and conversation that decides which tokens there are and which are trained.
+
+    `turns`: all assistant turns, only the last one, or `full` (every token, to measure what masking buys).
+    `template_args` go to the chat template (`enable_thinking` and the like). `date` is the ISO date that a
+    template sees as today; None is the day of the call, so freeze it where results must repeat. `stop_ids` are
+    the model's own further stop tokens (its generation config), beyond what the tokenizer and template tell.
+    """
+
+    turns: Turns = "all"
+    template_args: tuple[tuple[str, Any], ...] = ()
+    date: str | None = None
+    stop_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingExample:
+    """One sequence as the trainer gets it; the lists have one entry a token.
+
+    `offsets` are character ranges in `text`, the rendered conversation; where a tokenizer gives none, the first
+    token of each segment carries the segment's range. `roles` are message roles and serve the eye alone.
+    `turns` are the indices of the messages that are trained here.
+    """
+
+    input_ids: list[int]
+    trained: list[bool]
+    roles: list[str]
+    special: list[bool]
+    offsets: list[tuple[int, int]]
+    text: str
+    turns: tuple[int, ...]
+
+    @property
+    def labels(self) -> list[int]:
+        """The labels of the loss, not shifted: the token's id where it is trained, else IGNORED."""
+        return [id_ if trained else IGNORED for id_, trained in zip(self.input_ids, self.trained, strict=True)]
+
+
+@dataclass(frozen=True)
+class Issue:
+    """Something about a row that a person should know. `kind` is a key of ISSUES, `turn` a message index."""
+
+    kind: str
+    turn: int | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A conversation's training examples (several where turns had to be set apart, none after a template error)."""
+
+    examples: list[TrainingExample]
+    issues: list[Issue]

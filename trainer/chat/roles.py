@@ -1,0 +1,52 @@
+"""Whose part of the text a token lies in. It serves the eye alone: nothing about training depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trainer.chat.probe import TemplateFacts
+from trainer.chat.render import Conversation, RenderError
+from trainer.conversation import content_text
+
+
+def token_roles(
+    conversation: Conversation, facts: TemplateFacts, text: str, count: int, offsets: Sequence[tuple[int, int]]
+) -> list[str]:
+    """For each token of `text`, which renders the first `count` messages, the role of the message it belongs to.
+
+    What a template writes around a message, its header and stop token, counts as that message's; a system
+    block that the template adds of its own as `system`.
+    """
+    messages = conversation.messages[:count]
+    borders: list[tuple[int, str]] = []
+    end = 0
+    if facts.system_block and messages[0].get("role") != "system" and text.startswith(facts.system_block):
+        end = len(facts.system_block)
+        borders.append((end, "system"))
+    for j, message in enumerate(messages):
+        end = len(text) if j + 1 == count else _message_end(conversation, facts, text, j, end)
+        borders.append((end, str(message.get("role"))))
+    roles: list[str] = []
+    at = 0
+    for start, _ in offsets:
+        while at + 1 < len(borders) and start >= borders[at][0]:
+            at += 1
+        roles.append(borders[at][1])
+    return roles
+
+
+def _message_end(conversation: Conversation, facts: TemplateFacts, text: str, index: int, after: int) -> int:
+    """Where message `index` ends in `text`: exact where the template is stable, else behind its content."""
+    try:
+        part = conversation.upto(index + 1)
+    except RenderError:
+        part = ""
+    if len(part) > after and text.startswith(part):
+        return len(part)
+    content = content_text(conversation.messages[index].get("content")).strip()
+    found = text.find(content, after) if content else -1
+    if found < 0:
+        return after
+    end = found + len(content)
+    tail = facts.shared_tail
+    return end + len(tail) if text.startswith(tail, end) else end
