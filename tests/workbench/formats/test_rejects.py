@@ -1,0 +1,183 @@
+"""Each reason for which a row is quarantined, one row at a time: the rows around it are imported."""
+
+import json
+
+import pytest
+
+from workbench.formats.read import Record, Reject
+from workbench.formats.rows import RAW_LIMIT
+
+GOOD = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+U, A = GOOD["messages"]
+
+
+def deep(levels: int) -> list:
+    value: list = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+CONVERSATIONS = [
+    ({"messages": []}, "the conversation in `messages` is empty"),
+    ({"messages": None}, "`messages` is null, not a list of turns"),
+    ({"messages": 3}, "`messages` is a number, not a list of turns"),
+    ({"messages": "not JSON"}, "`messages`: not JSON: Expecting value at character 1"),
+    ({"messages": ["q", "a"]}, "`messages[0]` is text, not a turn with a role and a content"),
+    ({"messages": [U]}, "the conversation has no assistant turn"),
+    ({"messages": [U, {"role": "narrator", "content": "x"}, A]}, "`messages[1]`: unknown role 'narrator'"),
+    ({"messages": [U, {"content": "x"}]}, "`messages[1]` has no role"),
+    ({"messages": [U, {"role": 3, "content": "x"}]}, "`messages[1]` has no role"),
+    ({"messages": [{"role": "user", "content": 3}, A]}, "`messages[0]`: the content is a number, not text"),
+    ({"messages": [{"role": "user", "content": {}}, A]}, "`messages[0]`: the content is an object, not text"),
+    ({"messages": [{"role": "user", "content": None}, A]}, "`messages[0]`: the content is null, not text"),
+    ({"messages": [U, {"role": "assistant"}]}, "`messages[1]`: the content is null, not text"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}, A]},
+        "`messages[0]`: content part 0 is of type 'image_url'; only text can be imported",
+    ),
+    ({"messages": [U, {**A, "content": [{"type": "text"}]}]}, "`messages[1]`: content part 0 is null, not text"),
+    ({"messages": [U, {**A, "content": [7]}]}, "`messages[1]`: content part 0 is a number"),
+    ({"messages": [U, {**A, "reasoning_content": ["x"]}]}, "`messages[1]`: `reasoning_content` is a list, not text"),
+    ({"messages": [U, {**A, "train": "no"}]}, "`messages[1]`: `train` is text, not true, false or a number"),
+    ({"messages": [U, {**A, "tool_calls": [{"id": "1"}]}]}, "`messages[1]`: a tool call has no function name"),
+    ({"messages": [U, {**A, "tool_calls": [3]}]}, "`messages[1]`: a tool call is a number, not an object"),
+    (
+        {"messages": [U, {**A, "tool_calls": [{"name": "f", "arguments": "{x"}]}]},
+        "`messages[1]: arguments of f`: not JSON: Expecting property name enclosed in double quotes at character 2",
+    ),
+    (
+        {"messages": [U, {**A, "tool_calls": [{"name": "f", "arguments": [1]}]}]},
+        "`messages[1]`: the arguments of 'f' are a list, not an object",
+    ),
+    (
+        {"messages": [U, {"from": "function_call", "value": "f(1)"}]},
+        "`messages[1]`: not JSON: Expecting value at character 1",
+    ),
+    ({**GOOD, "tools": "f(x)"}, "`tools`: not JSON: Expecting value at character 1"),
+    ({**GOOD, "tools": 3}, "`tools` is a number, not a list of tool schemas"),
+    ({**GOOD, "tools": [3]}, "`tools[0]` is a number, not a tool schema"),
+    ({**GOOD, "system": 3}, "`system` is a number, not text"),
+    ({"question": "q"}, "no column `messages`; this row has `question`"),
+    ({}, "no column `messages`; this row has none"),
+    ({**GOOD, "x": deep(150)}, "the JSON is nested too deep (at most 100 levels)"),
+    ({**GOOD, "tools": [{"name": "f", "parameters": deep(150)}]}, "the JSON is nested too deep (at most 100 levels)"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), CONVERSATIONS, ids=[reason[:50] for _, reason in CONVERSATIONS])
+def test_reason_of_a_row(read, row, reason):
+    lines = [json.dumps(GOOD), json.dumps(GOOD), json.dumps(row), json.dumps(GOOD)]
+    rows = read("a.jsonl", "\n".join(lines))
+    assert [type(r) for r in rows] == [Record, Record, Reject, Record]
+    assert rows[2] == Reject(2, reason, lines[2] + "\n")
+
+
+NOT_FINITE = "a number is NaN or infinite, which JSON cannot carry"
+SURROGATE = "a lone surrogate (half of a \\uD800-\\uDFFF pair), which UTF-8 cannot carry"
+RAW = [
+    (b'"text"', "the row is text, not an object"),
+    (b"[1]", "the row is a list, not an object"),
+    (b"null", "the row is null, not an object"),
+    (b'{"x": nothing}', "not JSON: Expecting value at character 7"),
+    (b'{"x": "\\q"}', "not JSON: Invalid \\escape at character 8"),
+    (b"1" * 5000, "not JSON that can be read: a number has too many digits"),
+    (b"[" * 50_000 + b"]" * 50_000, "the JSON is nested too deep"),
+    (json.dumps({**GOOD, "x": float("nan")}).encode(), NOT_FINITE),
+    (json.dumps({**GOOD, "x": float("-inf")}).encode(), NOT_FINITE),
+    (json.dumps(GOOD).replace('"q"', '"\\ud800"').encode(), SURROGATE),
+    (json.dumps({**GOOD, "\udfff": 1}).encode(), SURROGATE),
+]
+RAW_IDS = [f"{reason[:40]} {i}" for i, (_, reason) in enumerate(RAW)]
+UNENDED = [
+    (b'{"messages": [', "not JSON: Expecting value at character 16"),
+    (b'{"x": "y', "not JSON: Unterminated string starting at character 7"),
+    (b'{"a": 1} {"b": 2}', "not JSON: Extra data at character 10"),
+    (b"[" * 100_000, "the JSON is nested too deep"),
+]
+
+
+@pytest.mark.parametrize(("raw", "reason"), [*RAW, *UNENDED], ids=[*RAW_IDS, *(reason[:40] for _, reason in UNENDED)])
+def test_reason_of_a_line_that_is_no_good_json(read, raw, reason):
+    good = json.dumps(GOOD).encode()
+    rows = read("a.jsonl", b"\n".join([good, raw, good]))
+    assert [type(r) for r in rows] == [Record, Reject, Record]
+    assert rows[1] == Reject(1, reason, (raw.decode() + "\n")[:RAW_LIMIT])
+
+
+@pytest.mark.parametrize(("raw", "reason"), RAW, ids=RAW_IDS)
+def test_reason_of_an_element_that_is_no_good_json(read, raw, reason):
+    good = json.dumps(GOOD).encode()
+    rows = read("a.json", b"[" + b",\n".join([good, raw, good]) + b"]")
+    assert [type(r) for r in rows] == [Record, Reject, Record]
+    assert rows[1] == Reject(1, reason, raw.decode())
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_bytes_that_are_not_utf8_cost_their_own_row_only(read, name):
+    rows = [
+        b'{"prompt": "caf\xe9", "completion": "a"}' if i == 1 else b'{"prompt": "q", "completion": "a"}'
+        for i in range(3)
+    ]
+    data = {
+        "a.jsonl": b"\n".join(rows),
+        "a.json": b"[" + b",".join(rows) + b"]",
+        "a.csv": b"prompt,completion\nq,a\ncaf\xe9,a\nq,a\n",
+    }[name]
+    result = read(name, data)
+    assert [type(r) for r in result] == [Record, Reject, Record]
+    assert "not UTF-8" in result[1].reason
+    assert "caf\\xe9" in result[1].raw
+
+
+def test_lone_surrogate_in_a_column_name_gives_a_reason_that_can_be_stored(read):
+    (only,) = read("a.jsonl", '{"\\ud800": 1}')
+    only.reason.encode("utf-8")
+    assert "`\\ud800`" in only.reason
+
+
+ALPACA = [
+    ({"instruction": "q", "output": None}, "`output` is null, not text"),
+    ({"instruction": 1, "output": "a"}, "`instruction` is a number, not text"),
+    ({"instruction": "q", "input": ["x"], "output": "a"}, "`input` is a list, not text"),
+    (
+        {"instruction": "q", "output": "a", "history": ["q", "a"]},
+        "`history[0]` is not a pair of texts [prompt, answer]",
+    ),
+    (
+        {"instruction": "q", "output": "a", "history": {"q": "a"}},
+        "`history` is an object, not a list of [prompt, answer] pairs",
+    ),
+    ({"instruction": "q"}, "no column `output` or `response`; this row has `instruction`"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason"), ALPACA, ids=[reason[:50] for _, reason in ALPACA])
+def test_reason_of_an_alpaca_row(read, row, reason):
+    rows = read("a.jsonl", json.dumps(row), format="alpaca")
+    assert [r.reason for r in rows] == [reason]
+
+
+def test_empty_answers_are_rows_like_any_other(read):
+    assert isinstance(read("a.jsonl", '{"instruction": "", "output": ""}')[0], Record)
+    assert isinstance(read("a.jsonl", json.dumps({"messages": [U, {**A, "content": ""}]}))[0], Record)
+
+
+def test_unknown_shape_names_the_columns_and_what_helps(opened):
+    source = opened("a.jsonl", json.dumps({f"column{i}": i for i in range(20)}))
+    (only,) = source.rows()
+    assert source.format == "unknown"
+    assert "`column0`, `column1`" in only.reason
+    assert "`column12`" not in only.reason
+    assert "--map prompt=COL,response=COL" in only.reason
+
+
+def test_preference_rows_are_told_so(opened):
+    row = {
+        "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "x"}],
+        "chosen": {},
+        "rejected": {},
+    }
+    (only,) = opened("a.json", json.dumps([row])).rows()
+    assert "preference pairs" in only.reason
+    assert "response=chosen" in only.reason

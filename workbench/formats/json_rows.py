@@ -1,0 +1,237 @@
+"""Rows out of JSON text: JSON Lines, arrays of rows, objects that wrap such an array, objects one after the other.
+
+Python's own decoder over a sliding window, not ijson: yajl turns a lone surrogate into `?` without a word,
+gives Decimals or refuses integers above 64 bits, and one bad row would end the whole array.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from workbench.formats.rows import RAW_LIMIT, RawRow
+
+# `strict=False`: a raw tab inside a string is text to us. Refusing it would buy nothing and lose the row.
+DECODER = json.JSONDecoder(strict=False)
+_BOM = codecs.BOM_UTF8
+_CHUNK = 1 << 18
+_SPACE = re.compile(r"[ \t\r\n]*")
+_STRUCTURE = re.compile(r'\\.?|["\[\]{},]', re.DOTALL)
+_TOO_DEEP = "the JSON is nested too deep"
+
+
+class JsonLines:
+    """One JSON value a line. Lines end at a line feed and nowhere else; blank lines are not rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.position = 0
+
+    def rows(self) -> Iterator[RawRow]:
+        """Every line that is not blank; a line that is no UTF-8 or no JSON is a row with a problem."""
+        self.position = 0
+        with self._path.open("rb") as file:
+            for line in file:  # binary files split at b"\n" alone: U+2028, U+0085 and form feeds stay text
+                if self.position == 0 and line.startswith(_BOM):
+                    self.position = len(_BOM)
+                    line = line[len(_BOM) :]
+                self.position += len(line)
+                if not line.strip():
+                    continue
+                try:
+                    yield RawRow(DECODER.decode(line.decode("utf-8")), line)
+                except UnicodeDecodeError as error:
+                    yield RawRow(None, line, f"byte {error.start + 1} of the line is not UTF-8")
+                except (ValueError, RecursionError) as error:
+                    yield RawRow(None, line, _why(error, 0))
+
+
+class JsonArray:
+    """The rows of `[...]`, from character `start` on, which stands behind the opening bracket.
+
+    A row that is not JSON is told apart by its brackets and reported, and reading goes on behind it. Where the
+    text breaks off, the rows before come out and then one row with the problem. With `wrapped`, an object goes
+    on behind the closing bracket, which is not looked at.
+    """
+
+    def __init__(self, path: Path, *, start: int, wrapped: bool = False) -> None:
+        self._path = path
+        self._start = start
+        self._wrapped = wrapped
+        self.position = 0
+
+    def rows(self) -> Iterator[RawRow]:
+        """The elements in order. Commas between them may be missing: the rows are clear without."""
+        self.position = 0
+        with self._path.open("rb") as file:
+            window = _Window(file, self._start)
+            while char := window.peek():
+                if char == "]":
+                    window.pos += 1
+                    if not self._wrapped and window.peek():
+                        yield RawRow(None, window.skip()[0], "there is text behind the end of the array")
+                    return
+                if char == ",":
+                    window.pos += 1
+                    continue
+                row, whole = _next_row(window)
+                self.position = file.tell()
+                yield row
+                if not whole:
+                    return
+        yield RawRow(None, "", "the array breaks off: its closing bracket is missing")
+
+
+class JsonStream:
+    """JSON values one after the other, each over as many lines as it likes: pretty-printed rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.position = 0
+
+    def rows(self) -> Iterator[RawRow]:
+        """The values in order."""
+        self.position = 0
+        with self._path.open("rb") as file:
+            window = _Window(file, 0)
+            while window.peek():
+                row, whole = _next_row(window)
+                self.position = file.tell()
+                yield row
+                if not whole:
+                    return
+
+
+def parse_json(text: str, where: str) -> object:
+    """JSON text that stands inside a row's cell. Raises ValueError with a sentence that starts with `where`."""
+    try:
+        return DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: {_why(error, 0)}") from None
+
+
+def could_be_cut(error: json.JSONDecodeError) -> bool:
+    """Whether more text could cure the error: it lies at the end of what was read, or in an open string.
+
+    16 characters are more than any token that is cut in two (`-Infinity`, a pair of `\\u` escapes) needs.
+    """
+    return error.msg.startswith("Unterminated string") or error.pos >= len(error.doc) - 16
+
+
+def _next_row(window: _Window) -> tuple[RawRow, bool]:
+    """The row at the window's position, and whether reading can go on behind it."""
+    try:
+        return RawRow(*window.value()), True
+    except json.JSONDecodeError as error:
+        cut = could_be_cut(error)
+        problem = _why(error, window.pos)
+    except (ValueError, RecursionError) as error:
+        cut = False
+        problem = _why(error, 0)
+    raw, whole = window.skip()
+    if whole:
+        return RawRow(None, raw, problem), True
+    if cut:
+        return RawRow(None, raw, f"the file breaks off inside this row ({problem})"), False
+    return RawRow(None, raw, f"{problem}; where this row ends cannot be told, so nothing behind it was read"), False
+
+
+def _why(error: Exception, start: int) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos - start + 1}"
+    if isinstance(error, RecursionError):
+        return _TOO_DEEP
+    return "not JSON that can be read: a number has too many digits"
+
+
+class _Window:
+    """A window that slides over the text of a file: `text[pos:]` is what was read and not yet used.
+
+    Bytes that are not UTF-8 become lone surrogates (U+DC80 to U+DCFF), so that one of them costs its own row only.
+    """
+
+    def __init__(self, file: IO[bytes], start: int) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape").decode
+        self._ended = False
+        self.text = ""
+        self.pos = 0
+        self.more()
+        self.pos = start
+
+    def more(self) -> bool:
+        """Drops what is used and reads on; a row that does not fit doubles the window. False at the end."""
+        if self._ended:
+            return False
+        data = self._file.read(max(_CHUNK, len(self.text) - self.pos))
+        self._ended = not data
+        self.text = self.text[self.pos :] + self._decode(data, not data)
+        self.pos = 0
+        return True
+
+    def peek(self) -> str:
+        """The next character that is not white space, left where it is; empty at the end of the file."""
+        while True:
+            space = _SPACE.match(self.text, self.pos)
+            self.pos = space.end() if space else self.pos
+            if self.pos < len(self.text):
+                return self.text[self.pos]
+            if not self.more():
+                return ""
+
+    def value(self) -> tuple[Any, str]:
+        """The JSON value at `pos` and its text; moves behind it. Raises what the decoder raises, then stays."""
+        while True:
+            try:
+                value, end = DECODER.raw_decode(self.text, self.pos)
+            except json.JSONDecodeError as error:
+                if could_be_cut(error) and self.more():
+                    continue
+                raise
+            if end == len(self.text) and self.more():  # a number may go on
+                continue
+            raw = self.text[self.pos : end]
+            self.pos = end
+            return value, raw
+
+    def skip(self) -> tuple[str, bool]:
+        """Moves behind a value that cannot be decoded, by its brackets and quotes alone, in constant memory.
+
+        Gives the beginning of its text and whether its end was found.
+        """
+        kept: list[str] = []
+        room = RAW_LIMIT
+        depth = 0
+        in_string = False
+        scan = self.pos
+        while True:
+            end = -1
+            escaped = False
+            for match in _STRUCTURE.finditer(self.text, scan):
+                char = match.group()
+                if char[0] == "\\":
+                    escaped = len(char) == 1  # the escaped character lies in the next chunk
+                elif char == '"':
+                    in_string = not in_string
+                elif in_string:
+                    continue
+                elif char in "[{":
+                    depth += 1
+                elif char in "]}" and depth > 1:
+                    depth -= 1
+                elif depth == 0 or char in "]}":  # a comma or closing bracket of the array itself, or the row's own end
+                    at_start = not kept and match.start() == self.pos  # taken along, or reading would stand still
+                    end = match.end() if depth == 1 or at_start else match.start()
+                    break
+            whole = end >= 0
+            stop = end if whole else len(self.text)
+            kept.append(self.text[self.pos : min(stop, self.pos + room)])
+            room -= len(kept[-1])
+            self.pos = stop
+            if whole or not self.more():
+                return "".join(kept), whole
+            scan = 1 if escaped else 0

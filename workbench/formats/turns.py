@@ -1,0 +1,200 @@
+"""One turn of a conversation, from any of the ways to write it to the Hugging Face conversational form.
+
+Text is never changed. What changes is the frame: role names, `from`/`value`, text parts, tool arguments that are
+JSON text, and a turn's weight of 0, which becomes `"train": false`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.conversation import Message
+from workbench.formats.json_rows import parse_json
+from workbench.formats.rows import RowProblem
+
+ROLES = {
+    "system": "system",
+    "developer": "developer",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+    "ipython": "tool",
+}
+FUNCTION_CALL = "function_call"  # ShareGPT's role for a call, whose text is the call as JSON
+_CANONICAL = frozenset(ROLES.values())
+_WEIGHTS = ("train", "weight", "loss_weight")
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+
+
+def turns(value: object, column: str) -> list[Message]:
+    """The messages in `value`: a list of turns, one turn, or either as JSON text.
+
+    Raises RowProblem, which says where (`messages[2]`) and what.
+    """
+    items = decoded(value, column)
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list):
+        raise RowProblem(f"`{column}` is {kind(items)}, not a list of turns")
+    if not items:
+        raise RowProblem(f"the conversation in `{column}` is empty")
+    return [
+        item
+        if type(item) is dict and len(item) == 2 and type(item.get("content")) is str and item.get("role") in _CANONICAL
+        else _turn(item, f"{column}[{i}]")
+        for i, item in enumerate(items)
+    ]
+
+
+def tool_schemas(value: object) -> list[dict[str, Any]] | None:
+    """The tool schemas in `value` (a list, one schema, or either as JSON text), each as a `function`; None if none.
+
+    Raises RowProblem for anything else.
+    """
+    if value is None or value == "":
+        return None
+    items = decoded(value, "tools")
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list):
+        raise RowProblem(f"`tools` is {kind(items)}, not a list of tool schemas")
+    return [_tool_schema(decoded(item, f"tools[{i}]"), i) for i, item in enumerate(items)] or None
+
+
+def decoded(value: object, where: str) -> object:
+    """`value`, or what it holds as JSON text. Raises RowProblem for text that is not JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value, f"`{where}`")
+    except ValueError as error:
+        raise RowProblem(str(error)) from None
+
+
+def kind(value: object) -> str:
+    """What `value` is, in words for a reason."""
+    if value is None:
+        return "null"
+    names = {bool: "true or false", str: "text", dict: "an object", list: "a list", int: "a number", float: "a number"}
+    return names.get(type(value), type(value).__name__)
+
+
+def _tool_schema(item: object, position: int) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise RowProblem(f"`tools[{position}]` is {kind(item)}, not a tool schema")
+    if "function" in item or "name" not in item:
+        return item
+    return {"type": "function", "function": {key: part for key, part in item.items() if key != "type"}}
+
+
+def _turn(item: object, where: str) -> Message:
+    if not isinstance(item, dict):
+        raise RowProblem(f"`{where}` is {kind(item)}, not a turn with a role and a content")
+    rest = {key: value for key, value in item.items() if value is not None}
+    given = rest.pop("role") if "role" in rest else rest.pop("from", None)
+    content = rest.pop("content") if "content" in rest else rest.pop("value", None)
+    if not isinstance(given, str):
+        raise RowProblem(f"`{where}` has no role")
+    if given == FUNCTION_CALL:
+        return {"role": "assistant", "content": "", **_trained(rest, where), "tool_calls": _calls(content, where)}
+    role = ROLES.get(given) or ROLES.get(given.lower())
+    if role is None:
+        raise RowProblem(f"`{where}`: unknown role {given[:60]!r}")
+    for key in _REASONING:
+        if not isinstance(rest.get(key, ""), str):
+            raise RowProblem(f"`{where}`: `{key}` is {kind(rest[key])}, not text")
+    calls = _calls(rest.pop("tool_calls", None) or [], where)
+    if legacy := rest.pop("function_call", None):
+        calls += _calls(legacy, where)
+    if isinstance(content, list):
+        text, reasoning, more_calls = _parts(content, where)
+        calls += more_calls
+        if reasoning:
+            rest["reasoning_content"] = rest.get("reasoning_content", "") + reasoning
+        content = text
+    if content is None and (calls or any(key in rest for key in _REASONING)):
+        content = ""  # templates add contents up: an absent one must not become the word "None"
+    if not isinstance(content, str):
+        raise RowProblem(f"`{where}`: the content is {kind(content)}, not text")
+    message = {**_trained(rest, where), "role": role, "content": content}
+    if role != "assistant":
+        message.pop("train", None)  # only assistant turns are trained: there is nothing to switch off
+    if calls:
+        message["tool_calls"] = calls
+    return message
+
+
+def _parts(parts: list[Any], where: str) -> tuple[str, str, list[dict[str, Any]]]:
+    """Content parts as text, reasoning and tool calls. Each kind is joined as it stands, without a separator."""
+    text, reasoning, calls = "", "", []
+    for i, part in enumerate(parts):
+        if isinstance(part, str):
+            text += part
+            continue
+        if not isinstance(part, dict):
+            raise RowProblem(f"`{where}`: content part {i} is {kind(part)}")
+        type_ = part.get("type", "text")
+        value = next((part[key] for key in (type_, "text", "value") if part.get(key) is not None), None)
+        if type_ == "tool_call":
+            calls += _calls(value, where)
+        elif type_ not in ("text", "reasoning", "thinking"):
+            raise RowProblem(f"`{where}`: content part {i} is of type {str(type_)[:60]!r}; only text can be imported")
+        elif not isinstance(value, str):
+            raise RowProblem(f"`{where}`: content part {i} is {kind(value)}, not text")
+        elif type_ == "text":
+            text += value
+        else:
+            reasoning += value
+    return text, reasoning, calls
+
+
+def _calls(value: object, where: str) -> list[dict[str, Any]]:
+    """Tool calls (one or a list, flat or wrapped, also as JSON text) with their arguments as an object."""
+    calls = decoded(value, where)
+    if isinstance(calls, dict):
+        calls = [calls]
+    if not isinstance(calls, list):
+        raise RowProblem(f"`{where}`: a tool call is {kind(calls)}, not an object")
+    return [_call(decoded(call, where), where) for call in calls]
+
+
+def _call(call: object, where: str) -> dict[str, Any]:
+    if not isinstance(call, dict):
+        raise RowProblem(f"`{where}`: a tool call is {kind(call)}, not an object")
+    function = call.get("function", call)
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise RowProblem(f"`{where}`: a tool call has no function name")
+    arguments = function.get("arguments")
+    if arguments is None or arguments == "":
+        arguments = {}
+    arguments = decoded(arguments, f"{where}: arguments of {function['name'][:60]}")
+    if not isinstance(arguments, dict):
+        raise RowProblem(f"`{where}`: the arguments of {function['name'][:60]!r} are {kind(arguments)}, not an object")
+    if function is call:
+        return {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
+    return {"type": "function", **call, "function": {**function, "arguments": arguments}}
+
+
+def _trained(rest: dict[str, Any], where: str) -> dict[str, Any]:
+    """`rest` with the turn's weight as `"train": false` or nothing; a weight between stays as it is."""
+    off = False
+    for key in _WEIGHTS:
+        weight = rest.get(key)
+        if weight is None:
+            continue
+        if not isinstance(weight, (bool, int, float)):
+            raise RowProblem(f"`{where}`: `{key}` is {kind(weight)}, not true, false or a number")
+        off = off or weight == 0
+        if weight in (0, 1):
+            del rest[key]
+    if off:
+        rest["train"] = False
+    return rest
