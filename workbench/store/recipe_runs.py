@@ -1,0 +1,160 @@
+"""Runs of recipes: which steps are done, what each dropped and why. A finished step is committed, so a run resumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from filters.step import StepOutcome
+from workbench.store.database import Connection, Store, fetch, insert, next_id, now
+
+_DECISIONS = pa.schema(
+    [
+        ("step_id", pa.int64()),
+        ("example_id", pa.int64()),
+        ("reason", pa.string()),
+        ("score", pa.float64()),
+        ("duplicate_of", pa.int64()),
+        ("detail", pa.string()),
+    ]
+)
+_PAIRS = pa.schema(
+    [
+        ("step_id", pa.int64()),
+        ("example_id", pa.int64()),
+        ("duplicate_of", pa.int64()),
+        ("similarity", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class RecipeRun:
+    """A run of a recipe over `inputs`, the names of sources and versions."""
+
+    id: int
+    version_name: str | None
+    state: str  # "running" until a version is frozen from it, then "finished"
+    rows_in: int
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """A finished step as the ledger shows it."""
+
+    name: str
+    rows_in: int
+    dropped: int
+    reasons: dict[str, int]
+    seconds: float
+    unscored: int = 0
+    errors: int = 0
+
+
+_RUN = "id, version_name, state, rows_in, inputs"
+
+
+def _run(row: tuple[object, ...]) -> RecipeRun:
+    id, version_name, state, rows_in, inputs = row
+    return RecipeRun(id, version_name, state, rows_in, tuple(json.loads(str(inputs))))  # type: ignore[arg-type]
+
+
+def recipe_run(store: Store, run_id: int) -> RecipeRun:
+    """The run of that id, which must exist."""
+    return _run(store.rows(f"SELECT {_RUN} FROM recipe_runs WHERE id = ?", [run_id])[0])
+
+
+def find_run(store: Store, recipe_hash: str, input_hash: str, state: str) -> list[RecipeRun]:
+    """Runs of the same steps over the same rows, newest first."""
+    found = store.rows(
+        f"SELECT {_RUN} FROM recipe_runs WHERE recipe_hash = ? AND input_hash = ? AND state = ? ORDER BY id DESC",
+        [recipe_hash, input_hash, state],
+    )
+    return [_run(row) for row in found]
+
+
+def begin_run(
+    cursor: Connection, recipe: str, recipe_hash: str, input_hash: str, rows_in: int, inputs: Sequence[str]
+) -> int:
+    """Write down that a run starts. Returns its id."""
+    run_id = next_id(cursor, "recipe_runs")
+    cursor.execute(
+        """INSERT INTO recipe_runs (id, recipe, recipe_hash, input_hash, state, rows_in, created_at, inputs)
+           VALUES (?, ?, ?, ?, 'running', ?, ?, ?)""",
+        [run_id, recipe, recipe_hash, input_hash, rows_in, now(), json.dumps(list(inputs), ensure_ascii=False)],
+    )
+    return run_id
+
+
+def finish_run(cursor: Connection, run_id: int, version_name: str, rows_out: int) -> None:
+    """Tie the run to the version frozen from it."""
+    cursor.execute(
+        "UPDATE recipe_runs SET state = 'finished', version_name = ?, rows_out = ?, finished_at = ? WHERE id = ?",
+        [version_name, rows_out, now(), run_id],
+    )
+
+
+def discard_run(cursor: Connection, run_id: int) -> None:
+    """Delete a run with its steps and decisions."""
+    for table in ("decisions", "duplicate_pairs"):
+        cursor.execute(f"DELETE FROM {table} WHERE step_id IN (SELECT id FROM steps WHERE recipe_run_id = ?)", [run_id])
+    cursor.execute("DELETE FROM steps WHERE recipe_run_id = ?", [run_id])
+    cursor.execute("DELETE FROM recipe_runs WHERE id = ?", [run_id])
+
+
+def save_step(cursor: Connection, run_id: int, outcome: StepOutcome) -> None:
+    """Write down a finished step: its numbers, every drop with its reason, and the pairs it found."""
+    step_id = next_id(cursor, "steps")
+    cursor.execute(
+        """INSERT INTO steps (id, recipe_run_id, position, name, params, rows_in, dropped, seconds, finished,
+           unscored, errors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, true, ?, ?)""",
+        [
+            step_id,
+            run_id,
+            outcome.position,
+            outcome.name,
+            json.dumps(outcome.params, sort_keys=True, ensure_ascii=False),
+            outcome.rows_in,
+            len(outcome.drops),
+            outcome.seconds,
+            outcome.unscored,
+            outcome.errors,
+        ],
+    )
+    drops = [(step_id, d.id, d.reason, d.score, d.duplicate_of, d.detail) for d in outcome.drops]
+    pairs = [(step_id, p.id, p.duplicate_of, p.similarity) for p in outcome.pairs]
+    for table, rows, schema in (("decisions", drops, _DECISIONS), ("duplicate_pairs", pairs, _PAIRS)):
+        if rows:
+            insert(cursor, table, pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema))
+
+
+def dropped_ids(store: Store, run_id: int) -> list[list[int]]:
+    """The ids that each finished step dropped, in the order of the steps."""
+    steps = store.rows("SELECT id FROM steps WHERE recipe_run_id = ? AND finished ORDER BY position", [run_id])
+    drops = [store.table("SELECT example_id FROM decisions WHERE step_id = ?", [step_id]) for (step_id,) in steps]
+    return [table.column(0).to_pylist() for table in drops]
+
+
+def ledger(store: Store, run_id: int) -> list[StepRow]:
+    """What each finished step of a run did, in order."""
+    cursor = store.cursor()
+    rows = []
+    for step_id, *numbers in fetch(
+        cursor,
+        """SELECT id, name, rows_in, dropped, seconds, coalesce(unscored, 0), coalesce(errors, 0)
+           FROM steps WHERE recipe_run_id = ? ORDER BY position""",
+        [run_id],
+    ):
+        name, rows_in, dropped, seconds, unscored, errors = numbers
+        reasons = fetch(
+            cursor,
+            "SELECT reason, count(*) FROM decisions WHERE step_id = ? GROUP BY reason ORDER BY count(*) DESC, reason",
+            [step_id],
+        )
+        rows.append(StepRow(name, rows_in, dropped, dict(reasons), seconds, unscored, errors))
+    cursor.close()
+    return rows
