@@ -192,7 +192,7 @@ class _Window:
                 if could_be_cut(error) and self.more():
                     continue
                 raise
-            if end == len(self.text) and self.more():  # a number may go on
+            if len(self.text) - end <= 2 and self.more():  # a number may go on: "1.5" of "1.5e+3"
                 continue
             raw = self.text[self.pos : end]
             self.pos = end

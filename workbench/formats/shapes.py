@@ -206,9 +206,7 @@ SHAPES: dict[str, Shape] = {
     shape.name: shape
     for shape in (
         Shape("messages", lambda row: "messages" in row, _from_messages),
-        Shape(
-            "sharegpt", lambda row: _first(row, _CONVERSATIONS) is not None and not _is_preference(row), _from_sharegpt
-        ),
+        Shape("sharegpt", _is_sharegpt, _from_sharegpt),
         Shape("alpaca", lambda row: "instruction" in row and _first(row, _ALPACA_ANSWERS) is not None, _from_alpaca),
         Shape(
             "prompt-completion",

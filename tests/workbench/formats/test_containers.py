@@ -112,12 +112,25 @@ def test_a_broken_row_in_an_array_costs_itself_only(read):
 
 
 def test_broken_row_is_skipped_wherever_the_window_ends(read, monkeypatch):
-    bad = '{"instruction": "x" "output": "\\\\\\" } ]", "more": [{"a": []}, "]"]}'
+    escapes = '\\\\\\" } ] ' * 40
+    bad = '{"instruction": "x" "output": "' + escapes + '", "more": [{"a": []}, "]"]}'
     for chunk in range(1, 60):
         monkeypatch.setattr("workbench.formats.json_rows._CHUNK", chunk)
         rows = read("a.json", f"[{row('a')}, {bad}, {row('b')}]")
         assert prompts(rows) == ["a", None, "b"], chunk
         assert rows[1].raw == bad
+
+
+def test_a_number_is_one_row_wherever_the_window_ends(read, monkeypatch):
+    for chunk in range(1, 20):
+        monkeypatch.setattr("workbench.formats.json_rows._CHUNK", chunk)
+        assert [r.raw for r in read("a.json", "[12345, -1.5e+10 ,7]")] == ["12345", "-1.5e+10", "7"]
+
+
+def test_a_stray_bracket_between_rows_is_a_reject_and_reading_goes_on(read):
+    rows = read("a.json", f"[{row('a')}}}, {row('b')}]")
+    assert prompts(rows) == ["a", None, "b"]
+    assert rows[1].raw == "}"
 
 
 def test_row_without_an_end_says_that_nothing_behind_it_was_read(read):
