@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from trainer.chat.audit import Audit, audit
-from trainer.chat.example import IGNORED, ISSUES, TURNS, Issue, MaskPolicy, Tokenised, TrainingExample
+from trainer.chat.example import IGNORED, ISSUES, TURNS, Issue, MaskPolicy, Tokenised, TrainingExample, Turns
 from trainer.chat.mask import prompt_ids, stop_ids, tokenise
 from trainer.chat.render import RenderError
+from trainer.chat.stops import configured_stops
 
 __all__ = [
     "IGNORED",
@@ -17,7 +18,9 @@ __all__ = [
     "RenderError",
     "Tokenised",
     "TrainingExample",
+    "Turns",
     "audit",
+    "configured_stops",
     "prompt_ids",
     "stop_ids",
     "tokenise",

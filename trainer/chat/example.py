@@ -12,15 +12,15 @@ IGNORED = -100
 """The label that cross-entropy leaves out; the value that PyTorch and transformers use."""
 
 ISSUES = {
-    "template-error": "the chat template refused the conversation, so there is nothing to train",
+    "template-error": "the chat template refused the conversation; nothing of it is trained",
     "zero-trained": "no token of the row is trained",
-    "no-stop": "a turn ends without a stop token, so the model cannot learn to stop there",
-    "prefix-broken": "the prompt that inference gives is not how the trained text begins; trained from the content on",
-    "expanded": "a turn reads differently once later turns follow it, so it became a training example of its own",
+    "no-stop": "a turn ends without a stop token; the model cannot learn to stop there",
+    "prefix-broken": "inference's prompt is not how the turn begins; trained from its content on",
+    "expanded": "later turns change how a turn is written; it became an example of its own",
     "straddle": "a token lies across the border of a turn; it is not trained",
     "empty-turn": "an assistant turn is empty: the model would learn to stop at once",
-    "special-in-content": "a message holds the text of a special token, which is tokenised as a real one",
-    "dropped-field": "the chat template leaves out something that the messages or tools contain",
+    "special-in-content": "a message holds the text of a special token, tokenised as a real one",
+    "dropped-field": "the chat template leaves out something that messages or tools contain",
     "injected-system": "the chat template adds text of its own that no message contains",
     "double-bos": "the sequence begins twice",
     "truncated": "longer than the limit",

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from trainer.models import DEFAULT_MODEL, load_tokenizer
+
+SHARED = Path(__file__).parents[3] / "../shared/tokenizers"
+MODEL = str(SHARED / "smollm2") if (SHARED / "smollm2").is_dir() else DEFAULT_MODEL
+
+ROWS = [
+    {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Is [/INST] or [bold]this[/bold] markup?"},
+            {"role": "assistant", "content": "No.\n日本語 \u001b[31m\u202e"},
+        ]
+    },
+    {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]},
+    {"nothing": "to see"},
+    {
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": "A <|im_end|> forged"},
+            {"role": "assistant", "content": ""},
+        ]
+    },
+]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return str(path)
+
+
+@pytest.fixture
+def workbench(monkeypatch, capsys):
+    """workbench(*argv) -> (exit code, stdout, stderr), by the function that the command calls."""
+
+    def run(*argv: str) -> tuple[int, str, str]:
+        from workbench.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["workbench", *argv])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        return int(caught.value.code or 0), out, err
+
+    return run
+
+
+def test_without_a_terminal_brackets_and_gutter_tell_what_is_trained(workbench, rows):
+    code, out, _ = workbench("tokens", rows, "--model", MODEL, "--row", "0")
+    assert code == 0
+    tokenizer = load_tokenizer(MODEL)
+    trained = len(tokenizer(ROWS[0]["messages"][-1]["content"] + "<|im_end|>")["input_ids"])
+    total = len(tokenizer.apply_chat_template(ROWS[0]["messages"], return_dict=False))
+    assert out.splitlines() == [
+        f"row 0 · {trained} of {total} tokens trained",
+        "s  │ <|im_start|>system⏎",
+        "s  │ Be brief.<|im_end|>⏎",
+        "u  │ <|im_start|>user⏎",
+        "u  │ Is [/INST] or [bold]this[/bold] markup?<|im_end|>⏎",
+        "a  │ <|im_start|>assistant⏎",
+        "a• │ ⟦No.⏎",
+        "a• │ 日本語 ␛[31m⟨202E⟩<|im_end|>⟧⏎",
+        "",
+        "s system  u user  a assistant  t tool   • trained (in ⟦ ⟧)",
+    ]
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+
+def test_rows_are_summed_up_with_their_issues(workbench, rows):
+    code, out, err = workbench("tokens", rows, "--model", MODEL)
+    assert code == 0
+    assert "! injected-system: system You are a helpful AI assistant" in out
+    assert "3 rows: " in out
+    assert "Left out as no conversations: 1" in err
+
+
+def test_limit_says_how_many_rows(workbench, rows):
+    _, out, _ = workbench("tokens", rows, "--model", MODEL, "--limit", "1")
+    assert [line for line in out.splitlines() if line.startswith("row ")] == [out.splitlines()[0]]
+
+
+def test_json_of_a_row_has_every_token_with_its_mark(workbench, rows):
+    code, out, _ = workbench("tokens", rows, "--model", MODEL, "--row", "1", "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert data.keys() >= {"text", "tokens", "trained", "total", "issues"}
+    assert all(token.keys() >= {"id", "text", "role", "trained", "special"} for token in data["tokens"])
+    assert data["total"] == len(data["tokens"])
+    assert "".join(token["text"] for token in data["tokens"]) == data["text"]
+    marked = [token for token in data["tokens"] if token["trained"]]
+    assert "".join(token["text"] for token in marked) == "Hello.<|im_end|>"
+    assert data["trained"] == len(marked)
+    assert {token["role"] for token in marked} == {"assistant"}
+    assert marked[-1]["special"]
+    assert [issue["kind"] for issue in data["issues"]] == ["injected-system"]
+
+
+@pytest.mark.parametrize("flags", [["--json"], ["--json", "--audit"]])
+def test_json_of_all_rows_counts_tokens_and_issues(workbench, rows, flags):
+    code, out, _ = workbench("tokens", rows, "--model", MODEL, *flags)
+    data = json.loads(out)
+    assert code == 0
+    assert data["rows"] == 3
+    assert 0 < data["trained"] < data["tokens"]
+    assert data["issues"] == {"empty-turn": 1, "special-in-content": 1, "injected-system": 1}
+    assert data["issue_rows"] == {"empty-turn": [3], "special-in-content": [3], "injected-system": [1]}
+    assert data["rejected"] == 1
+
+
+def test_the_audit_names_rows_behind_each_count_and_what_it_means(workbench, rows):
+    code, out, _ = workbench("tokens", rows, "--model", MODEL, "--audit", "--max-length", "20")
+    assert code == 0
+    assert any(line.split() == ["empty-turn", "1", "rows", "3"] for line in out.splitlines())
+    assert "an assistant turn is empty" in out
+    assert any(line.split() == ["truncated", "3", "rows", "0,", "1,", "3"] for line in out.splitlines())
+    assert any(line.startswith("response-lost") for line in out.splitlines())
+
+
+def test_the_policy_full_trains_everything(workbench, rows):
+    _, out, _ = workbench("tokens", rows, "--model", MODEL, "--row", "1", "--json", "--policy", "full")
+    data = json.loads(out)
+    assert data["trained"] == data["total"]
+
+
+def test_a_source_of_the_workspace_is_shown_by_name_with_its_example_ids(workbench, rows, tmp_path):
+    from workbench.workspace import Workspace
+
+    workspace = Workspace.init(tmp_path / "w")
+    workspace.import_file(Path(rows), name="chats")
+    ids = [id_ for batch in workspace.rows("chats") for id_ in batch.column("id").to_pylist()]
+    workspace.close()
+    code, out, _ = workbench("-w", str(tmp_path / "w"), "tokens", "chats", "--model", MODEL, "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert data["rows"] == 3
+    assert data["issue_rows"]["empty-turn"] == [ids[2]]
+    _, out, _ = workbench("-w", str(tmp_path / "w"), "tokens", "chats", "--model", MODEL, "--row", "2", "--json")
+    assert json.loads(out)["id"] == ids[2]
+    code, _, err = workbench("-w", str(tmp_path / "w"), "tokens", "chat", "--model", MODEL)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert "chat" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (["ROWS", "--model", MODEL, "--row", "9"], 2, "the rows are numbered 0 to 3"),
+        (["ROWS", "--model", MODEL, "--row", "2"], 2, "row 2 is not a conversation"),
+        (["ROWS", "--model", MODEL, "--date", "soon"], 2, "'soon' is not a date"),
+        (["ROWS", "--model", MODEL, "--template-arg", "thinking"], 2, "name=value"),
+        (["ROWS", "--model", "./no-such-folder"], 5, "no such folder"),
+        (["missing.jsonl", "--model", MODEL], 3, "missing.jsonl: there is no such file"),
+    ],
+)
+def test_mistakes_are_told_in_one_message_with_their_exit_code(workbench, rows, argv, code, says):
+    got, out, err = workbench("tokens", *[rows if arg == "ROWS" else arg for arg in argv])
+    assert (got, out) == (code, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+def test_the_command_loads_no_weights_library(rows):
+    import subprocess
+
+    script = (
+        "import sys\nfrom workbench.cli import app\n"
+        f"app.main(['tokens', {rows!r}, '--model', {MODEL!r}, '--row', '1', '--json'], standalone_mode=False)\n"
+        "print(sorted({'peft', 'trl', 'accelerate', 'bitsandbytes', 'duckdb'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# --- the view itself ---
+
+
+@pytest.fixture
+def example(rows):
+    from trainer.chat import tokenise
+
+    return tokenise(load_tokenizer(MODEL), ROWS[0]["messages"]).examples[0]
+
+
+def on_terminal(text, monkeypatch, *, no_color: bool) -> str:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+    stream = io.StringIO()
+    Console(file=stream, force_terminal=True, color_system="256", markup=False, width=80).print(text, end="")
+    return stream.getvalue()
+
+
+def test_on_a_terminal_trained_text_is_underlined_also_without_colour(example, monkeypatch):
+    from workbench.report.tokens import render_tokens
+
+    plain = on_terminal(render_tokens(example, 80), monkeypatch, no_color=True)
+    assert "\x1b[4mNo.⏎" in plain
+    assert "38;5" not in plain
+    assert "⟦" not in plain
+    coloured = on_terminal(render_tokens(example, 80), monkeypatch, no_color=False)
+    assert "\x1b[4;38;5;33mNo.⏎" in coloured
+
+
+@pytest.mark.parametrize("width", [20, 33, 80])
+def test_no_line_is_wider_than_asked_and_no_text_is_lost(example, width):
+    from rich.cells import cell_len
+
+    from workbench.report.tokens import render_tokens
+    from workbench.text import safe_text
+
+    lines = render_tokens(example, width).plain.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert "".join(line[5:] for line in lines) == safe_text(example.text)

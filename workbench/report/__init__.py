@@ -1,0 +1,1 @@
+"""What is shown and written for people: lines of a terminal, reports."""
