@@ -37,7 +37,7 @@ NOT_AN_INPUT = "not among the rows it was made from"
 
 
 def diff(store: Store, a: Named, b: Named, limit: int) -> Diff:
-    """Compare two sources or versions; `gone` holds the first `limit` rows of `a` that are not in `b`."""
+    """Compare two sources or versions; `gone` holds up to `limit` rows of `a` not in `b`, some for each reason."""
     cursor = store.cursor()
     try:
         for named, table in ((a, "rows_a"), (b, "rows_b")):
@@ -57,10 +57,10 @@ def diff(store: Store, a: Named, b: Named, limit: int) -> Diff:
             for id, source, row, reason, detail, kept_source, kept_row, messages in fetch(
                 cursor,
                 """SELECT e.id, s.name, e.row, g.reason, g.detail, ks.name, k.row, e.messages
-                   FROM (FROM gone ORDER BY pos LIMIT ?) g
+                   FROM (FROM gone ORDER BY row_number() OVER (PARTITION BY reason ORDER BY pos), pos LIMIT ?) g
                    JOIN examples e ON e.id = g.example_id JOIN sources s ON s.id = e.source_id
                    LEFT JOIN examples k ON k.id = g.duplicate_of LEFT JOIN sources ks ON ks.id = k.source_id
-                   ORDER BY g.pos""",
+                   ORDER BY g.reason, g.pos""",
                 [limit],
             )
         ]

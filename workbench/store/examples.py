@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from workbench.errors import UsageProblem
 from workbench.store.database import Connection, Store, fetch
 from workbench.store.members import Named, choose
+from workbench.store.sources import Source
 from workbench.store.versions import lineage_runs
 
 Which = Literal["kept", "dropped"]
@@ -105,25 +106,18 @@ def examples(
     cursor = store.cursor()
     try:
         _list_members(cursor, store, named, which)
-        conditions, params = ["true"], []
-        if search:
-            conditions.append("contains(lower(prompt || chr(10) || response), lower(?))")
-            params.append(search)
-        if where:
-            # On lines of its own, so that a comment in it ends with it.
-            conditions.append(f"(\n{where}\n)")
-        found = _run_condition(cursor, " AND ".join(conditions), params)
+        found = _find(cursor, search, where)
         return Page(len(found), _rows(cursor, found[offset : offset + limit].tolist()))
     finally:
         cursor.close()
 
 
-def rejects(store: Store, named: Named, limit: int, offset: int) -> tuple[int, list[RejectRow]]:
+def rejects(store: Store, source: Source, limit: int, offset: int) -> tuple[int, list[RejectRow]]:
     """How many rows of a source's file were rejected, and some of them with their reasons, in file order."""
-    total = int(store.rows("SELECT count(*) FROM rejects WHERE source_id = ?", [named.id])[0][0])
+    total = int(store.rows("SELECT count(*) FROM rejects WHERE source_id = ?", [source.id])[0][0])
     rows = store.rows(
         "SELECT row, reason, raw FROM rejects WHERE source_id = ? ORDER BY row LIMIT ? OFFSET ?",
-        [named.id, limit, offset],
+        [source.id, limit, offset],
     )
     return total, [RejectRow(*row) for row in rows]
 
@@ -151,17 +145,23 @@ def _view(columns: Sequence[str]) -> str:
                JOIN sources s ON s.id = e.source_id"""
 
 
-def _run_condition(cursor: Connection, condition: str, params: Sequence[str]) -> NDArray[np.int64]:
-    """Positions of the rows that meet `condition`, in order, found in a read-only transaction that is rolled back."""
-    sql = f"WITH rows AS ({_view(list(VIEW_COLUMNS))}) SELECT pos FROM rows WHERE {condition} ORDER BY pos"
+def _find(cursor: Connection, search: str | None, where: str | None) -> NDArray[np.int64]:
+    """Positions of the rows that meet both, in order, found in a read-only transaction that is rolled back."""
+    sql = f"WITH rows AS ({_view(list(VIEW_COLUMNS))}) SELECT pos FROM rows WHERE true"
+    if search:
+        sql += " AND contains(lower(prompt || chr(10) || response), lower(?))"
+    if where:
+        sql += f" AND (\n{where}\n)"  # on a line of its own, so that a comment in it ends with it
+    sql += " ORDER BY pos"
     cursor.execute("BEGIN TRANSACTION READ ONLY")
     try:
         # One statement: otherwise a condition such as `true); COMMIT; DROP TABLE examples; --` would be several.
         if len(cursor.extract_statements(sql)) != 1:
             raise UsageProblem("--sql takes one condition, not several statements")
-        return np.asarray(cursor.execute(sql, list(params)).fetchnumpy()["pos"], dtype=np.int64)
+        return np.asarray(cursor.execute(sql, [search] if search else []).fetchnumpy()["pos"], dtype=np.int64)
     except duckdb.Error as error:
-        if not isinstance(error, (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)):
+        ours = (duckdb.InterruptException, duckdb.InternalException, duckdb.FatalException)
+        if where is None or isinstance(error, ours):
             raise
         raise UsageProblem(
             f"the --sql condition cannot be run: {str(error).splitlines()[0]}",
@@ -179,6 +179,6 @@ def _rows(cursor: Connection, positions: Sequence[int]) -> list[ExampleRow]:
     )
     shown = []
     for _, id, source, row, turns, messages, tools, meta, *decision in rows:
-        parsed = [None if text is None else json.loads(text) for text in (messages, tools, meta)]
-        shown.append(ExampleRow(id, source, row, turns, parsed[0], parsed[1], parsed[2] or {}, *decision))
+        turn_list, tool_list, leftovers = json.loads(messages), json.loads(tools or "null"), json.loads(meta or "{}")
+        shown.append(ExampleRow(id, source, row, turns, turn_list, tool_list, leftovers, *decision))
     return shown

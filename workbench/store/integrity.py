@@ -20,7 +20,7 @@ class Check:
     problem: str | None
 
 
-# (what, query that counts what is wrong, what to call it)
+# What should hold, and a query that counts where it does not.
 _ORPHANS = (
     ("examples have a source", "SELECT count(*) FROM examples e ANTI JOIN sources s ON s.id = e.source_id"),
     ("example ids are unique", "SELECT count(*) - count(DISTINCT id) FROM examples"),

@@ -78,7 +78,7 @@ def find_run(store: Store, recipe_hash: str, input_hash: str, state: str) -> lis
 
 
 def begin_run(
-    cursor: Connection, recipe: str, recipe_hash: str, input_hash: str, rows_in: int, inputs: Sequence[str]
+    cursor: Connection, recipe: str | None, recipe_hash: str, input_hash: str, rows_in: int, inputs: Sequence[str]
 ) -> int:
     """Write down that a run starts. Returns its id."""
     run_id = next_id(cursor, "recipe_runs")

@@ -10,6 +10,7 @@ from datetime import datetime
 import pyarrow as pa
 
 from workbench.store.database import Connection, Store, fetch, insert, next_id, now
+from workbench.store.members import not_found
 
 _EXAMPLES = pa.schema(
     [
@@ -56,6 +57,14 @@ def sources(store: Store) -> list[Source]:
     return [_source(row) for row in store.rows(f"SELECT {_COLUMNS} FROM sources ORDER BY id")]
 
 
+def get_source(store: Store, name: str) -> Source:
+    """The source of that name. Raises NotFound with the names that come near."""
+    known = {source.name: source for source in sources(store)}
+    if name in known:
+        return known[name]
+    raise not_found("source", name, list(known), "`workbench import FILE` brings one in.")
+
+
 def same_import(store: Store, file_hash: str, format: str, mapping: dict[str, str]) -> Source | None:
     """The source that came from the same bytes read in the same way, if there is one."""
     return next(
@@ -79,7 +88,7 @@ class SourceWriter:
         self.imported = 0
         self.rejected = 0
 
-    def add_examples(self, rows: Iterable[tuple[int, str, str, str | None, str]]) -> None:
+    def add_examples(self, rows: Iterable[tuple[int, str, str, str | None, str | None]]) -> None:
         """Append (row, content_hash, messages, tools, meta) tuples; ids are dense and follow the order of the file."""
         columns = list(zip(*rows, strict=True))
         if not columns:

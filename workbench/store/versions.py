@@ -10,7 +10,7 @@ from datetime import datetime
 from workbench.errors import BadInput, UsageProblem
 from workbench.store.database import Connection, Store, VersionRow, fetch, next_id, now
 from workbench.store.members import Named, choose, find, not_found
-from workbench.store.recipe_runs import discard_run, finish_run, recipe_run
+from workbench.store.recipe_runs import StepRow, discard_run, finish_run, ledger, recipe_run
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,19 @@ class Version:
     manifest_hash: str
     parent: str | None
     recipe: str | None
-    recipe_run_id: int | None
+    recipe_run_id: int
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run on the way to a version: what went in, what each step dropped, what came out."""
+
+    version: str
+    inputs: tuple[str, ...]
+    rows_in: int
+    rows_out: int
+    steps: list[StepRow]
 
 
 def manifest_hash(content_hashes: Iterable[str]) -> str:
@@ -54,42 +65,47 @@ def get_version(store: Store, name: str) -> Version:
 
 
 def freeze(
-    store: Store, name: str, inputs: Sequence[Named], *, run_id: int | None = None, recipe: str | None = None
+    cursor: Connection,
+    store: Store,
+    name: str,
+    inputs: Sequence[Named],
+    *,
+    run_id: int,
+    recipe: str | None = None,
 ) -> tuple[VersionRow, bool]:
-    """Freeze the rows of `inputs` that run `run_id` did not drop as version `name`, in one transaction.
+    """Freeze the rows of `inputs` that run `run_id` did not drop as version `name`, on a transaction's cursor.
 
-    Returns the version and whether it is new: the same name with the same content is the version that is there.
-    Raises UsageProblem where the name stands for other content, BadInput where no row is left.
+    Returns the version and whether it is new: the same name with the same content is the version that is there,
+    and the run is then forgotten. Raises UsageProblem where the name stands for other content, BadInput where no
+    row is left.
     """
-    with store.transaction() as cursor:
-        choose(cursor, inputs)
-        cursor.execute(
-            """CREATE OR REPLACE TEMP TABLE kept AS
-               SELECT row_number() OVER (ORDER BY pos) - 1 AS pos, example_id FROM chosen WHERE example_id NOT IN
-               (SELECT d.example_id FROM decisions d JOIN steps s ON s.id = d.step_id WHERE s.recipe_run_id = ?)
-               ORDER BY 1""",
-            [run_id],
-        )
-        rows = int(fetch(cursor, "SELECT count(*) FROM kept")[0][0])
-        if rows == 0:
-            raise BadInput("no row is left, so there is nothing to freeze", where=name, do="Loosen the steps.")
-        manifest = manifest_hash(_kept_hashes(cursor))
-        there = _claim_name(store, name, manifest)
-        if there:
-            if run_id is not None and recipe_run_of(store, there.id) != run_id:
-                discard_run(cursor, run_id)
-            return there, False
-        version_id = next_id(cursor, "versions")
-        parent_id = inputs[0].id if len(inputs) == 1 and inputs[0].kind == "version" else None
-        cursor.execute(
-            """INSERT INTO versions (id, name, parent_id, recipe, manifest_hash, rows, recipe_run_id, created_at)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
-            [version_id, name, parent_id, recipe, manifest, rows, run_id, now()],
-        )
-        cursor.execute("INSERT INTO version_examples SELECT ?, pos, example_id FROM kept ORDER BY pos", [version_id])
-        if run_id is not None:
-            finish_run(cursor, run_id, name, rows)
-        return VersionRow(version_id, name, manifest, rows), True
+    choose(cursor, inputs)
+    cursor.execute(
+        """CREATE OR REPLACE TEMP TABLE kept AS
+           SELECT row_number() OVER (ORDER BY pos) - 1 AS pos, example_id FROM chosen WHERE example_id NOT IN
+           (SELECT d.example_id FROM decisions d JOIN steps s ON s.id = d.step_id WHERE s.recipe_run_id = ?)
+           ORDER BY 1""",
+        [run_id],
+    )
+    rows = int(fetch(cursor, "SELECT count(*) FROM kept")[0][0])
+    if rows == 0:
+        raise BadInput("no row is left, so there is nothing to freeze", where=name)
+    manifest = manifest_hash(_kept_hashes(cursor))
+    there = _claim_name(store, name, manifest)
+    if there:
+        if recipe_run_of(store, there.id) != run_id:
+            discard_run(cursor, run_id)
+        return there, False
+    version_id = next_id(cursor, "versions")
+    parent_id = inputs[0].id if len(inputs) == 1 and inputs[0].kind == "version" else None
+    cursor.execute(
+        """INSERT INTO versions (id, name, parent_id, recipe, manifest_hash, rows, recipe_run_id, created_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        [version_id, name, parent_id, recipe, manifest, rows, run_id, now()],
+    )
+    cursor.execute("INSERT INTO version_examples SELECT ?, pos, example_id FROM kept ORDER BY pos", [version_id])
+    finish_run(cursor, run_id, name, rows)
+    return VersionRow(version_id, name, manifest, rows), True
 
 
 def _kept_hashes(cursor: Connection) -> Iterator[str]:
@@ -100,46 +116,63 @@ def _kept_hashes(cursor: Connection) -> Iterator[str]:
         yield from batch.column(0).to_pylist()
 
 
+def refuse_source_name(store: Store, name: str) -> None:
+    """Raise UsageProblem if `name` is a source's: sources and versions share one space of names."""
+    taken = find(store, name)
+    if taken and taken.kind == "source":
+        raise UsageProblem(f"{name!r} is the name of a source", do="Give the version another --name.")
+
+
 def _claim_name(store: Store, name: str, manifest: str) -> VersionRow | None:
     """The version that is this name and content already, or None if the name is free."""
-    taken = find(store, name)
-    if taken is None:
-        return None
-    if taken.kind == "source":
-        raise UsageProblem(f"{name!r} is the name of a source", do="Give the version another --name.")
+    refuse_source_name(store, name)
     there = store.version(name)
-    if there and there.manifest_hash == manifest:
+    if there is None or there.manifest_hash == manifest:
         return there
     raise UsageProblem(
-        f"there is a version {name!r} with other content ({taken.rows:,} rows)",
+        f"there is a version {name!r} with other content ({there.rows:,} rows)",
         do=f"Choose another --name, or remove that one with `workbench versions rm {name}`.",
     )
 
 
-def recipe_run_of(store: Store, version_id: int) -> int | None:
-    """The recipe run that a version was frozen from, if any."""
-    row = store.row("SELECT recipe_run_id FROM versions WHERE id = ?", [version_id])
-    return None if row is None else row[0]
+def recipe_run_of(store: Store, version_id: int) -> int:
+    """The run that a version was frozen from."""
+    return int(store.rows("SELECT recipe_run_id FROM versions WHERE id = ?", [version_id])[0][0])
 
 
 def lineage_runs(store: Store, name: str) -> list[int]:
-    """Ids of the recipe runs that led to a version, the last one first; empty for a source."""
+    """Ids of the runs that led to a version, the last one first; empty for a source."""
     runs: list[int] = []
     queue, seen = [name], {name}
     while queue:
-        row = store.row("SELECT recipe_run_id, parent_id FROM versions WHERE name = ?", [queue.pop(0)])
-        if row is None:
+        version = store.version(queue.pop(0))
+        if version is None:
             continue
-        run_id, parent_id = row
-        before: list[str] = []
-        if run_id is not None:
-            runs.append(run_id)
-            before = list(recipe_run(store, run_id).inputs)
-        elif parent_id is not None:
-            before = [n for (n,) in store.rows("SELECT name FROM versions WHERE id = ?", [parent_id])]
+        runs.append(recipe_run_of(store, version.id))
+        before = recipe_run(store, runs[-1]).inputs
         queue += [n for n in before if n not in seen]
         seen.update(before)
     return runs
+
+
+def history(store: Store, name: str) -> list[Stage]:
+    """How a version came to be, the first stage first."""
+    stages = []
+    for run_id in reversed(lineage_runs(store, name)):
+        run, steps = recipe_run(store, run_id), ledger(store, run_id)
+        dropped = sum(step.dropped for step in steps)
+        stages.append(Stage(run.version_name or "", run.inputs, run.rows_in, run.rows_in - dropped, steps))
+    return stages
+
+
+def rows_by_source(store: Store, version_id: int) -> dict[str, int]:
+    """How many rows of a version came from each source, in the order of the sources."""
+    rows = store.rows(
+        """SELECT s.name, count(*) FROM version_examples v JOIN examples e ON e.id = v.example_id
+           JOIN sources s ON s.id = e.source_id WHERE v.version_id = ? GROUP BY s.id, s.name ORDER BY s.id""",
+        [version_id],
+    )
+    return {str(name): int(count) for name, count in rows}
 
 
 def remove_version(store: Store, name: str) -> None:
@@ -158,7 +191,7 @@ def remove_version(store: Store, name: str) -> None:
             where=f"experiment {listed}",
             do="Keep it; versions share their rows, so it takes little space.",
         )
-    children = [v.name for v in versions(store) if v.id != version.id and name in _made_from(store, v)]
+    children = [v.name for v in versions(store) if name in recipe_run(store, v.recipe_run_id).inputs]
     if children:
         raise UsageProblem(
             f"version {name!r} is where {', '.join(children)} came from, with the reasons for dropped rows",
@@ -167,11 +200,4 @@ def remove_version(store: Store, name: str) -> None:
     with store.transaction() as cursor:
         cursor.execute("DELETE FROM version_examples WHERE version_id = ?", [version.id])
         cursor.execute("DELETE FROM versions WHERE id = ?", [version.id])
-        if version.recipe_run_id is not None:
-            discard_run(cursor, version.recipe_run_id)
-
-
-def _made_from(store: Store, version: Version) -> tuple[str, ...]:
-    if version.recipe_run_id is not None:
-        return recipe_run(store, version.recipe_run_id).inputs
-    return (version.parent,) if version.parent else ()
+        discard_run(cursor, version.recipe_run_id)

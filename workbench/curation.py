@@ -1,0 +1,207 @@
+"""Making versions: by running a recipe over rows, or by freezing them as they are."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filters.step import Drop, Progress, StepOutcome
+from workbench.embeddings import CachedEmbeddings
+from workbench.errors import BadInput, UsageProblem
+from workbench.importing import check_name
+from workbench.resources import data_dir, recipe_names
+from workbench.store.database import Store, VersionRow
+from workbench.store.evalsets import EvalSet, overlapping
+from workbench.store.members import Members, resolve
+from workbench.store.recipe_runs import (
+    RecipeRun,
+    StepRow,
+    begin_run,
+    dropped_ids,
+    find_run,
+    ledger,
+    recipe_run,
+    save_step,
+)
+from workbench.store.scores import StoredScores
+from workbench.store.versions import freeze, manifest_hash, recipe_run_of, refuse_source_name
+
+if TYPE_CHECKING:
+    from filters.recipe import Recipe
+
+WITHOUT = "without"  # the name of the step that leaves out what eval sets hold
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a recipe did. `new` is False where the version was there already; a dry run makes no `version`."""
+
+    version: str | None
+    rows_in: int
+    rows_out: int
+    manifest_hash: str
+    steps: list[StepRow]
+    new: bool
+    resumed: int = 0  # steps taken over from a run that was stopped
+
+
+def find_recipe(recipe: Path | str) -> Path:
+    """The file of a recipe given as a path or as the name of one that ships with the product."""
+    path = Path(recipe)
+    if path.exists() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        return path
+    shipped = recipe_names()
+    if str(recipe) in shipped:
+        return data_dir() / "recipes" / f"{recipe}.yaml"
+    near = difflib.get_close_matches(str(recipe), shipped, n=1)
+    do = f"Did you mean {near[0]!r}?" if near else f"Give a path, or one of: {', '.join(shipped)}."
+    raise UsageProblem("there is no such recipe", where=str(recipe), do=do)
+
+
+def run_recipe(
+    store: Store,
+    recipe: Recipe,
+    from_: Sequence[str],
+    version: str,
+    *,
+    embed: CachedEmbeddings,
+    dry_run: bool,
+    allow_wipeout: bool,
+    progress: Progress | None,
+) -> RunReport:
+    """Run `recipe` over the rows of `from_` and freeze what is left as `version`.
+
+    Every finished step is committed, so that a run that was stopped goes on behind it. Raises BadInput where no
+    row is left, Wipeout where the guard stops a step, UsageProblem where the version is there with other content.
+    """
+    check_name(version)
+    inputs = [resolve(store, name) for name in dict.fromkeys(from_)]
+    refuse_source_name(store, version)
+    members = Members(store, inputs)
+    scores = StoredScores(store)
+    try:
+        if dry_run:
+            return _dry_report(members, list(_steps(recipe, members, scores, embed, (), allow_wipeout, progress)))
+        input_hash = _input_hash(members)
+        done = _done(store, recipe.recipe_hash, input_hash, version)
+        if done:
+            return done
+        run = _begin_or_resume(store, recipe, input_hash, members)
+        finished = dropped_ids(store, run.id)
+        for outcome in _steps(recipe, members, scores, embed, finished, allow_wipeout, progress):
+            with store.transaction() as cursor:
+                save_step(cursor, run.id, outcome)
+    finally:
+        members.close()
+        scores.close()
+    steps = ledger(store, run.id)
+    _check_some_left(run.rows_in, steps)
+    with store.transaction() as cursor:
+        frozen, new = freeze(cursor, store, version, inputs, run_id=run.id, recipe=recipe.text)
+    return RunReport(version, run.rows_in, frozen.rows, frozen.manifest_hash, steps, new, len(finished))
+
+
+def freeze_rows(store: Store, source: str, name: str, without: Sequence[EvalSet]) -> tuple[VersionRow, bool]:
+    """Freeze a source or version as version `name`, leaving out the rows whose prompts eval sets in `without` hold.
+
+    Each row left out gets its decision, in a step named `without`. Returns the version and whether it is new.
+    """
+    check_name(name)
+    named = resolve(store, source)
+    drops: dict[int, Drop] = {}
+    for eval_set in without:
+        for id, item in overlapping(store, named, eval_set):
+            drops.setdefault(id, Drop(id, "eval-prompt", detail=f"its prompt is item {item} of {eval_set.name}"))
+    names = [eval_set.name for eval_set in without]
+    outcome = StepOutcome(0, WITHOUT, "filter", {"evalsets": names}, named.rows, list(drops.values()), [], 0.0)
+    step_hash = hashlib.sha256("\n".join([WITHOUT, *(e.manifest_hash for e in without)]).encode()).hexdigest()
+    members = Members(store, [named])
+    input_hash = _input_hash(members)
+    members.close()
+    with store.transaction() as cursor:
+        run_id = begin_run(cursor, None, step_hash, input_hash, named.rows, [named.name])
+        if without:
+            save_step(cursor, run_id, outcome)
+        return freeze(cursor, store, name, [named], run_id=run_id)
+
+
+def _steps(
+    recipe: Recipe,
+    members: Members,
+    scores: StoredScores,
+    embed: CachedEmbeddings,
+    finished: Sequence[Sequence[int]],
+    allow_wipeout: bool,
+    progress: Progress | None,
+) -> Iterator[StepOutcome]:
+    from filters.pipeline import run
+
+    return run(
+        recipe,
+        members.batches,
+        scores=scores,
+        embed=embed,
+        finished=finished,
+        allow_wipeout=allow_wipeout,
+        progress=progress,
+    )
+
+
+def _input_hash(members: Members) -> str:
+    """SHA-256 (hex) over ids and contents in order: decisions name ids, so equal content is not enough."""
+    digest = hashlib.sha256()
+    for batch in members.batches(("id", "content_hash")):
+        for id, content_hash in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            digest.update(f"{id} {content_hash}\n".encode())
+    return digest.hexdigest()
+
+
+def _begin_or_resume(store: Store, recipe: Recipe, input_hash: str, members: Members) -> RecipeRun:
+    stopped = find_run(store, recipe.recipe_hash, input_hash, "running")
+    if stopped:
+        return stopped[0]
+    names = [named.name for named in members.names]
+    with store.transaction() as cursor:
+        run_id = begin_run(cursor, recipe.text, recipe.recipe_hash, input_hash, members.rows, names)
+    return recipe_run(store, run_id)
+
+
+def _done(store: Store, recipe_hash: str, input_hash: str, version: str) -> RunReport | None:
+    """The report of the run that made `version` out of the same rows by the same steps, if there was one."""
+    there = store.version(version)
+    if there is None:
+        return None
+    for run in find_run(store, recipe_hash, input_hash, "finished"):
+        if run.id == recipe_run_of(store, there.id):
+            steps = ledger(store, run.id)
+            return RunReport(version, run.rows_in, there.rows, there.manifest_hash, steps, new=False)
+    return None
+
+
+def _dry_report(members: Members, outcomes: Sequence[StepOutcome]) -> RunReport:
+    steps = [StepRow(o.name, o.rows_in, len(o.drops), o.reasons, o.seconds, o.unscored, o.errors) for o in outcomes]
+    _check_some_left(members.rows, steps)
+    dropped = {drop.id for outcome in outcomes for drop in outcome.drops}
+    kept = [
+        content_hash
+        for batch in members.batches(("id", "content_hash"))
+        for id, content_hash in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        if id not in dropped
+    ]
+    return RunReport(None, members.rows, len(kept), manifest_hash(kept), steps, new=False)
+
+
+def _check_some_left(rows_in: int, steps: Sequence[StepRow]) -> None:
+    if sum(step.dropped for step in steps) < rows_in:
+        return
+    worst = max(steps, key=lambda step: step.dropped)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in worst.reasons.items())
+    raise BadInput(
+        f"the recipe leaves none of {rows_in:,} rows",
+        where=f"step {worst.name}, which dropped {worst.dropped:,} ({reasons})",
+        do="No version was made. Loosen that step.",
+    )

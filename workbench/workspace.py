@@ -1,0 +1,252 @@
+"""A workspace: a folder with one database, its runs and its cache; and what can be done in it, for every face alike.
+
+Use cases return data classes and never print. Long ones take `progress(done, total, what)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filters.step import Progress
+from workbench.config import FILE as CONFIG_FILE
+from workbench.config import TEMPLATE, Config, read_config
+from workbench.curation import RunReport, find_recipe, freeze_rows, run_recipe
+from workbench.embeddings import CachedEmbeddings
+from workbench.errors import UsageProblem, WorkspaceUnusable
+from workbench.importing import EvalImport, ImportReport, hold_out, import_evalset, import_file
+from workbench.store import diff as diffs
+from workbench.store import evalsets, versions
+from workbench.store.database import Store, VersionRow
+from workbench.store.examples import Page, RejectRow, Which, examples, rejects
+from workbench.store.members import CURATION_COLUMNS, EXPORT_COLUMNS, Members, resolve
+from workbench.store.sources import Source, get_source, sources
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from workbench.formats.write import WriteReport
+
+DATABASE = "workbench.duckdb"
+
+
+@dataclass(frozen=True)
+class VersionReport:
+    """A version, where its rows came from, and every stage on the way to it."""
+
+    version: versions.Version
+    sources: dict[str, int]
+    stages: list[versions.Stage]
+
+
+class Workspace:
+    """An open workspace. Only one process at a time has it open."""
+
+    def __init__(self, root: Path, store: Store, config: Config) -> None:
+        self.root = root
+        self.store = store
+        self.config = config
+
+    @classmethod
+    def init(cls, folder: Path | str) -> Workspace:
+        """Make `folder` a workspace and open it; one that is there already stays as it is.
+
+        Raises WorkspaceUnusable where it cannot be written, or is in use.
+        """
+        root = Path(folder).expanduser()
+        try:
+            for made in (root, root / "runs", root / "cache"):
+                made.mkdir(parents=True, exist_ok=True)
+            store = Store.open(root / DATABASE)
+            if not (root / CONFIG_FILE).exists():
+                (root / CONFIG_FILE).write_text(TEMPLATE, encoding="utf-8")
+        except OSError as error:
+            raise WorkspaceUnusable(
+                f"cannot be made a workspace ({error.strerror or error})",
+                where=str(root),
+                do="Choose a folder that you can write to.",
+            ) from error
+        return cls(root, store, read_config(root))
+
+    @classmethod
+    def open(cls, folder: Path | str | None) -> Workspace:
+        """Open the workspace at `folder`, or the nearest one at or above the current folder.
+
+        Raises UsageProblem where there is none, WorkspaceUnusable where it is in use, newer, or not writable.
+        """
+        root = Path(folder).expanduser() if folder is not None else _nearest(Path.cwd())
+        if not (root / DATABASE).is_file():
+            raise UsageProblem("this is no workspace", where=str(root), do=f"Make one with `workbench init {root}`.")
+        config = read_config(root)
+        return cls(root, Store.open(root / DATABASE), config)
+
+    def close(self) -> None:
+        """Let go of the database, so that another process can open it."""
+        self.store.close()
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder that holds the jobs' run folders."""
+        return self._folder("runs")
+
+    @property
+    def cache_dir(self) -> Path:
+        """The folder for what can be computed again."""
+        return self._folder("cache")
+
+    # Sources
+
+    def import_file(
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        format: str | None = None,
+        mapping: dict[str, str] | None = None,
+        license: str | None = None,
+        progress: Progress | None = None,
+    ) -> ImportReport:
+        """Import a file as a source; see `workbench.importing.import_file`."""
+        return import_file(
+            self.store, path, name=name, format=format, mapping=mapping, license=license, progress=progress
+        )
+
+    def sources(self) -> list[Source]:
+        """All sources, oldest first."""
+        return sources(self.store)
+
+    def rows(self, name: str) -> Iterator[pa.RecordBatch]:
+        """The rows of a source or version in order, in batches.
+
+        Columns: `id` int64; `content_hash`, `messages`, `tools`, `source`, `category` strings. Raises NotFound.
+        """
+        return self._batches(name, CURATION_COLUMNS)
+
+    def examples(
+        self,
+        name: str,
+        *,
+        which: Which = "kept",
+        search: str | None = None,
+        where: str | None = None,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> Page:
+        """Rows of a source or version to look at; see `workbench.store.examples.examples`."""
+        named = resolve(self.store, name)
+        return examples(self.store, named, which=which, search=search, where=where, limit=limit, offset=offset)
+
+    def rejects(self, name: str, *, limit: int = 20, offset: int = 0) -> tuple[int, list[RejectRow]]:
+        """How many rows of a source's file were rejected, and some of them with their reasons."""
+        return rejects(self.store, get_source(self.store, name), limit, offset)
+
+    # Versions
+
+    def run_recipe(
+        self,
+        recipe: Path | str,
+        from_: Sequence[str],
+        version: str,
+        *,
+        dry_run: bool = False,
+        allow_wipeout: bool = False,
+        progress: Progress | None = None,
+    ) -> RunReport:
+        """Run a recipe, given by path or shipped name, and freeze the result; see `workbench.curation.run_recipe`."""
+        from filters.recipe import load_recipe
+
+        return run_recipe(
+            self.store,
+            load_recipe(find_recipe(recipe)),
+            from_,
+            version,
+            embed=CachedEmbeddings(self.cache_dir, self.runs_dir, progress),
+            dry_run=dry_run,
+            allow_wipeout=allow_wipeout,
+            progress=progress,
+        )
+
+    def freeze(self, source: str, name: str, without: Sequence[str] = ()) -> tuple[VersionRow, bool]:
+        """Freeze a source or version as it is, without rows that the eval sets `without` hold.
+
+        Returns the version and whether it is new.
+        """
+        eval_sets = [evalsets.get_eval_set(self.store, evalset) for evalset in without]
+        return freeze_rows(self.store, source, name, eval_sets)
+
+    def versions(self) -> list[versions.Version]:
+        """All versions, oldest first."""
+        return versions.versions(self.store)
+
+    def show_version(self, name: str) -> VersionReport:
+        """A version with its ledger: per stage and step, rows in, dropped, and why."""
+        version = versions.get_version(self.store, name)
+        by_source = versions.rows_by_source(self.store, version.id)
+        return VersionReport(version, by_source, versions.history(self.store, name))
+
+    def diff(self, a: str, b: str, limit: int = 10) -> diffs.Diff:
+        """What lies between two sources or versions, with the reasons, and the first `limit` rows that went."""
+        return diffs.diff(self.store, resolve(self.store, a), resolve(self.store, b), limit)
+
+    def export(self, name: str, out: Path, format: str = "messages") -> WriteReport:
+        """Write a source or version to a file; the report says what the format has no place for."""
+        from workbench.formats.write import write_examples
+
+        return write_examples(self._batches(name, EXPORT_COLUMNS), out, format)
+
+    def remove_version(self, name: str) -> None:
+        """Delete a version that nothing else needs."""
+        versions.remove_version(self.store, name)
+
+    # Eval sets
+
+    def import_evalset(self, path: Path, name: str, progress: Progress | None = None) -> EvalImport:
+        """Freeze the rows of a file as an eval set; see `workbench.importing.import_evalset`."""
+        return import_evalset(self.store, path, name, progress)
+
+    def hold_out(self, source: str, name: str, n: int, seed: int = 0) -> EvalImport:
+        """Freeze `n` rows of a source or version as an eval set; see `workbench.importing.hold_out`."""
+        return hold_out(self.store, resolve(self.store, source), name, n, seed)
+
+    def evalsets(self) -> list[evalsets.EvalSet]:
+        """All eval sets, oldest first."""
+        return evalsets.eval_sets(self.store)
+
+    def eval_rows(self, name: str) -> pa.Table:
+        """The items of an eval set in order: item int32; messages, tools, cluster, slice strings."""
+        return evalsets.eval_rows(self.store, evalsets.get_eval_set(self.store, name))
+
+    def overlaps(self, name: str, evalset: str) -> int:
+        """How many rows of a source or version have the prompt of an item of the eval set (case and spaces aside)."""
+        eval_set = evalsets.get_eval_set(self.store, evalset)
+        return len(evalsets.overlapping(self.store, resolve(self.store, name), eval_set))
+
+    def _folder(self, name: str) -> Path:
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _batches(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        named = resolve(self.store, name)  # now, not when the first batch is asked for
+
+        def read() -> Iterator[pa.RecordBatch]:
+            members = Members(self.store, [named])
+            try:
+                yield from members.batches(columns)
+            finally:
+                members.close()
+
+        return read()
+
+
+def _nearest(start: Path) -> Path:
+    for folder in (start, *start.parents):
+        if (folder / DATABASE).is_file():
+            return folder
+    raise UsageProblem(
+        "no workspace here or in any folder above",
+        where=str(start),
+        do="Make one with `workbench init DIR`, then give it with -w DIR or work inside it.",
+    )
