@@ -1,0 +1,1 @@
+"""Set steps that find rows which say the same."""

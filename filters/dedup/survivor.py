@@ -1,0 +1,26 @@
+"""Who survives among rows that say the same: an order of all rows that does not hang on the order of input."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from filters.step import Row
+from filters.text import words
+
+Keep = Literal["longest", "shortest", "first", "newest"]
+Rank = tuple[int, str, int]
+
+
+def rank(row: Row, keep: Keep) -> Rank:
+    """A sort key: of any two rows the one with the smaller key survives.
+
+    `longest` and `shortest` go by the words of the response. `first` and `newest` go by the id, which grows with
+    every import: they ask for the order of input. Equals are settled by content hash; the id comes last and
+    decides only between rows of the very same content.
+    """
+    if keep == "first":
+        return (row.id, row.content_hash, row.id)
+    if keep == "newest":
+        return (-row.id, row.content_hash, row.id)
+    length = len(words(row.text("response")))
+    return (length if keep == "shortest" else -length, row.content_hash, row.id)

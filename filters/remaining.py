@@ -1,0 +1,98 @@
+"""The rows that are left at a point of a run: one bit a row, and the batches read again from the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from filters.step import Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+Rows = Callable[[], "Iterator[pa.RecordBatch]"]
+BATCH = 1024  # rows parsed at a time, whatever the size of the batches that come in
+
+
+class Remaining:
+    """Which rows are left, by position in the input; iterating reads them in batches (`filters.step.Survivors`).
+
+    Holds per row an id, a bit and one small number for each grouping, never a text.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        """Read all rows once to learn ids and groups. Raises ValueError if an id comes twice."""
+        self._rows = rows
+        ids: list[NDArray[np.int64]] = []
+        self._group_names: dict[str, dict[str | None, int]] = {"source": {}, "category": {}}
+        codes: dict[str, list[int]] = {"source": [], "category": []}
+        for batch in rows():
+            ids.append(batch.column("id").to_numpy(zero_copy_only=False).astype(np.int64))
+            for group, names in self._group_names.items():
+                codes[group].extend(names.setdefault(name, len(names)) for name in batch.column(group).to_pylist())
+        self.ids: NDArray[np.int64] = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
+        if len(np.unique(self.ids)) != len(self.ids):
+            raise ValueError("rows must have ids of their own")
+        self._codes = {group: np.array(code, dtype=np.int32) for group, code in codes.items()}
+        self._left: NDArray[np.bool_] = np.ones(len(self.ids), dtype=np.bool_)
+
+    def __len__(self) -> int:
+        return int(self._left.sum())
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        return self.read(self._left)
+
+    def drop(self, ids: Collection[int]) -> None:
+        """Take these rows out."""
+        self._left &= ~self.mask(ids)
+
+    def mask(self, ids: Collection[int]) -> NDArray[np.bool_]:
+        """One bit per input row: is its id among `ids`?"""
+        return np.isin(self.ids, np.fromiter(ids, dtype=np.int64, count=len(ids)))
+
+    def emptied_groups(self, dropped: NDArray[np.bool_], smallest: int) -> list[tuple[str, str, int]]:
+        """Sources and categories of at least `smallest` rows of which no row would be left: (grouping, name, rows)."""
+        found = []
+        for group, names in self._group_names.items():
+            before = np.bincount(self._codes[group][self._left], minlength=len(names))
+            falling = np.bincount(self._codes[group][dropped & self._left], minlength=len(names))
+            found += [
+                (group, name, int(before[code]))
+                for name, code in names.items()
+                if name is not None and before[code] >= smallest and before[code] == falling[code]
+            ]
+        return found
+
+    def surviving(self, dropped: NDArray[np.bool_]) -> Iterator[list[Row]]:
+        """Batches of the rows that would be left if those of `dropped` were taken out."""
+        return self.read(self._left & ~dropped)
+
+    def read(self, mask: NDArray[np.bool_]) -> Iterator[list[Row]]:
+        """The rows of `mask` in batches of at most `BATCH`, in input order.
+
+        Raises ValueError when the caller's rows are not those of the first reading.
+        """
+        import pyarrow as pa
+
+        start = 0
+        for whole in self._rows():
+            for offset in range(0, whole.num_rows, BATCH):
+                batch = whole.slice(offset, BATCH)
+                here = slice(start, start + batch.num_rows)
+                start += batch.num_rows
+                if not np.array_equal(batch.column("id").to_numpy(zero_copy_only=False), self.ids[here]):
+                    raise ValueError("rows() must give the same rows in the same order each time")
+                if mask[here].any():
+                    yield _parse(batch.filter(pa.array(mask[here])))
+        if start != len(self.ids):
+            raise ValueError("rows() must give the same rows in the same order each time")
+
+
+def _parse(batch: pa.RecordBatch) -> list[Row]:
+    columns = (
+        batch.column(name).to_pylist() for name in ("id", "content_hash", "messages", "tools", "source", "category")
+    )
+    return [Row(*values) for values in zip(*columns, strict=True)]

@@ -1,0 +1,1 @@
+"""Row steps that look at one conversation alone: one rule a file."""

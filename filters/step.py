@@ -1,0 +1,278 @@
+"""What a curation step is: a class with a name, a version, checked parameters, and one of two ways to work.
+
+A **row step** judges each row alone: its scorers turn rows into scores, `decide` turns scores and parameters into
+a drop or nothing. Scores can be cached by content, because parameters that only move a decision (a threshold) are
+not part of a scorer's fingerprint.
+
+A **set step** sees all rows that are left: deduplicators and selectors.
+
+Steps do no I/O. What they need from outside (embeddings, progress) comes in through `Outside`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.conversation import Message, Side, canonical_json, content_text, side_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Kind = Literal["filter", "dedup", "selector"]
+State = Literal["ok", "error", "unscored"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example as the steps see it; JSON is parsed when first asked for."""
+
+    id: int
+    content_hash: str
+    messages_json: str
+    tools_json: str | None = None
+    source: str = ""
+    category: str | None = None
+
+    @cached_property
+    def messages(self) -> list[Message]:
+        """The conversation, roles and contents."""
+        parsed: list[Message] = json.loads(self.messages_json)
+        return parsed
+
+    def text(self, side: Side) -> str:
+        """The readable text of a side (`trainer.conversation.side_text`)."""
+        return side_text(self.messages, side)
+
+    def turns(self, side: Side) -> list[str]:
+        """The texts of a side, one per turn: user turns, assistant turns, or all but tool results."""
+        roles = {"prompt": {"user"}, "response": {"assistant"}, "both": {"system", "developer", "user", "assistant"}}[
+            side
+        ]
+        return [content_text(m.get("content")) for m in self.messages if m["role"] in roles]
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether an assistant turn calls a tool: such turns rightly have little or no text."""
+        return any(m.get("tool_calls") for m in self.messages if m["role"] == "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a scorer says of a row. Only `ok` carries a number: an error or a missing score is never one.
+
+    `label` is a short stable word (a language, a kind of flaw); `detail` is for people and never compared.
+    """
+
+    value: float | None = None
+    label: str | None = None
+    state: State = "ok"
+    detail: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.state == "ok"):
+            raise ValueError(
+                f"a score is a number if and only if its state is ok, not {self.value!r} with {self.state!r}"
+            )
+
+    @classmethod
+    def unscored(cls, why: str) -> Score:
+        """The scorer has nothing to say about this row."""
+        return cls(state="unscored", detail=why)
+
+    @classmethod
+    def error(cls, why: str) -> Score:
+        """The scorer failed on this row."""
+        return cls(state="error", detail=why)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A named function from rows to scores; `params` holds only what the scores depend on."""
+
+    name: str
+    version: int
+    params: Mapping[str, object]
+    score: Callable[[Sequence[Row]], list[Score]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over name, version and parameters: with the content hash, the key of a cached score."""
+        text = canonical_json([self.name, self.version, dict(self.params)])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def each(score_row: Callable[[Row], Score]) -> Callable[[Sequence[Row]], list[Score]]:
+    """A batch scorer out of one for a single row. A row that breaks it gets an `error` score; the others go on."""
+
+    def score(rows: Sequence[Row]) -> list[Score]:
+        return [one(row) for row in rows]
+
+    def one(row: Row) -> Score:
+        try:
+            return score_row(row)
+        except Exception as error:  # one strange row must not stop a run over a million
+            return Score.error(f"{type(error).__name__}: {error}")
+
+    return score
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One row leaves: `reason` is one of a few stable slugs to count by, `detail` says what was seen."""
+
+    id: int
+    reason: str
+    score: float | None = None
+    duplicate_of: int | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A row step's decision to drop, before it is tied to a row."""
+
+    reason: str
+    score: float | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two rows found alike (cosine or 1.0 for exact), dropped or not. `duplicate_of` is the one preferred."""
+
+    id: int
+    duplicate_of: int
+    similarity: float
+
+
+@dataclass
+class SetResult:
+    """What a set step found. `unscored` counts rows that it could not judge and therefore kept."""
+
+    drops: list[Drop] = field(default_factory=list)
+    pairs: list[Pair] = field(default_factory=list)
+    unscored: int = 0
+
+
+class Embed(Protocol):
+    """Texts to unit vectors."""
+
+    def __call__(self, texts: Sequence[str], model: str) -> NDArray[np.float32]:
+        """Float32 (len(texts), dimensions), each row of length 1; a row of NaN for a text the model cannot read."""
+        ...
+
+
+Progress = Callable[[int, int | None, str], None]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a set step may ask of its caller."""
+
+    embed: Embed | None
+    progress: Progress
+
+
+class Survivors(Protocol):
+    """The rows that are left, in batches; can be walked more than once."""
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        """Batches in the order of the input."""
+        ...
+
+    def __len__(self) -> int:
+        """How many rows there are in all."""
+        ...
+
+
+class StepParams(BaseModel):
+    """Parameters of a step. Unknown names and wrong types are errors; numbers are not read out of strings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FilterParams(StepParams):
+    """Filters and deduplicators stop and ask when they would drop more than `max_drop` of their input."""
+
+    max_drop: float = Field(default=0.5, gt=0, le=1, description="share; 1 also allows a whole group to go")
+
+
+P = TypeVar("P", bound=StepParams)
+
+
+class Step(ABC, Generic[P]):
+    """One entry of a recipe. Raise `version` whenever the same parameters may give another result."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    kind: ClassVar[Kind]
+    params_model: ClassVar[type[StepParams]]
+
+    def __init__(self, params: P) -> None:
+        self.params = params
+
+    @property
+    def max_drop(self) -> float | None:
+        """The share of its input the step may drop; None for a selector, whose work is dropping."""
+        return self.params.max_drop if isinstance(self.params, FilterParams) else None
+
+    def settings(self) -> dict[str, Any]:
+        """All parameters, defaults written out, as JSON values."""
+        return self.params.model_dump(mode="json")
+
+
+class RowStep(Step[P]):
+    """A step that judges each row alone."""
+
+    @cached_property
+    @abstractmethod
+    def scorers(self) -> Sequence[Scorer]:
+        """The scores that `decide` needs, in its order."""
+
+    @abstractmethod
+    def decide(self, scores: Sequence[Score]) -> Finding | None:
+        """Whether a row with these scores leaves. Called only when all are `ok`: a row without is kept and counted."""
+
+
+class SetStep(Step[P]):
+    """A step that sees all rows that are left."""
+
+    @abstractmethod
+    def select(self, rows: Survivors, outside: Outside) -> SetResult:
+        """The rows that leave. The order of `rows` must not matter unless a parameter asks for it."""
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one step did. `seconds` is wall time."""
+
+    position: int
+    name: str
+    kind: Kind
+    params: dict[str, Any]
+    rows_in: int
+    drops: list[Drop]
+    pairs: list[Pair]
+    seconds: float
+    unscored: int = 0
+    errors: int = 0
+
+    @property
+    def rows_out(self) -> int:
+        """Rows left after the step."""
+        return self.rows_in - len(self.drops)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Drops by reason, most frequent first."""
+        return dict(Counter(drop.reason for drop in self.drops).most_common())
