@@ -153,6 +153,34 @@ def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def deferred_stop() -> Iterator[Callable[[], bool]]:
+    """Within the block a stop signal does not raise: yields a function that tells whether one has come.
+
+    For work that must reach a point where it can save itself. A signal that nobody asked about raises Stopped
+    at the end of the block.
+    """
+    asked: list[int] = []
+    seen: list[bool] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+
+    def wants_stop() -> bool:
+        if asked:
+            seen.append(True)
+        return bool(asked)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield wants_stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked and not seen:
+        raise Stopped("Stopped")
+
+
 def _stop(_number: int, _frame: FrameType | None) -> None:
     raise Stopped("Stopped")
 

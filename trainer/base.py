@@ -1,0 +1,126 @@
+"""The base model of an experiment: loaded, quantised and placed once, then lent to every run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from trainer.errors import ModelUnavailable
+from trainer.models import ModelSource, load_tokenizer, quiet_libraries, resolve_model
+from trainer.plan import ModelSetting
+from trainer.quantize import bitsandbytes, keep_trainable, nf4_config, round_to_nf4
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DtypeName = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A causal model ready to be trained on or measured, with its tokenizer and where it came from.
+
+    `held` says how the weights lie in memory: `dense`, `nf4-packed` (4 bits each) or `nf4-rounded` (values of
+    NF4 held densely).
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    source: ModelSource
+    device: torch.device
+    dtype: DtypeName
+    held: Literal["dense", "nf4-packed", "nf4-rounded"]
+
+    def autocast(self) -> Any:
+        """The context in which forward passes run: mixed precision for bfloat16, nothing for float32."""
+        import torch
+
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+
+def load_base(setting: ModelSetting, *, dtype: DtypeName | None = None, packed: bool | None = None) -> Base:
+    """Load the model of `setting`; `dtype` overrules its own (a resumed job keeps what was chosen first).
+
+    `packed` keeps 4-bit weights packed; the default does so on GPUs only. Raises ModelUnavailable.
+    """
+    quiet_libraries()
+    source = resolve_model(setting.name)
+    tokenizer = load_tokenizer(setting.name)
+    import torch
+
+    bitsandbytes()
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as hf_logging
+
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    device = pick_device(setting.device)
+    name = dtype or pick_dtype(setting.dtype, device)
+    torch_dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
+    packed = device.type == "cuda" if packed is None else packed
+    kwargs: dict[str, Any] = {"dtype": torch_dtype}
+    if setting.quantize == "nf4" and packed:
+        kwargs["quantization_config"] = nf4_config(torch_dtype)
+    if device.type == "cuda":
+        kwargs["device_map"] = {"": device.index or 0}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source.path, **kwargs)
+    except (OSError, ValueError, RuntimeError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(
+            f"it could not be loaded as a causal language model ({first_line})",
+            where=f"model {setting.name}",
+            do="Give a model with weights for text generation; if memory ran out, a smaller one.",
+        ) from error
+    held: Literal["dense", "nf4-packed", "nf4-rounded"] = "dense"
+    if setting.quantize == "nf4" and packed:
+        keep_trainable(model)
+        held = "nf4-packed"
+    elif setting.quantize == "nf4":
+        round_to_nf4(model)
+        held = "nf4-rounded"
+    model.requires_grad_(False)
+    model.eval()
+    return Base(model, tokenizer, source, device, name, held)
+
+
+def pick_device(wish: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device to work on. Raises ModelUnavailable where a GPU is asked for and none is there."""
+    import torch
+
+    if wish == "cuda" and not torch.cuda.is_available():
+        raise ModelUnavailable(
+            "no CUDA device can be used here",
+            where="--device cuda",
+            do="Leave --device away to train on the CPU, or install a PyTorch build for your GPU.",
+        )
+    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(wish: Literal["auto", "float32", "bfloat16"], device: torch.device) -> DtypeName:
+    """The arithmetic to train in: as wished, bfloat16 on GPUs that have it, and on CPUs whichever is faster.
+
+    bfloat16 is up to four times faster than float32 on CPUs with AVX512-BF16 or AMX and slower on others, so
+    a CPU is measured: one matrix product of the size that small models have, a few milliseconds each.
+    """
+    import torch
+
+    if wish != "auto":
+        return wish
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if _product_seconds(torch.bfloat16) * 1.5 < _product_seconds(torch.float32) else "float32"
+
+
+def _product_seconds(dtype: torch.dtype) -> float:
+    import torch
+
+    left, right = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+    times = []
+    for _ in range(7):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[3]

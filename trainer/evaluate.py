@@ -1,0 +1,236 @@
+"""What a model is measured on: losses of reference answers and greedy answers of its own, item by item.
+
+Every number belongs to one eval item, so that two models are compared in pairs. The prompts and the tokens that
+count come from the same renderer and masks as in training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from trainer.base import Base
+from trainer.chat import MaskPolicy, prompt_ids, stop_ids, tokenise
+from trainer.conversation import Message
+from trainer.errors import BadInput
+from trainer.finetune import padded, scored_positions, token_losses
+from trainer.schedule import micro_batches
+
+OnItem = Callable[[int, int], None]
+
+RESPONSE_NLL = "response_nll"
+PROMPT_GAIN = "prompt_gain"
+STOP_RATE = "stop_rate"
+REPETITION = "repetition"
+
+
+@dataclass(frozen=True)
+class EvalItem:
+    """One frozen conversation; its last message is the reference answer. `item` is its number in the eval set."""
+
+    item: int
+    messages: list[Message]
+    tools: list[Any] | None
+    cluster: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number of one item. `weight` is what a token-weighted mean weighs it by (reference tokens, else 1)."""
+
+    item: int
+    metric: str
+    value: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A greedy answer; `finish` is `stop` where the model ended it, `length` where the limit did."""
+
+    item: int
+    text: str
+    finish: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class PreparedItem:
+    """An item tokenised once for all runs: (ids, labels) under its own and another item's prompt, and its prompt."""
+
+    item: int
+    own: tuple[list[int], list[int]]
+    foreign: tuple[list[int], list[int]] | None
+    prompt: list[int]
+
+
+def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[PreparedItem]:
+    """Tokenise eval items. Raises BadInput naming the item whose reference has no token to score."""
+    last_only = replace(policy, turns="last")
+    partners = foreign_prompts(items)
+    prepared = []
+    for item in items:
+        own = _scored(base, item.messages, item.tools, last_only)
+        if own is None:
+            raise BadInput(
+                "the reference answer has no token that could be scored",
+                where=f"eval item {item.item}",
+                do="Remove the item, or give it an answer.",
+            )
+        partner = partners.get(item.item)
+        foreign = _scored(base, [*partner.messages[:-1], item.messages[-1]], None, last_only) if partner else None
+        prompt = prompt_ids(base.tokenizer, item.messages[:-1], item.tools, last_only)
+        prepared.append(PreparedItem(item.item, own, foreign, prompt))
+    return prepared
+
+
+def foreign_prompts(items: Sequence[EvalItem]) -> dict[int, EvalItem]:
+    """For each item another one of a different cluster, whose prompt it gets for the prompt gain.
+
+    Fixed by content: neighbours in the order of a hash of the messages, so it does not depend on file order.
+    """
+    ring = sorted(items, key=lambda item: hashlib.sha256(json.dumps(item.messages, sort_keys=True).encode()).digest())
+    partners = {}
+    for i, item in enumerate(ring):
+        others = (ring[(i + step) % len(ring)] for step in range(1, len(ring)))
+        partner = next((other for other in others if other.cluster != item.cluster), None)
+        if partner is not None:
+            partners[item.item] = partner
+    return partners
+
+
+def reference_losses(
+    base: Base, model: Any, items: Sequence[PreparedItem], micro_tokens: int, on_item: OnItem = lambda *_: None
+) -> list[Metric]:
+    """`response_nll` and `prompt_gain` of each item, in nats per token of the reference answer.
+
+    Prompt gain is the loss under another item's prompt minus that under its own: how much the model listens.
+    """
+    own = _mean_losses(base, model, [item.own for item in items], micro_tokens, on_item)
+    with_foreign = [item for item in items if item.foreign]
+    foreign_rows = [item.foreign for item in with_foreign if item.foreign]
+    foreign = dict(
+        zip(
+            (item.item for item in with_foreign),
+            _mean_losses(base, model, foreign_rows, micro_tokens, on_item),
+            strict=True,
+        )
+    )
+    metrics = []
+    for item, (loss, tokens) in zip(items, own, strict=True):
+        metrics.append(Metric(item.item, RESPONSE_NLL, loss, tokens))
+        if item.item in foreign:
+            metrics.append(Metric(item.item, PROMPT_GAIN, foreign[item.item][0] - loss, tokens))
+    return metrics
+
+
+def generate(
+    base: Base,
+    model: Any,
+    items: Sequence[PreparedItem],
+    max_new_tokens: int,
+    *,
+    batch_size: int = 16,
+    on_item: OnItem = lambda *_: None,
+) -> list[Generation]:
+    """Greedy answers to every item's prompt, in batches of prompts of like length."""
+    stops = sorted(stop_ids(base.tokenizer, base.model.generation_config))
+    pad = base.tokenizer.pad_token_id if base.tokenizer.pad_token_id is not None else (stops[0] if stops else 0)
+    order = sorted(items, key=lambda item: len(item.prompt))
+    answers = []
+    model.eval()
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        ids, mask = _left_padded([item.prompt for item in batch], pad)
+        with torch.inference_mode(), base.autocast():
+            out = model.generate(
+                input_ids=ids.to(base.device),
+                attention_mask=mask.to(base.device),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                eos_token_id=stops or None,
+                pad_token_id=pad,
+                use_cache=True,
+            )
+        for item, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
+            answers.append(_answer(base, item.item, row, frozenset(stops)))
+        on_item(min(start + batch_size, len(order)), len(order))
+    return sorted(answers, key=lambda answer: answer.item)
+
+
+def answer_metrics(base: Base, answers: Sequence[Generation]) -> list[Metric]:
+    """`stop_rate` (1 where the model ended its answer itself) and `repetition` (rep-4) of each answer."""
+    metrics = []
+    for answer in answers:
+        metrics.append(Metric(answer.item, STOP_RATE, float(answer.finish == "stop"), 1.0))
+        ids = base.tokenizer(answer.text, add_special_tokens=False)["input_ids"]
+        metrics.append(Metric(answer.item, REPETITION, repeated_share(ids), 1.0))
+    return metrics
+
+
+def repeated_share(ids: Sequence[int], n: int = 4) -> float:
+    """rep-n: the share of n-grams that occurred before in the sequence (Welleck et al., arXiv:1908.04319).
+
+    0 for sequences too short to have two n-grams.
+    """
+    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if len(grams) > 1 else 0.0
+
+
+def _scored(
+    base: Base, messages: list[Message], tools: list[Any] | None, policy: MaskPolicy
+) -> tuple[list[int], list[int]] | None:
+    examples = tokenise(base.tokenizer, messages, tools, policy).examples
+    if not examples or not any(examples[-1].trained[1:]):
+        return None
+    return examples[-1].input_ids, examples[-1].labels
+
+
+def _mean_losses(
+    base: Base,
+    model: Any,
+    rows: Sequence[tuple[list[int], list[int]]],
+    micro_tokens: int,
+    on_item: OnItem,
+) -> list[tuple[float, int]]:
+    """Mean loss and number of tokens of each row, in the order of `rows`."""
+    results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
+    model.eval()
+    done = 0
+    with scored_positions(base.model) as select:
+        for cut in micro_batches([len(ids) for ids, _ in rows], micro_tokens):
+            batch = {key: value.to(base.device) for key, value in padded([rows[i] for i in cut], 0).items()}
+            with torch.inference_mode(), base.autocast():
+                losses, owners = token_losses(model, select, batch)
+            for place, index in enumerate(cut):
+                mine = losses[owners == place].double()
+                results[index] = (float(mine.mean()), len(mine))
+            done += len(cut)
+            on_item(done, len(rows))
+    return results
+
+
+def _left_padded(prompts: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts padded on the left, so that all answers begin at one column, with their attention mask."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.full((len(prompts), width), pad, dtype=torch.long)
+    mask = torch.zeros((len(prompts), width), dtype=torch.long)
+    for i, prompt in enumerate(prompts):
+        ids[i, width - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        mask[i, width - len(prompt) :] = 1
+    return ids, mask
+
+
+def _answer(base: Base, item: int, row: list[int], stops: frozenset[int]) -> Generation:
+    end = next((i for i, token in enumerate(row) if token in stops), None)
+    ids = row if end is None else row[:end]
+    text = base.tokenizer.decode(ids, skip_special_tokens=True)
+    return Generation(item, text, "length" if end is None else "stop", len(ids))

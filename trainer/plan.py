@@ -1,0 +1,127 @@
+"""What an experiment job is told: a model under one setting, arms of data, seeds, and what to evaluate on.
+
+Everything that changes a number is in here, so that two runs with equal plans are the same experiment.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.chat import MaskPolicy
+
+BASE = "base"
+"""The name of the arm that is not trained: the model as it came."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSetting(_Frozen):
+    """The model that every arm starts from, and how it is held."""
+
+    name: str
+    quantize: Literal["nf4", "none"] = "nf4"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the forward and backward pass; `auto` measures on CPU and takes bfloat16 on GPUs."""
+
+
+class PolicySetting(_Frozen):
+    """Which tokens are trained, and what the chat template is given; the same in training and evaluation."""
+
+    turns: Literal["all", "last", "full"] = "all"
+    template_args: dict[str, Any] = {}
+    date: str | None = None
+
+    def mask_policy(self) -> MaskPolicy:
+        """The policy as the mask algorithm takes it."""
+        return MaskPolicy(turns=self.turns, template_args=tuple(sorted(self.template_args.items())), date=self.date)
+
+
+class TrainingSetting(_Frozen):
+    """One LoRA fine-tuning. Practice: r=16, alpha=32 on all linear layers, cosine, 3% warm-up, clip 1.0.
+
+    `tokens_per_step` counts trained tokens in an optimizer step; `micro_tokens` bounds rows x longest row of
+    one forward pass (memory); `max_length` is in tokens.
+    """
+
+    preset: str
+    learning_rate: float
+    tokens_per_step: int = Field(gt=0)
+    lora_r: int = 16
+    lora_alpha: int = 32
+    warmup: float = 0.03
+    clip: float = 1.0
+    micro_tokens: int = 2048
+    max_length: int = 2048
+    early_stop: bool = False
+
+
+SHORT = TrainingSetting(preset="short", learning_rate=1e-3, tokens_per_step=256)
+"""For budgets of minutes on a CPU. Few tokens must buy many optimizer steps: at equal tokens, more and smaller
+steps at a higher rate showed data differences ten times the seeds' spread, where 15-20 steps at 2e-4 drowned."""
+
+STANDARD = TrainingSetting(preset="standard", learning_rate=2e-4, tokens_per_step=8192, micro_tokens=8192)
+"""Published LoRA practice, for budgets that allow hundreds of steps of this size."""
+
+STANDARD_FROM = 400_000
+"""Trained tokens a run from which `STANDARD` has some 50 steps, enough for its learning rate to act."""
+
+
+class Budget(_Frozen):
+    """How much each run trains: a number of trained tokens, or what fits into `minutes` for the whole experiment."""
+
+    trained_tokens: int | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
+
+
+class Run(_Frozen):
+    """One arm with one seed. `id` names the folder of its results."""
+
+    id: str
+    arm: str
+    seed: int
+
+
+class Evaluation(_Frozen):
+    """What every run is measured on. `max_new_tokens` bounds each greedy answer."""
+
+    items: str = "eval.parquet"
+    max_new_tokens: int = 96
+
+
+class ExperimentPlan(_Frozen):
+    """`plan.json` of an experiment. `arms` maps an arm's name to its Parquet file in the folder."""
+
+    kind: Literal["experiment"] = "experiment"
+    model: ModelSetting
+    policy: PolicySetting = PolicySetting()
+    training: TrainingSetting | None = None
+    """None: `SHORT` or `STANDARD` by the budget."""
+    budget: Budget
+    arms: dict[str, str]
+    runs: list[Run]
+    evaluation: Evaluation = Evaluation()
+    base: bool = True
+    """Whether the untrained model is evaluated too (not needed where its numbers are known)."""
+    evaluation_seconds: float | None = None
+    """How long that evaluation took when it was made; plans a budget in minutes where it is not made again."""
+
+
+class ResolvedBudget(_Frozen):
+    """`budget.json`: what was decided in the first minute of an experiment; a resumed job keeps to it."""
+
+    training: TrainingSetting
+    steps: int
+    dtype: Literal["float32", "bfloat16"]
+    trained_tokens_per_second: float | None
+    seconds_per_run: float | None
+    seconds_per_evaluation: float | None
+
+    @property
+    def trained_tokens(self) -> int:
+        """Trained tokens of each run, up to one row more."""
+        return self.steps * self.training.tokens_per_step

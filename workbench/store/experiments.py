@@ -1,0 +1,143 @@
+"""Experiments, their runs, and what was measured of every eval item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import pyarrow as pa
+
+from workbench.errors import NotFound
+from workbench.store.database import Store, insert, now
+
+State = Literal["running", "stopped", "failed", "done"]
+
+
+@dataclass(frozen=True)
+class ExperimentRow:
+    """An experiment as the table `experiments` has it; `plan` and `result` are JSON text."""
+
+    id: str
+    name: str
+    plan: str
+    state: State
+    result: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the table `runs` has it. The base model's run belongs to no version and no experiment alone."""
+
+    id: str
+    experiment_id: str | None
+    arm: str
+    version_id: int | None
+    seed: int
+    settings_hash: str
+    state: State
+    summary: str
+
+
+def experiments(store: Store) -> list[ExperimentRow]:
+    """All experiments, oldest first."""
+    return [
+        ExperimentRow(*row)
+        for row in store.rows(
+            "SELECT id, name, plan, state, result, created_at, finished_at FROM experiments ORDER BY created_at"
+        )
+    ]
+
+
+def find_experiment(store: Store, name: str) -> ExperimentRow:
+    """The experiment whose id starts with `name`, or the newest of that name. Raises NotFound."""
+    known = experiments(store)
+    found = [row for row in known if row.id.startswith(name)] or [row for row in known if row.name == name]
+    if found:
+        return found[-1]
+    do = "`workbench experiments ls` lists them." if known else "`workbench compare A B` makes one."
+    raise NotFound(f"no experiment {name!r}", do=do)
+
+
+def get_experiment(store: Store, id: str) -> ExperimentRow | None:
+    """The experiment of exactly that id, or None."""
+    return next((row for row in experiments(store) if row.id == id), None)
+
+
+def save_experiment(store: Store, id: str, name: str, plan: str) -> None:
+    """Note a new experiment as running; one that is there keeps its plan and its date and runs again."""
+    with store.transaction() as cursor:
+        cursor.execute(
+            """INSERT INTO experiments (id, name, plan, state, created_at) VALUES (?, ?, ?, 'running', ?)
+               ON CONFLICT (id) DO UPDATE SET state = 'running'""",
+            [id, name, plan, now()],
+        )
+
+
+def set_state(store: Store, id: str, state: State) -> None:
+    """Note how an experiment's job ended, without a result."""
+    with store.transaction() as cursor:
+        cursor.execute("UPDATE experiments SET state = ? WHERE id = ?", [state, id])
+
+
+def save_result(store: Store, id: str, result: str) -> None:
+    """Note an experiment's result (JSON) and that it is done."""
+    with store.transaction() as cursor:
+        cursor.execute(
+            "UPDATE experiments SET state = 'done', result = ?, finished_at = ? WHERE id = ?", [result, now(), id]
+        )
+
+
+def save_run(store: Store, run: RunRow, metrics: pa.Table, generations: pa.Table) -> None:
+    """Store a finished run with its numbers, replacing what an earlier reading of the same run left.
+
+    `metrics`: item, metric, value, weight. `generations`: item, text, finish.
+    """
+    owner = pa.array([run.id] * len(metrics))
+    metric_rows = metrics.rename_columns({"item": "eval_item"}).append_column("run_id", owner)
+    answers = generations.select(["item", "text", "finish"]).rename_columns({"item": "eval_item"})
+    answers = answers.append_column("run_id", pa.array([run.id] * len(answers)))
+    with store.transaction() as cursor:
+        for table in ("item_metrics", "generations"):
+            cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", [run.id])
+        cursor.execute("DELETE FROM runs WHERE id = ?", [run.id])
+        cursor.execute(
+            """INSERT INTO runs (id, experiment_id, arm, version_id, seed, settings_hash, state, summary)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+            [run.id, run.experiment_id, run.arm, run.version_id, run.seed, run.settings_hash, run.state, run.summary],
+        )
+        insert(cursor, "item_metrics", metric_rows)
+        insert(cursor, "generations", answers)
+
+
+def runs_with(store: Store, settings_hash: str) -> list[RunRow]:
+    """All finished runs under one setting."""
+    return [
+        RunRow(*row)
+        for row in store.rows(
+            """SELECT id, experiment_id, arm, version_id, seed, settings_hash, state, summary FROM runs
+               WHERE settings_hash = ? AND state = 'done' ORDER BY id""",
+            [settings_hash],
+        )
+    ]
+
+
+def item_metrics(store: Store, run_ids: Sequence[str]) -> pa.Table:
+    """What was measured in these runs: run_id, eval_item, metric, value, weight."""
+    return store.table(
+        """SELECT run_id, eval_item, metric, value, weight FROM item_metrics
+           WHERE run_id IN (SELECT unnest(?)) ORDER BY run_id, metric, eval_item""",
+        [list(run_ids)],
+    )
+
+
+def answers(store: Store, run_ids: Sequence[str]) -> pa.Table:
+    """The answers of these runs: run_id, eval_item, text, finish."""
+    return store.table(
+        """SELECT run_id, eval_item, text, finish FROM generations
+           WHERE run_id IN (SELECT unnest(?)) ORDER BY eval_item, run_id""",
+        [list(run_ids)],
+    )
