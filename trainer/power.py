@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from trainer.errors import UsageProblem
 from trainer.variance import Clusters, Floats, complete_items, group, kept_clusters, ms_rest, satterthwaite
@@ -49,24 +49,32 @@ class NoiseFloor:
         return t_effect(self.sd, self.df, confidence) if self.sd > 0 else 0.0
 
 
-def t_power(effect_in_se: float, df: float, confidence: float) -> float:
-    """Power of a two-sided t test, by integrating over the distribution of the estimated standard error.
-
-    `scipy.stats.nct` returns NaN in the region that one degree of freedom needs.
-    """
-    quantiles = (np.arange(2000) + 0.5) / 2000
-    critical = stats.t.ppf(0.5 + confidence / 2, df) * np.sqrt(stats.chi2.ppf(quantiles, df) / df)
-    return float((stats.norm.cdf(effect_in_se - critical) + stats.norm.cdf(-effect_in_se - critical)).mean())
+def t_power(effect: float, se: float, df: float, confidence: float = 0.95) -> float:
+    """Power of a two-sided t test against a true effect, `se` being the true standard error, known with `df`."""
+    return _power(effect / se, _critical_values(df, confidence))
 
 
-def t_effect(se: float, df: float, confidence: float, power: float = POWER) -> float:
-    """The true effect that a two-sided t test with this standard error finds with the given power."""
+def t_effect(se: float, df: float, confidence: float = 0.95, power: float = POWER) -> float:
+    """The true effect that this t test finds with the given power; infinite if there is no test."""
     if not 0 < se < math.inf or df <= 0:
         return math.inf
+    critical = _critical_values(df, confidence)
     high = 4.0
-    while t_power(high, df, confidence) < power:
+    while _power(high, critical) < power:
         high *= 2
-    return se * float(optimize.brentq(lambda x: t_power(x, df, confidence) - power, 0.0, high, xtol=1e-6))
+    return se * float(optimize.brentq(lambda effect: _power(effect, critical) - power, 0.0, high, xtol=1e-6))
+
+
+def _critical_values(df: float, confidence: float) -> Floats:
+    """Critical values in units of the true standard error, at 500 equally likely values of the estimated one."""
+    quantiles = (np.arange(500) + 0.5) / 500
+    values: Floats = stats.t.ppf(0.5 + confidence / 2, df) * np.sqrt(stats.chi2.ppf(quantiles, df) / df)
+    return values
+
+
+def _power(effect: float, critical: Floats) -> float:
+    """Power averaged over critical values: `scipy.stats.nct` gives NaN where one degree of freedom needs it."""
+    return float((special.ndtr(effect - critical) + special.ndtr(-effect - critical)).mean())
 
 
 def minimum_detectable_effect(
@@ -75,25 +83,29 @@ def minimum_detectable_effect(
     seed_sd: float,
     n_items: int,
     n_seeds: int,
+    item_effect_sd: float = 0.0,
     noise_df: float = 1.0,
     confidence: float = 0.95,
     power: float = POWER,
 ) -> float:
     """The effect an experiment will find with the given power, before it is run (unit of the metric).
 
-    `item_sd` and `seed_sd` come from a `NoiseFloor`, or better from earlier comparisons. Var = seed_sd^2 / n_seeds +
-    item_sd^2 / n_items: all spread over items counts as if it came back with every seed, which is a little too careful.
-    One seed: the effect must pass the items' test and clear a noise floor of `noise_df` degrees of freedom.
+    `item_sd` and `seed_sd` are a `NoiseFloor`'s; `item_effect_sd` is how much the true effect differs from item to
+    item, which runs on the same data cannot tell: zero gives a lower bound. Several seeds: the expected mean squares
+    of `variance_of_mean`. One seed: the effect must pass the items' test and clear a noise floor of `noise_df`
+    degrees of freedom.
     """
-    if n_items < 2 or n_seeds < 1 or item_sd < 0 or seed_sd < 0:
+    if n_items < 2 or n_seeds < 1 or min(item_sd, seed_sd, item_effect_sd) < 0:
         raise UsageProblem("a planned experiment needs two items or more, one seed or more, and no negative sd")
-    item_part = item_sd**2 / n_items
+    rest, effect = item_sd**2 / n_items, item_effect_sd**2 / n_items
+    noise = seed_sd**2 + rest
     if n_seeds == 1:
-        floor = t_effect(math.sqrt(seed_sd**2 + item_part), noise_df, confidence, power)
-        return max(t_effect(math.sqrt(item_part), n_items - 1, confidence, power), floor) if item_part else floor
-    parts = [(seed_sd**2 / n_seeds, 2.0 * (n_seeds - 1)), (item_part, n_items - 1.0)]
-    total = seed_sd**2 / n_seeds + item_part
-    return t_effect(math.sqrt(total), satterthwaite(parts), confidence, power) if total else math.inf
+        tests = [(rest + effect, n_items - 1.0), (noise, noise_df)]
+        return max(t_effect(math.sqrt(variance), df, confidence, power) for variance, df in tests)
+    df_run = 2.0 * (n_seeds - 1)
+    parts = [(rest + effect * n_seeds, n_items - 1.0), (noise, df_run), (-rest, df_run * (n_items - 1))]
+    variance = sum(value for value, _ in parts) / n_seeds
+    return t_effect(math.sqrt(variance), satterthwaite(parts), confidence, power) if variance else math.inf
 
 
 def estimate_noise_floor(runs: Floats, *, clusters: Clusters | None = None, yes_no: bool = False) -> NoiseFloor:

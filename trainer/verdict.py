@@ -143,7 +143,7 @@ def measure(
     noise: NoiseFloor | None = None,
     confidence: float = 0.95,
 ) -> Measured:
-    """Compare two arms on one metric, tables (seeds x items); see `paired_difference`. Yes/no metrics take no weights."""
+    """Compare two arms on one metric, tables (seeds x items): see `paired_difference`. Yes/no ignores weights."""
     if spec.yes_no:
         shares = paired_share_difference(baseline, candidate, clusters=clusters, noise=noise, confidence=confidence)
         return Measured(spec, shares)
