@@ -21,6 +21,7 @@ from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
 from workbench.store.database import Store, VersionRow
 from workbench.store.examples import Page, RejectRow, Which, examples, rejects
+from workbench.store.integrity import Check, check
 from workbench.store.members import CURATION_COLUMNS, EXPORT_COLUMNS, Members, resolve
 from workbench.store.sources import Source, get_source, sources
 
@@ -222,6 +223,10 @@ class Workspace:
         """How many rows of a source or version have the prompt of an item of the eval set (case and spaces aside)."""
         eval_set = evalsets.get_eval_set(self.store, evalset)
         return len(evalsets.overlapping(self.store, resolve(self.store, name), eval_set))
+
+    def check(self) -> list[Check]:
+        """Whether counts agree, rows exist and hashes hold; see `workbench.store.integrity`."""
+        return check(self.store)
 
     def _folder(self, name: str) -> Path:
         folder = self.root / name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -53,6 +54,18 @@ class StepRow:
     seconds: float
     unscored: int = 0
     errors: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The step in the JSON that other programs rely on."""
+        return {
+            "name": self.name,
+            "in": self.rows_in,
+            "dropped": self.dropped,
+            "reasons": self.reasons,
+            "seconds": round(self.seconds, 3),
+            "unscored": self.unscored,
+            "errors": self.errors,
+        }
 
 
 _RUN = "id, version_name, state, rows_in, inputs"

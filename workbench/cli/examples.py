@@ -1,0 +1,129 @@
+"""`workbench examples`: look at the rows of a source or version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench.cli import common
+from workbench.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from workbench.store.examples import ExampleRow
+    from workbench.workspace import Workspace
+
+
+@click.command("examples")
+@click.argument("name", metavar="SOURCE|VERSION")
+@click.option("--search", metavar="TEXT", help="Only rows whose prompt or response contains TEXT, in any case.")
+@click.option("--sql", metavar="WHERE", help='Only rows that meet this SQL condition, e.g. "length(response) < 20".')
+@click.option("--dropped", is_flag=True, help="The rows that fell on the way to this version, each with its reason.")
+@click.option("--rejected", is_flag=True, help="The rows of this source's file that could not be imported, and why.")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N")
+@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N found.")
+@click.option("--full", is_flag=True, help="Print whole turns.")
+@common.json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    name: str,
+    search: str | None,
+    sql: str | None,
+    dropped: bool,
+    rejected: bool,
+    limit: int,
+    offset: int,
+    full: bool,
+    as_json: bool,
+) -> None:
+    """Show rows of a source or version.
+
+    A condition for --sql can name the columns pos, id, source, row, prompt, response, turns, messages, tools, meta
+    and content_hash, and with --dropped also step, reason, detail, score and duplicate_of. It can only read.
+
+    \b
+    workbench examples alpaca --search "as an AI" --limit 3
+    workbench examples alpaca --sql "turns > 2 AND length(response) < 40"
+    workbench examples curated --dropped --sql "step = 'length'"
+    """
+    with common.workspace(ctx) as workspace:
+        if rejected:
+            if search or sql or dropped:
+                raise UsageProblem("--rejected stands alone", do="Leave out --search, --sql and --dropped.")
+            _rejects(workspace, name, limit, offset, as_json)
+            return
+        page = workspace.examples(
+            name, which="dropped" if dropped else "kept", search=search, where=sql, limit=limit, offset=offset
+        )
+    if as_json:
+        rows = [_example_data(row, dropped) for row in page.rows]
+        common.print_json({"name": name, "total": page.total, "offset": offset, "examples": rows})
+        return
+    if not page.rows:
+        common.note(_nothing(name, page.total, offset, bool(search or sql), dropped))
+        return
+    _print(page.rows, full)
+    common.note(_shown(page.total, offset, len(page.rows), "rows"))
+
+
+def _example_data(row: ExampleRow, dropped: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "id": row.id,
+        "source": row.source,
+        "row": row.row,
+        "messages": row.messages,
+        "tools": row.tools,
+        "meta": row.meta,
+    }
+    if dropped:
+        data |= {"step": row.step, "reason": row.reason, "detail": row.detail, "duplicate_of": row.duplicate_of}
+    return data
+
+
+def _print(rows: list[ExampleRow], full: bool) -> None:
+    from rich.text import Text
+
+    from workbench.report.terminal import conversation
+    from workbench.text import clip
+
+    out = common.out()
+    for row in rows:
+        heading = f"{row.source} row {row.row} · id {row.id} · {row.turns} turns"
+        if row.reason:
+            heading += f" · dropped by {row.step}: {row.reason}"
+            heading += f" ({clip(row.detail, 120)})" if row.detail else ""
+            heading += f", like id {row.duplicate_of}" if row.duplicate_of is not None else ""
+        out.print(Text(heading, style="dim"))
+        out.print(conversation(row.messages, full=full))
+
+
+def _rejects(workspace: Workspace, name: str, limit: int, offset: int, as_json: bool) -> None:
+    from workbench.text import clip
+
+    total, rows = workspace.rejects(name, limit=limit, offset=offset)
+    if as_json:
+        listed = [{"row": row.row, "reason": row.reason, "raw": row.raw} for row in rows]
+        common.print_json({"name": name, "total": total, "offset": offset, "rejects": listed})
+        return
+    if not rows:
+        common.note(f"Every row of {name} was imported." if total == 0 else f"There are only {total:,} rejects.")
+        return
+    out = common.out()
+    for row in rows:
+        out.print(f"row {row.row}: {clip(row.reason, 300)}")
+        out.print(f"  {clip(row.raw, 200)}")
+    common.note(_shown(total, offset, len(rows), "rejects"))
+
+
+def _shown(total: int, offset: int, count: int, what: str) -> str:
+    more = f"; go on with --offset {offset + count}" if offset + count < total else ""
+    return f"{offset + 1:,} to {offset + count:,} of {total:,} {what}{more}."
+
+
+def _nothing(name: str, total: int, offset: int, asked: bool, dropped: bool) -> str:
+    if total:
+        return f"There are only {total:,} rows: --offset {offset} is behind the last."
+    if asked:
+        return f"No row of {name} meets that."
+    return f"No row fell on the way to {name}." if dropped else f"{name} has no rows."

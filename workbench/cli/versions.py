@@ -1,0 +1,258 @@
+"""`workbench versions`: list, show, compare, freeze, export and remove versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench.cli import common
+
+if TYPE_CHECKING:
+    from workbench.store.diff import Diff, GoneRow
+    from workbench.workspace import VersionReport
+
+
+@click.group("versions")
+def command() -> None:
+    """Frozen, named sets of rows: where they came from and what lies between them."""
+
+
+@command.command("ls")
+@common.json_option
+@click.pass_context
+def ls(ctx: click.Context, as_json: bool) -> None:
+    """List sources and versions."""
+    with common.workspace(ctx) as workspace:
+        sources, versions = workspace.sources(), workspace.versions()
+    if as_json:
+        common.print_json(
+            {
+                "sources": [
+                    {
+                        "name": source.name,
+                        "rows": source.rows,
+                        "imported": source.imported,
+                        "rejected": source.rejected,
+                        "format": source.format,
+                        "license": source.license,
+                        "path": source.path,
+                    }
+                    for source in sources
+                ],
+                "versions": [
+                    {
+                        "name": version.name,
+                        "rows": version.rows,
+                        "manifest_hash": version.manifest_hash,
+                        "parent": version.parent,
+                        "created_at": f"{version.created_at.isoformat()}Z",
+                    }
+                    for version in versions
+                ],
+            }
+        )
+        return
+    if not sources:
+        common.note("Nothing here yet. Bring in a file with `workbench import FILE`.")
+        return
+    from workbench.report.terminal import table
+    from workbench.text import clip
+
+    out = common.out()
+    listed = table("source", "rows", "rejected", "format", "licence", right=("rows", "rejected"))
+    for source in sources:
+        licence = clip(source.license or "not stated", 40)
+        listed.add_row(source.name, f"{source.imported:,}", f"{source.rejected:,}", source.format, licence)
+    out.print(listed)
+    if not versions:
+        common.note(f"No versions yet. Make one: workbench run RECIPE --from {sources[0].name} --name VERSION")
+        return
+    listed = table("version", "rows", "manifest", "parent", "made (UTC)", right=("rows",))
+    for version in versions:
+        made = f"{version.created_at:%Y-%m-%d %H:%M}"
+        listed.add_row(version.name, f"{version.rows:,}", version.manifest_hash[:12], version.parent or "", made)
+    out.print()
+    out.print(listed)
+
+
+@command.command("show")
+@click.argument("name", metavar="VERSION")
+@common.json_option
+@click.pass_context
+def show(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Show where a version's rows came from, and what each step dropped and why."""
+    with common.workspace(ctx) as workspace:
+        report = workspace.show_version(name)
+    if as_json:
+        common.print_json(_version_data(report))
+        return
+    from workbench.report.terminal import steps_table
+
+    out = common.out()
+    version = report.version
+    out.print(f"{version.name}: {version.rows:,} rows, manifest {version.manifest_hash}")
+    out.print("rows by source: " + ", ".join(f"{source} {rows:,}" for source, rows in report.sources.items()))
+    for stage in report.stages:
+        out.print()
+        made = f"{stage.version} from {', '.join(stage.inputs)}"
+        out.print(
+            f"{made}: {stage.rows_in:,} rows in, {stage.rows_in - stage.rows_out:,} dropped, {stage.rows_out:,} left"
+        )
+        if stage.steps:
+            out.print(steps_table([step.as_dict() for step in stage.steps]))
+    common.note(f"The rows that fell: workbench examples {name} --dropped")
+
+
+def _version_data(report: VersionReport) -> dict[str, Any]:
+    version = report.version
+    return {
+        "version": version.name,
+        "rows": version.rows,
+        "manifest_hash": version.manifest_hash,
+        "parent": version.parent,
+        "recipe": version.recipe,
+        "created_at": f"{version.created_at.isoformat()}Z",
+        "sources": report.sources,
+        "stages": [
+            {
+                "version": stage.version,
+                "from": list(stage.inputs),
+                "rows_in": stage.rows_in,
+                "rows_out": stage.rows_out,
+                "steps": [step.as_dict() for step in stage.steps],
+            }
+            for stage in report.stages
+        ],
+    }
+
+
+@command.command("diff")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, help="How many rows to list.")
+@common.json_option
+@click.pass_context
+def diff(ctx: click.Context, a: str, b: str, limit: int, as_json: bool) -> None:
+    """Count the rows that B has and A has not, and say why rows of A are not in B."""
+    with common.workspace(ctx) as workspace:
+        found = workspace.diff(a, b, limit)
+    if as_json:
+        common.print_json(
+            {
+                "added": found.added,
+                "removed": found.removed,
+                "common": found.common,
+                "by_reason": found.by_reason,
+                "examples": [_gone_data(row) for row in found.gone],
+            }
+        )
+        return
+    _print_diff(found, a, b)
+
+
+def _gone_data(row: GoneRow) -> dict[str, Any]:
+    survivor = {"source": row.survivor[0], "row": row.survivor[1]} if row.survivor else None
+    return {
+        "id": row.id,
+        "source": row.source,
+        "row": row.row,
+        "reason": row.reason,
+        "detail": row.detail,
+        "survivor": survivor,
+    }
+
+
+def _print_diff(found: Diff, a: str, b: str) -> None:
+    import json
+
+    from workbench.report.terminal import first_prompt, table
+    from workbench.text import clip
+
+    out = common.out()
+    out.print(f"{a} → {b}: {found.common:,} rows in both, {found.removed:,} only in {a}, {found.added:,} only in {b}.")
+    if not found.removed:
+        return
+    reasons = table("rows", f"why they are not in {b}", right=("rows",))
+    for reason, count in found.by_reason.items():
+        reasons.add_row(f"{count:,}", clip(reason, 80))
+    out.print(reasons)
+    if not found.gone:
+        return
+    listed = table("row", "why", "prompt")
+    for row in found.gone:
+        why = row.reason
+        if row.survivor:
+            why += f", like {row.survivor[0]}:{row.survivor[1]}"
+        elif row.detail:
+            why += f" ({row.detail})"
+        listed.add_row(f"{row.source}:{row.row}", clip(why, 60), first_prompt(json.loads(row.messages), 40))
+    out.print()
+    out.print(listed)
+    if found.removed > len(found.gone):
+        common.note(f"{len(found.gone):,} of {found.removed:,} rows listed; more with --limit.")
+
+
+@command.command("freeze")
+@click.argument("source", metavar="SOURCE|VERSION")
+@click.option("--name", required=True, metavar="V", help="What to call the version.")
+@click.option(
+    "--without", multiple=True, metavar="EVALSET", help="Leave out rows whose prompt is in this eval set. Repeatable."
+)
+@common.json_option
+@click.pass_context
+def freeze(ctx: click.Context, source: str, name: str, without: tuple[str, ...], as_json: bool) -> None:
+    """Freeze rows as they are, as a version."""
+    with common.workspace(ctx) as workspace:
+        version, new = workspace.freeze(source, name, without)
+    if as_json:
+        common.print_json(
+            {"version": version.name, "rows": version.rows, "manifest_hash": version.manifest_hash, "new": new}
+        )
+        return
+    there = "" if new else " It was there already, with this content."
+    common.out().print(f"{version.name}: {version.rows:,} rows, manifest {version.manifest_hash[:12]}.{there}")
+
+
+@command.command("export")
+@click.argument("name", metavar="VERSION|SOURCE")
+@click.option("-o", "--out", required=True, metavar="OUT", help="The file to write; one that is there is replaced.")
+@click.option(
+    "--format",
+    "format",
+    metavar="F",
+    help="messages and parquet lose nothing; alpaca and sharegpt say what they lose. Default: by the file's name.",
+)
+@common.json_option
+@click.pass_context
+def export(ctx: click.Context, name: str, out: str, format: str | None, as_json: bool) -> None:
+    """Write rows to a file."""
+    from pathlib import Path
+
+    path = Path(out).expanduser()
+    chosen = format or ("parquet" if path.suffix == ".parquet" else "messages")
+    with common.workspace(ctx) as workspace:
+        report = workspace.export(name, path, chosen)
+    if as_json:
+        common.print_json({"rows": report.rows, "format": chosen, "path": out, "lost": report.lost})
+        return
+    common.out().print(f"{out}: {report.rows:,} rows as {chosen}.")
+    for lost in report.lost:
+        common.note(f"lost: {lost}")
+
+
+@command.command("rm")
+@click.argument("name", metavar="VERSION")
+@common.json_option
+@click.pass_context
+def rm(ctx: click.Context, name: str, as_json: bool) -> None:
+    """Remove a version; its rows stay in their sources.
+
+    A version that another was made out of, or that was trained on, cannot be removed.
+    """
+    with common.workspace(ctx) as workspace:
+        workspace.remove_version(name)
+    if as_json:
+        common.print_json({"removed": name})
+        return
+    common.out().print(f"{name} is removed.")
