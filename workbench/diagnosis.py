@@ -51,9 +51,7 @@ class Finding:
 def installation() -> list[Finding]:
     """Python, the libraries, the packaged models, and whether another distribution shadows our packages."""
     version = ".".join(str(number) for number in sys.version_info[:3])
-    found = [
-        Finding("installation", f"Python {version}", "bad" if old else "ok", "3.11 or later is needed" if old else "")
-    ]
+    found = [Finding("installation", f"Python {version}", "ok")]
     for library in LIBRARIES:
         try:
             found.append(Finding("installation", f"{library} {importlib.metadata.version(library)}", "ok"))
