@@ -16,6 +16,7 @@ from filters.step import Drop, Row, Score, Step
 
 SMALLEST_GROUP = 5  # a group with fewer rows may well vanish by chance: that does not stop a run
 SHOWN_REASONS = 3
+WHAT_TO_DO = "Look at what falls; if it is what you want, {} in the recipe, or run with --allow-wipeout."
 
 Languages = Callable[[Sequence[Row]], Sequence[Score]]
 
@@ -33,9 +34,9 @@ def guard(step: Step[Any], where: str, left: Remaining, drops: Sequence[Drop], l
     share = len(drops) / len(left)
     if share > step.max_drop:
         raise Wipeout(
-            f"it would drop {len(drops)} of {len(left)} rows ({share:.0%}; {why}), more than max_drop {step.max_drop:g}",
+            f"it would drop {len(drops)} of {len(left)} rows ({share:.0%}; {why}); max_drop is {step.max_drop:g}",
             where=where,
-            do=f"Look at what falls; if that is what you want, raise max_drop of {step.name} in the recipe, or run with --allow-wipeout.",
+            do=WHAT_TO_DO.format(f"raise max_drop of {step.name}"),
         )
     if step.max_drop >= 1:
         return
@@ -47,11 +48,13 @@ def guard(step: Step[Any], where: str, left: Remaining, drops: Sequence[Drop], l
         raise Wipeout(
             f"it would drop all {rows} rows of {kind} {name!r} ({why})",
             where=where,
-            do=f"Look at what falls; if that is what you want, set max_drop: 1 for {step.name} in the recipe, or run with --allow-wipeout.",
+            do=WHAT_TO_DO.format(f"set max_drop: 1 for {step.name}"),
         )
 
 
-def _emptied_languages(falling: Iterable[list[Row]], staying: Iterable[list[Row]], languages: Languages) -> list[tuple[str, str, int]]:
+def _emptied_languages(
+    falling: Iterable[list[Row]], staying: Iterable[list[Row]], languages: Languages
+) -> list[tuple[str, str, int]]:
     counts: Counter[str] = Counter()
     for batch in falling:
         counts.update(score.label for score in languages(batch) if score.label)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal, get_args
+
+from pydantic import Field
 
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
 from filters.text import HAN_KANA, UNSPACED, code_share, words
 
-_FENCE = re.compile(r"^[ \t]*(?:[-*+] |\d+[.)] )?[ \t]*(`{3,}|~{3,})", re.MULTILINE)
+# What follows an opening fence holds no backtick: ```this``` is code inside a line.
+_FENCE = re.compile(r"^[ \t]*(?:[-*+] |\d+[.)] )?[ \t]*(`{3,}(?=[^`\n]*$)|~{3,})", re.MULTILINE)
 _CLOSERS = "\"'”’»)]}*_`」』）】》〉］"
 _ENDS = ".!?…。！？；;:：।؟۔"
 _OPENERS = {"(": ")", "[": "]", "{": "}", "（": "）", "【": "】", "「": "」", "『": "』", "《": "》", "“": "”"}
@@ -17,30 +21,49 @@ _BROKEN_ENDS = ",，、"  # nobody ends with a comma, except salutations
 _ITEM = re.compile(r"^\s*(?:[-*+•·–]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]|#{1,6}|\d+、|Step \d+[:.])(?:\s+|$)")
 _EMPTY_ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s*$")
 _URL_END = re.compile(r"(?:https?://|www\.)\S+$|\S+@\S+\.\w+$|\S+\.(?:com|org|net|html?|pdf|txt|py|md)$", re.IGNORECASE)
+_TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
+_ANNOUNCES = ":：="  # what was announced does not come
+_MOSTLY_CODE = 0.4  # of the lines
 _MATH = re.compile(r"[=<>≈≤≥^\\$|→⇒±×÷√]|\d\s*[-+*/]\s*\d")
 # Words that want another word after them, and do not end an English, German, French, Spanish or Italian sentence.
-_DANGLING = frozenset(
-    """a an the of and or but nor with from into onto than because although while whose which their your our my its his these very
-    is are was were be been has have had will would can could should may might must the's such as at by for to in
-    und oder aber der die das den dem des ein eine einen einem einer eines mit von zu zur zum für sowie dass weil wenn sich
-    et ou mais le la les un une des du de que qui avec pour dans par sur est sont au aux leur
-    y o pero el los las una unos del con para por que en es son su sus
-    e ma il lo gli di della dei delle con per che è sono nel nella""".split()
+_DANGLING = re.compile(
+    r"an?|the|of|and|or|but|nor|with|from|into|onto|than|because|although|while|whose|which|their|your|our|my"
+    r"|its|his|these"
+    r"|very|is|are|was|were|be|been|has|have|had|will|would|can|could|should|may|might|must|such|as|at|by|for|to"
+    r"|und|oder|aber|der|die|das|den|dem|des|ein|eine[mnrs]?|mit|von|zu|zur|zum|für|sowie|dass|weil|wenn"
+    r"|et|ou|mais|le|la|les|une?|des|du|de|que|qui|avec|pour|dans|par|sur|est|sont|aux?|leur"
+    r"|y|o|pero|el|los|las|una|unos|del|con|para|por|que|en|es|son|sus?|e|ma|il|lo|gli|di|della|dei|delle|per"
+    r"|che|è|sono|nella?"
 )
-# In an answer of a few words these may well be the whole answer ("What does it belong to?"), hence a least length.
-_SHORTEST_DANGLING = 5
-_SHORTEST_FRAGMENT = 3  # words behind the last full stop
+_HASHTAGS = re.compile(r"(?:^|\s)#\w+$")
+_CLOSING_WORDS = re.compile(
+    r"\b(?:yours|sincerely|regards|respectfully|cordially|cheers|warmly|love|wishes|with \w+(?: and \w+)?,"
+    r"|mit freundlichen|viele grüße|liebe grüße|cordialement|atentamente|saludos|cordiali)(?!\w)[^!?]{0,60}$|此致"
+    r"|敬上|敬礼",
+    re.IGNORECASE,
+)
+_ATTRIBUTION = re.compile(r"[.!?…\"”'’»。！？]\s*[-–—~]+\s*[A-Z\[(][^!?]{0,60}$")  # "..." - Name
+Kind = Literal["open code fence", "open bracket", "open table row", "empty list item", "mid-sentence", "no full stop"]
+
+_SHORTEST = 5  # words; fewer may well be the whole answer ("What are they made of?")
+_FRAGMENT = 3  # words behind the last full stop of a line
+_WHOLE_ANSWER = 8  # words; below, a missing full stop means nothing
+_LONG_LINE = 12  # words without any end, where nothing else tells how the answer ends its sentences
+_SCRIPT_WITHOUT_BLANKS = re.compile(f"[{HAN_KANA}{UNSPACED}]")
+_WORDS_PER_CHARACTER = 0.6  # there each character counts as a word
 
 
 class CutOffParams(FilterParams):
-    """Nothing but `max_drop`: the ends of the assistant's turns are looked at."""
+    """`kinds`: which signs count. "no full stop" is the weakest: careless but whole answers have it too."""
+
+    kinds: list[Kind] = Field(default=list(get_args(Kind)), min_length=1)
 
 
 class CutOff(RowStep[CutOffParams]):
     """Drop rows in which an assistant turn breaks off: in an open code fence, bracket, list item or sentence.
 
-    A missing full stop alone is no sign: short answers, lists, titles, verse, code and addresses have none. The
-    sentence must break off behind finished ones, or at a word or comma that wants more. An answer cut exactly at
+    A missing full stop alone is no sign: short answers, lists, titles, verse, code and addresses have none. It
+    counts behind finished sentences, or in a long line where the other lines have theirs. An answer cut exactly at
     the end of a sentence cannot be seen here.
     """
 
@@ -54,37 +77,47 @@ class CutOff(RowStep[CutOffParams]):
         return [Scorer("cut-off", 1, {}, each(_score))]
 
     def decide(self, scores: Sequence[Score]) -> Finding | None:
-        """Any turn that breaks off."""
+        """A turn that breaks off in one of the chosen ways."""
         (score,) = scores
-        return Finding(f"cut-off: {score.label}", score.value, score.detail) if score.label else None
+        if score.label not in self.params.kinds:
+            return None
+        return Finding(f"cut-off: {score.label}", score.value, score.detail)
 
 
 def _score(row: Row) -> Score:
-    for text in row.turns("response"):
-        if kind := break_off(text):
-            return Score(1.0, label=kind, detail="…" + text.rstrip()[-60:])
-    return Score(0.0)
+    found = [(kind, text) for text in row.turns("response") if (kind := break_off(text))]
+    if not found:
+        return Score(0.0)
+    order = get_args(Kind)  # the surest sign of all turns
+    kind, text = min(found, key=lambda pair: order.index(pair[0]))
+    return Score(1.0, label=kind, detail="…" + text.rstrip()[-60:])
 
 
-def break_off(text: str) -> str | None:
-    """How `text` breaks off, or None: "open code fence", "open bracket", "empty list item", "mid-sentence"."""
+def break_off(text: str) -> Kind | None:
+    """How `text` breaks off, or None."""
     text = text.rstrip()
     if not text:
         return None
     if _open_fence(text):
         return "open code fence"
     last = text.splitlines()[-1].strip()
-    if last.startswith(("```", "~~~", "|")) or _URL_END.search(last):
+    if last.startswith("|"):
+        return "open table row" if last[-1] != "|" and len(_TABLE_ROW.findall(text)) >= 2 else None
+    if last.startswith(("```", "~~~")) or _URL_END.search(last):
         return None
-    if _looks_like_data(text) or code_share(text) > 0.4:
-        return "open bracket" if _unclosed(text) and not last.endswith(tuple(_ENDS + _CLOSERS)) else None
-    if _EMPTY_ITEM.match(last) and "\n" in text and len(words(text)) > _SHORTEST_DANGLING:
+    if text.lstrip()[0] in "{[<" or code_share(text) > _MOSTLY_CODE:
+        return "open bracket" if _unclosed(text) and last[-1] not in _ENDS + _CLOSERS else None
+    if _EMPTY_ITEM.match(last) and "\n" in text and len(words(text)) > _SHORTEST:
         return "empty list item"
+    if last[-1] in _ANNOUNCES and len(words(text)) > _SHORTEST:
+        return "mid-sentence"
+    if last[-1] in _ENDS + _CLOSERS or not (last[-1].isalnum() or last[-1] in _BROKEN_ENDS + "-"):
+        return None
     return _broken_sentence(text, last)
 
 
 def _open_fence(text: str) -> bool:
-    """Whether the last fence that was opened stays open (a longer or other fence does not close it)."""
+    """Whether the last fence that was opened stays open (a shorter or other fence does not close it)."""
     opened: str | None = None
     for match in _FENCE.finditer(text):
         fence = match.group(1)
@@ -95,12 +128,8 @@ def _open_fence(text: str) -> bool:
     return opened is not None
 
 
-def _looks_like_data(text: str) -> bool:
-    return text.lstrip()[0] in "{[<"
-
-
-def _unclosed(text: str) -> str | None:
-    """The last opening bracket without its closing one, strings left out; None when all are closed."""
+def _unclosed(text: str) -> bool:
+    """Whether a bracket stays open, strings left out."""
     bare = re.sub(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", "", text)
     stack: list[str] = []
     for char in bare:
@@ -108,43 +137,47 @@ def _unclosed(text: str) -> str | None:
             stack.append(char)
         elif stack and char == _OPENERS[stack[-1]]:
             stack.pop()
-    return stack[-1] if stack else None
+    return bool(stack)
 
 
-def _broken_sentence(text: str, last: str) -> str | None:
-    bare = last.rstrip(_CLOSERS)
-    if not bare or bare[-1] in _ENDS or _is_symbol(bare[-1]):
+def _broken_sentence(text: str, last: str) -> Kind | None:
+    """`last`, the last line of `text`, ends in a letter, digit, comma or hyphen: did more want to come?"""
+    if _MATH.search(last):
         return None
-    if (
-        _unclosed(last)
-        and last[-1] not in _CLOSERS
-        and len(words(last)) >= _SHORTEST_FRAGMENT
-        and not _MATH.search(last)
-    ):
+    here = words(last)
+    if len(here) >= _FRAGMENT and _unclosed(last):
         return "open bracket"
-    said = words(text)
-    if len(said) >= _SHORTEST_DANGLING and last == bare:
-        if last[-1] in _BROKEN_ENDS and len(words(last)) >= _SHORTEST_FRAGMENT:
+    if len(words(text)) >= _SHORTEST and len(here) >= _FRAGMENT:
+        hyphen = last[-1] == "-" and last[-2:-1].isalpha()
+        if last[-1] in _BROKEN_ENDS or hyphen or _DANGLING.fullmatch(here[-1]):
             return "mid-sentence"
-        if last.endswith("-") and last[-2:-1].isalpha():
-            return "mid-sentence"
-        if said[-1] in _DANGLING and len(words(last)) >= _SHORTEST_FRAGMENT and not _MATH.search(last):
-            return "mid-sentence"
-    return "mid-sentence" if _fragment_behind_sentences(text, last) else None
+    return "no full stop" if _lacks_full_stop(text, last) else None
 
 
-def _fragment_behind_sentences(text: str, last: str) -> bool:
-    """Whether the last line holds finished sentences and then one without an end, in prose."""
-    if _ITEM.match(last) or _MATH.search(last):
+def _lacks_full_stop(text: str, last: str) -> bool:
+    """Whether the last line alone has no end, in a text that otherwise has them."""
+    if any(style.search(last) for style in (_HASHTAGS, _CLOSING_WORDS, _ATTRIBUTION)) or (
+        last[-1].isdigit() and ":" in last
+    ):
         return False
+    lines = [line.strip() for line in text.splitlines()[:-1] if line.strip()]
+    if _ITEM.match(last):
+        items = [line for line in lines if _ITEM.match(line) and _length(line) >= _SHORTEST]
+        return len(items) >= 2 and all(map(_ended, items)) and _length(last) >= _SHORTEST
+    prose = [line for line in lines if not _ITEM.match(line) and _length(line) >= _WHOLE_ANSWER]
+    if not all(map(_ended, prose)):
+        return False  # the author writes so
     ends = list(re.finditer(r"(?<=[\w\"”’)])[.!?](?=[\s\"”’)])|[。！？]", last))
-    if not ends:
-        return False
-    fragment = last[ends[-1].end() :]
-    count = len(words(fragment))
-    return count >= (_SHORTEST_FRAGMENT if not re.search(f"[{HAN_KANA}{UNSPACED}]", fragment) else 4)
+    if ends and _length(last[ends[-1].end() :]) >= _FRAGMENT:
+        return _length(text) >= _WHOLE_ANSWER
+    return _length(last) >= (_WHOLE_ANSWER if prose else _LONG_LINE)
 
 
-def _is_symbol(char: str) -> bool:
-    """Emoji and other signs that people end a text with."""
-    return not char.isalnum() and char not in _BROKEN_ENDS and char not in "-–—/&+" and char not in _OPENERS
+def _ended(line: str) -> bool:
+    return line[-1] in _ENDS + _CLOSERS
+
+
+def _length(text: str) -> float:
+    """Words, in scripts without blanks estimated from the characters."""
+    count = len(words(text))
+    return count * _WORDS_PER_CHARACTER if _SCRIPT_WITHOUT_BLANKS.search(text) else count

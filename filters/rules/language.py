@@ -19,24 +19,37 @@ if TYPE_CHECKING:
 SHORTEST = 24  # letters; below, the identifier guesses ("Hello" is Breton to it)
 SHORTEST_HAN = 8  # Han characters and kana say more each
 # Close relatives that the identifier mixes up, under the name of the best known.
-_FAMILY = {
-    "wuu": "zh", "yue": "zh", "lzh": "zh", "pcm": "en", "sco": "en", "nb": "no", "nn": "no", "bs": "sh", "hr": "sh", "sr": "sh",
-    "id": "ms", "gl": "pt", "lb": "de", "nds": "de", "als": "de", "bar": "de", "arz": "ar",
-}  # fmt: skip
+_RELATIVES = {
+    "zh": "wuu yue lzh",
+    "en": "pcm sco",
+    "no": "nb nn",
+    "sh": "bs hr sr",
+    "ms": "id",
+    "pt": "gl",
+    "de": "lb nds als bar",
+    "ar": "arz",
+}
+_FAMILY = {code: name for name, codes in _RELATIVES.items() for code in codes.split()}
 _NAMES = (
-    r"english|german|french|spanish|italian|portuguese|dutch|russian|chinese|mandarin|cantonese|japanese|korean|arabic|hindi|turkish|polish|swedish"
-    r"|norwegian|danish|finnish|greek|hebrew|latin|ukrainian|czech|hungarian|romanian|thai|vietnamese|indonesian|malay|swahili|esperanto|bengali|urdu"
+    r"english|german|french|spanish|italian|portuguese|dutch|russian|chinese|mandarin|cantonese|japanese|korean"
+    r"|arabic|hindi|turkish|polish|swedish"
+    r"|norwegian|danish|finnish|greek|hebrew|latin|ukrainian|czech|hungarian|romanian|thai|vietnamese|indonesian"
+    r"|malay|swahili|esperanto|bengali|urdu"
     r"|persian|farsi|irish|welsh|catalan|basque|croatian|serbian|bulgarian"
     r"|deutsch\w*|englisch\w*|französisch\w*|spanisch\w*|italienisch\w*|chinesisch\w*|japanisch\w*|russisch\w*"
     r"|anglais\w*|allemand\w*|français\w*|espagnol\w*|italien\w*|chinois\w*|japonais\w*|russe"
-    r"|inglés|alemán|francés|español\w*|italiano|chino|japonés|ruso|inglês|alemão|francês|espanhol|inglese|tedesco|francese|spagnolo|cinese"
+    r"|inglés|alemán|francés|español\w*|italiano|chino|japonés|ruso|inglês|alemão|francês|espanhol|inglese"
+    r"|tedesco|francese|spagnolo|cinese"
     r"|английск\w*|немецк\w*|французск\w*|испанск\w*|китайск\w*|русск\w*"
 )
 _ASKS = re.compile(
-    rf"\b(?:{_NAMES})\b|translat|übersetz|traduc|tradui|traduz|перевед|перевод|\blanguages?\b|\bsprachen?\b|\blangues?\b|\bidiomas?\b|\blingu[ae]\b"
+    rf"\b(?:{_NAMES})\b|translat|übersetz|traduc|tradui|traduz|перевед|перевод|\blanguages?\b|\bsprachen?\b"
+    rf"|\blangues?\b|\bidiomas?\b|\blingu[ae]\b"
     r"|[英德法西意俄日韩汉中葡]语|[英中日德法俄韩]文|翻译|译成|英語|日本語|中国語|訳し",
     re.IGNORECASE,
 )
+_OTHER_SCRIPTS = frozenset(("zh", "ja", "ko", "ru", "uk", "bg", "el", "ar", "fa", "ur", "he", "hi", "bn", "th"))
+_LATIN_WORD = re.compile(r"[a-z]{4,}")
 _NOISE = re.compile(r"https?://\S+|\S+@\S+|[\d_]+|[^\w\s'’]")
 _SEGMENT = re.compile(r"\n+|(?<=[.!?:])\s+|[\"“”«»„]|(?<=[。！？：])")
 
@@ -46,7 +59,7 @@ class LanguageParams(FilterParams):
 
     on: Side = "response"
     allow: list[str] | None = Field(default=None, min_length=1)
-    min_confidence: float = Field(default=0.8, gt=0, le=1)
+    min_confidence: float = Field(default=0.9, gt=0, le=1)
 
     @field_validator("allow")
     @classmethod
@@ -61,7 +74,7 @@ class Language(RowStep[LanguageParams]):
     """Drop rows whose answer is in the wrong language, where the identifier is at least `min_confidence` sure.
 
     Unscored, and kept: short texts and code. Excused: prompts that ask for a translation, name a language, or
-    have a passage in the language of the answer; a system turn may name it too.
+    have a passage in the language of the answer or, in another script, Latin words; a system turn may name it too.
     """
 
     name = "language"
@@ -112,6 +125,8 @@ def _mismatch(row: Row) -> Score:
         return Score(0.0, detail="the prompt names a language")
     if any((part := identify(piece)) and part[0] == answer[0] for piece in _SEGMENT.split(asked)):
         return Score(0.0, detail="the prompt has a passage in that language")
+    if prompt[0] in _OTHER_SCRIPTS and _LATIN_WORD.search(asked):
+        return Score(0.0, detail="the prompt quotes words in Latin letters")
     return Score(min(prompt[1], answer[1]), label=answer[0], detail=f"{prompt[0]} prompt, {answer[0]} answer")
 
 
@@ -124,12 +139,15 @@ def identify(text: str) -> tuple[str, float] | None:
         return None
     prose = " ".join(_NOISE.sub(" ", without_code(text)).split())
     letters = sum(char.isalpha() for char in prose)
-    if letters < SHORTEST and len(re.findall(f"[{HAN_KANA}]", prose)) < SHORTEST_HAN:
+    han = len(re.findall(f"[{HAN_KANA}]", prose))
+    if letters < SHORTEST and han < SHORTEST_HAN:
         return None
     ranked: dict[str, float] = {}
     for code, probability in _identifier().rank(prose)[:8]:
         ranked[family(code)] = ranked.get(family(code), 0.0) + float(probability)
     best = max(ranked, key=lambda code: ranked[code])
+    if han >= SHORTEST_HAN and best not in ("zh", "ja", "ko"):
+        return None  # two languages: a Chinese list with Latin names, say
     return None if best == "zxx" else (best, round(min(ranked[best], 1.0), 4))
 
 

@@ -16,8 +16,10 @@ _CHAT_MARKER = re.compile(
     re.MULTILINE,
 )
 _TAG = re.compile(
-    r"</?(?:p|br|div|span|b|i|u|em|strong|ul|ol|li|dl|dt|dd|h[1-6]|hr|table|tbody|thead|tr|td|th|img|font|center|sup|sub|small"
-    r"|blockquote|pre|script|style|iframe|section|article|header|footer|nav|form|input|button|label|html|head|body|meta|link|a)"
+    r"</?(?:p|br|div|span|b|i|u|em|strong|ul|ol|li|dl|dt|dd|h[1-6]|hr|table|tbody|thead|tr|td|th|img|font|center"
+    r"|sup|sub|small"
+    r"|blockquote|pre|script|style|iframe|section|article|header|footer|nav|form|input|button|label|html|head"
+    r"|body|meta|link|a)"
     r"(?:\s+[a-z-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
     re.IGNORECASE,
 )
@@ -26,9 +28,12 @@ _ENTITY = re.compile(
     re.IGNORECASE,
 )
 _ABOUT_MARKUP = re.compile(
-    r"html|xml|css\b|svg\b|\bjsx?\b|javascript|typescript|react\b|php\b|markdown|markup|web ?(?:page|site|sites|pages)?\b|webseite|página|页面"
-    r"|\btags?\b|balise|etiqueta|标签|template|hyperlink|entit(?:y|ies)|escape|chatml|prompt format|special token|\bcode\b|\bsnippet"
-    r"|\bscript\b|代码|网页|\brss\b|\bjinja|\bbeautifulsoup|\bscrap|\bregex|regular expression|\bparse|angular\b|\bvue\b|django|flask",
+    r"html|xml|css\b|svg\b|\bjsx?\b|javascript|typescript|react\b|php\b|markdown|markup|web ?(?:page|site|sites"
+    r"|pages)?\b|webseite|página|页面"
+    r"|\btags?\b|balise|etiqueta|标签|template|hyperlink|entit(?:y|ies)|escape|chatml|prompt format|special token"
+    r"|\bcode\b|\bsnippet"
+    r"|\bscript\b|代码|网页|\brss\b|\bjinja|\bbeautifulsoup|\bscrap|\bregex|regular expression|\bparse|angular\b"
+    r"|\bvue\b|django|flask",
     re.IGNORECASE,
 )
 _TABLE_LINE = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
@@ -71,7 +76,8 @@ def _score(row: Row, on: Side) -> Score:
         prose = without_code(text)
         asked_for = _CHAT_MARKER.findall(prompt) if on == "response" else []
         found += [("chat marker", piece) for piece in _CHAT_MARKER.findall(prose) if piece not in asked_for]
-        if _ABOUT_MARKUP.search(prompt) or code_share(text) > _MOSTLY_CODE:
+        bare = _ENTITY.sub(" ", _TAG.sub(" ", prose))  # markup looks like code itself
+        if _ABOUT_MARKUP.search(prompt) or code_share(bare) > _MOSTLY_CODE:
             continue
         if on == "response" and (_TAG.search(prompt) or _ENTITY.search(prompt)):
             continue

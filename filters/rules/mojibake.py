@@ -12,7 +12,8 @@ from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, eac
 from trainer.conversation import Side
 
 _ABOUT_ENCODINGS = re.compile(
-    r"mojibake|\butf-?(?:8|16|32)\b|\blatin-?1\b|iso-8859|cp-?1252|windows-125\d|charset|character set|encoding|unicode|garbled"
+    r"mojibake|\butf-?(?:8|16|32)\b|\blatin-?1\b|iso-8859|cp-?1252|windows-125\d|charset|character set|encoding"
+    r"|unicode|garbled"
     r"|zeichensatz|kodierung|encodage|codificaci[oó]n|codifica|кодировк|编码|乱码|文字化け",
     re.IGNORECASE,
 )

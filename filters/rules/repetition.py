@@ -14,10 +14,14 @@ from filters.text import code_share, normalise, without_code, words
 from trainer.conversation import Side
 
 _LONGEST_UNIT = 40  # words of a loop's unit; longer repeats are whole sentences and found as such
-_SENTENCE = re.compile(r"[.!?。！？]+(?:\s+|(?<=[。！？])|$)|\n+")
+_SENTENCE = re.compile(
+    r"[^.!?。！？\n]+[.!?。！？]+"
+)  # ended by a mark: lines of a song or a training plan may come back
+_HAS_LETTER = re.compile(r"[^\W\d_]")  # a row of zeros is a matrix
 _SHORTEST_SENTENCE = 4  # words: "Yes." or "}" may come as often as they like
 _ASKED_FOR = re.compile(
-    r"\brepeat|\bagain and again|\b\d+ times\b|\b(?:three|four|five|six|seven|eight|nine|ten|twenty|hundred) times\b|\brefrain\b|\bchorus\b"
+    r"\brepeat|\bagain and again|\b\d+ times\b|\b(?:three|four|five|six|seven|eight|nine|ten|twenty"
+    r"|hundred) times\b|\brefrain\b|\bchorus\b"
     r"|wiederhol|mal hintereinander|\brép[eè]t|\brepit|\brepet|重复|繰り返",
     re.IGNORECASE,
 )
@@ -85,7 +89,7 @@ def loop_share(text: str) -> tuple[float, str | None]:
             if i < len(tokens) and tokens[i] == tokens[i - unit]:
                 run += 1
                 continue
-            if run >= (least - 1) * unit:
+            if run >= (least - 1) * unit and any(map(_HAS_LETTER.search, tokens[i - unit : i])):
                 repeated[i - run : i] = b"\x01" * run
                 if run > best:
                     best, example = run, " ".join(tokens[i - run : i - run + unit])
@@ -95,13 +99,12 @@ def loop_share(text: str) -> tuple[float, str | None]:
 
 
 def sentence_share(text: str) -> tuple[float, str | None]:
-    """Share of words in sentences or lines that stood there before, and the sentence that comes most often."""
-    sentences = [normalise(piece, ignore_case=True) for piece in _SENTENCE.split(text)]
+    """Share of words in sentences that stood there before, and the sentence that comes most often."""
+    sentences = [normalise(piece, ignore_case=True) for piece in _SENTENCE.findall(text)]
     lengths = {sentence: len(words(sentence)) for sentence in set(sentences)}
     counts = Counter(sentence for sentence in sentences if lengths[sentence] >= _SHORTEST_SENTENCE)
-    total = sum(lengths[sentence] for sentence in sentences)
     again = sum((count - 1) * lengths[sentence] for sentence, count in counts.items())
     if not again:
         return 0.0, None
     sentence, count = counts.most_common(1)[0]
-    return again / total, f"{count} times: {sentence}"
+    return again / len(words(text)), f"{count} times: {sentence}"
