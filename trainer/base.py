@@ -43,7 +43,8 @@ class Base:
 def load_base(setting: ModelSetting, *, dtype: DtypeName | None = None, packed: bool | None = None) -> Base:
     """Load the model of `setting`; `dtype` overrules its own (a resumed job keeps what was chosen first).
 
-    `packed` keeps 4-bit weights packed; the default does so on GPUs only. Raises ModelUnavailable.
+    `packed` keeps 4-bit weights packed; by default GPUs do, and CPUs only where `auto` chose NF4 to save memory.
+    Raises ModelUnavailable.
     """
     quiet_libraries()
     source = resolve_model(setting.name)
@@ -59,9 +60,11 @@ def load_base(setting: ModelSetting, *, dtype: DtypeName | None = None, packed: 
     device = pick_device(setting.device)
     name = dtype or pick_dtype(setting.dtype, device)
     torch_dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
-    packed = device.type == "cuda" if packed is None else packed
+    if packed is None:
+        packed = device.type == "cuda" or (setting.quantize == "auto")
     kwargs: dict[str, Any] = {"dtype": torch_dtype}
-    if setting.quantize == "nf4" and packed:
+    nf4 = setting.quantize == "nf4" or (setting.quantize == "auto" and needs_nf4(source, device))
+    if nf4 and packed:
         kwargs["quantization_config"] = nf4_config(torch_dtype)
     if device.type == "cuda":
         kwargs["device_map"] = {"": device.index or 0}
@@ -75,15 +78,34 @@ def load_base(setting: ModelSetting, *, dtype: DtypeName | None = None, packed: 
             do="Give a model with weights for text generation; if memory ran out, a smaller one.",
         ) from error
     held: Literal["dense", "nf4-packed", "nf4-rounded"] = "dense"
-    if setting.quantize == "nf4" and packed:
+    if nf4 and packed:
         keep_trainable(model)
         held = "nf4-packed"
-    elif setting.quantize == "nf4":
+    elif nf4:
         round_to_nf4(model)
         held = "nf4-rounded"
     model.requires_grad_(False)
     model.eval()
     return Base(model, tokenizer, source, device, name, held)
+
+
+def needs_nf4(source: ModelSource, device: torch.device) -> bool:
+    """Whether the model's weights in 16 bits would fill more than half of the device's free memory."""
+    import psutil
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            shape = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source.path))
+    except (OSError, ValueError):
+        return False  # loading it says what is wrong, better than we can
+    needed = 2 * sum(parameter.numel() for parameter in shape.parameters())
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
+    return bool(needed > free / 2)
 
 
 def pick_device(wish: Literal["auto", "cpu", "cuda"]) -> torch.device:

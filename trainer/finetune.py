@@ -241,46 +241,47 @@ def finetune(
     sanity: dict[str, Any] = {}
     first_step = out / "first_step.json"
     started = time.monotonic()
-    with adapter(base, setting, seed) as model, scored_positions(base.model) as select:
-        probe = [(row.input_ids, row.labels) for row in rows[:4] if row.trained]
-        sanity["step0_difference"] = _step0_difference(base, model, select, probe, pad_id)
-        trainable, total = model.get_nb_trainable_parameters()
-        sanity["trainable_share"] = trainable / total
-        sanity["validation_before"] = mean_loss(base, model, select, validation, setting.micro_tokens)
-        watch = _Watch(on_step, tokens, wants_stop)
-        trainer = _Trainer(
-            model=model,
-            args=_arguments(base, setting, seed, len(plan), checkpoints),
-            train_dataset=datasets.Dataset.from_dict({"step": list(range(len(plan)))}),
-            processing_class=base.tokenizer,
-            data_collator=collate,
-            callbacks=[watch],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.select = select
-        if checkpoint is None:
-            trainer.check_first_step = lambda: write_atomic(first_step, json.dumps(_gradients(model)))
-        if setting.early_stop and validation:
-            best: list[float] = [sanity["validation_before"] or float("inf")]
+    with adapter(base, setting, seed) as model:
+        with scored_positions(base.model) as select:
+            probe = [(row.input_ids, row.labels) for row in rows[:4] if row.trained]
+            sanity["step0_difference"] = _step0_difference(base, model, select, probe, pad_id)
+            trainable, total = model.get_nb_trainable_parameters()
+            sanity["trainable_share"] = trainable / total
+            sanity["validation_before"] = mean_loss(base, model, select, validation, setting.micro_tokens)
+            watch = _Watch(on_step, tokens, wants_stop)
+            trainer = _Trainer(
+                model=model,
+                args=_arguments(base, setting, seed, len(plan), checkpoints),
+                train_dataset=datasets.Dataset.from_dict({"step": list(range(len(plan)))}),
+                processing_class=base.tokenizer,
+                data_collator=collate,
+                callbacks=[watch],
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.select = select
+            if checkpoint is None:
+                trainer.check_first_step = lambda: write_atomic(first_step, json.dumps(_gradients(model)))
+            if setting.early_stop and validation:
+                best: list[float] = [sanity["validation_before"] or float("inf")]
 
-            def validate(step: int) -> bool:
-                """Whether validation loss has risen twice in a row, looked at eight times a run."""
-                if step % max(1, len(plan) // 8):
-                    return False
-                best.append(mean_loss(base, model, select, validation, setting.micro_tokens) or 0.0)
-                model.train()
-                return len(best) > 2 and best[-1] > best[-2] > best[-3]
+                def validate(step: int) -> bool:
+                    """Whether validation loss has risen twice in a row, looked at eight times a run."""
+                    if step % max(1, len(plan) // 8):
+                        return False
+                    best.append(mean_loss(base, model, select, validation, setting.micro_tokens) or 0.0)
+                    model.train()
+                    return len(best) > 2 and best[-1] > best[-2] > best[-3]
 
-            watch.validate = validate
-        trainer.train(resume_from_checkpoint=checkpoint)
-        if watch.interrupted:
-            raise Stopped("Stopped", do="The same command resumes where it was.")
-        sanity |= json.loads(first_step.read_text())
-        _require_reach(sanity)
-        model.eval()
-        sanity["validation_after"] = mean_loss(base, model, select, validation, setting.micro_tokens)
-        model.save_pretrained(str(out / "adapter"))
-        seconds = time.monotonic() - started
+                watch.validate = validate
+            trainer.train(resume_from_checkpoint=checkpoint)
+            if watch.interrupted:
+                raise Stopped("Stopped", do="The same command resumes where it was.")
+            sanity |= json.loads(first_step.read_text())
+            _require_reach(sanity)
+            model.eval()
+            sanity["validation_after"] = mean_loss(base, model, select, validation, setting.micro_tokens)
+            model.save_pretrained(str(out / "adapter"))
+            seconds = time.monotonic() - started
         losses = [float(log["loss"]) for log in trainer.state.log_history if "loss" in log]
         del trainer
         then(model)

@@ -23,7 +23,8 @@ class ModelSetting(_Frozen):
     """The model that every arm starts from, and how it is held."""
 
     name: str
-    quantize: Literal["nf4", "none"] = "nf4"
+    quantize: Literal["nf4", "none", "auto"] = "auto"
+    """`auto` takes NF4 where 16-bit weights would fill more than half of the device's memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward and backward pass; `auto` measures on CPU and takes bfloat16 on GPUs."""

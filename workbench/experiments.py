@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +45,7 @@ class Question:
     """None trains the baseline alone."""
     evalset: str | None = None
     model: str | None = None
-    quantize: Literal["nf4", "none"] = "nf4"
+    quantize: Literal["nf4", "none", "auto"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seeds: int = DEFAULT_SEEDS
     trained_tokens: int | None = None
@@ -463,8 +462,6 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def discard(ws: Workspace, id: str) -> None:
-    """Forget the results of experiment `id`, so that it runs from the start."""
-    shutil.rmtree(ws.runs_dir / id / "results", ignore_errors=True)
-    for name in ("done.json", "budget.json", "events.jsonl"):
-        (ws.runs_dir / id / name).unlink(missing_ok=True)
+def note_end(ws: Workspace, id: str, state: Literal["stopped", "failed"]) -> None:
+    """Note that the job of experiment `id` ended without a result."""
+    rows.set_state(ws.store, id, state)

@@ -1,0 +1,175 @@
+"""`workbench compare`: train two versions and say whether the difference is real."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from workbench.cli import common
+
+if TYPE_CHECKING:
+    from workbench.experiments import Experiment, Question
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WORSE_EXIT = 7
+
+
+def setting_options(command: F) -> F:
+    """The options that `compare` and `train` share."""
+    options = [
+        click.option("--model", metavar="NAME|DIR", help="The model to start from. Default: SmolLM2-135M-Instruct."),
+        click.option("--evalset", metavar="E", help="The eval set to measure on. Default: the only one there is."),
+        click.option("--seeds", type=int, metavar="N", help="Seeds of each arm. Default: 3."),
+        click.option("--trained-tokens", type=click.IntRange(min=1), metavar="N", help="Trained tokens of each run."),
+        click.option(
+            "--minutes", type=float, metavar="M", help="Time for all runs together; measured first. Default: 10."
+        ),
+        click.option(
+            "--quantize",
+            type=click.Choice(["nf4", "none", "auto"]),
+            default="auto",
+            show_default=True,
+            help="Hold the base in 4 bits (QLoRA); auto does where memory needs it.",
+        ),
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+        click.option(
+            "--preset",
+            type=click.Choice(["short", "standard"]),
+            help="Learning rate and step size. Default: by the budget.",
+        ),
+        click.option(
+            "--policy",
+            type=click.Choice(["all", "last", "full"]),
+            default="all",
+            show_default=True,
+            help="Train all assistant turns, the last one only, or every token.",
+        ),
+        click.option("--date", metavar="YYYY-MM-DD", help="The day that the chat template sees. Default: today."),
+        click.option(
+            "--max-new-tokens", type=click.IntRange(min=1), default=96, show_default=True, help="Length of answers."
+        ),
+        click.option("--early-stop", is_flag=True, help="End a run whose validation loss rises twice in a row."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Question:
+    """The options of a command as a question."""
+    import datetime
+
+    from trainer.plan import SHORT, STANDARD, PolicySetting
+    from workbench.experiments import DEFAULT_SEEDS, Question
+
+    training = {"short": SHORT, "standard": STANDARD, None: None}[options["preset"]]
+    if options["early_stop"]:
+        training = (training or SHORT).model_copy(update={"early_stop": True})
+    return Question(
+        baseline=baseline,
+        candidate=candidate,
+        evalset=options["evalset"],
+        model=options["model"],
+        quantize=options["quantize"],
+        device=options["device"],
+        seeds=DEFAULT_SEEDS if options["seeds"] is None else options["seeds"],
+        trained_tokens=options["trained_tokens"],
+        minutes=options["minutes"],
+        training=training,
+        policy=PolicySetting(turns=options["policy"], date=options["date"] or datetime.date.today().isoformat()),
+        max_new_tokens=options["max_new_tokens"],
+    )
+
+
+@click.command("compare")
+@click.argument("baseline")
+@click.argument("candidate")
+@setting_options
+@click.option("--gate", is_flag=True, help=f"Exit with {WORSE_EXIT} where the candidate is worse: for CI.")
+@click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
+@common.json_option
+@click.pass_context
+def command(
+    ctx: click.Context, /, baseline: str, candidate: str, gate: bool, answers: int, as_json: bool, **options: Any
+) -> None:
+    """Train versions BASELINE and CANDIDATE alike and say whether CANDIDATE is better.
+
+    Both are trained on equally many tokens with the same seeds, measured on the same prompts, and compared in
+    pairs. The same question asked again shows the result that is there; ctrl-c stops, the same command resumes.
+    """
+    with common.workspace(ctx) as ws:
+        from workbench import experiments
+
+        experiment = experiments.plan(ws, question(baseline, candidate, options))
+    result = carry_out(ctx, experiment, as_json=as_json, answers=answers)
+    if gate and result["verdict"] == "worse":
+        sys.exit(WORSE_EXIT)
+
+
+def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answers: int) -> dict[str, Any]:
+    """Run or resume a planned experiment, print its result, and return it as the JSON of `compare`."""
+    from workbench import experiments
+    from workbench.errors import Problem, Stopped
+    from workbench.report.live import telling
+
+    describe(experiment)
+    if not experiment.done:
+        try:
+            with telling(len(experiment.plan.runs)) as tell:
+                experiments.run(experiment, tell)
+        except Problem as problem:
+            with common.workspace(ctx) as ws:
+                experiments.note_end(ws, experiment.id, "stopped" if isinstance(problem, Stopped) else "failed")
+            raise
+    with common.workspace(ctx) as ws:
+        result = experiments.conclude(ws, experiment.id).as_json()
+        sides = experiments.answers_side_by_side(ws, experiment.id) if answers and not as_json else []
+    if as_json:
+        common.print_json(result)
+    else:
+        print_result(result, sides, answers)
+    return result
+
+
+def describe(experiment: Experiment) -> None:
+    """What will be done, before it is done, on stderr."""
+    plan = experiment.plan
+    if experiment.done:
+        common.note(f"experiment {experiment.id} ({experiment.name}) was run before; this is its result")
+        return
+    budget = plan.budget
+    size = f"{budget.trained_tokens:,} trained tokens a run" if budget.trained_tokens else f"{budget.minutes:g} minutes"
+    common.note(
+        f"experiment {experiment.id}: {experiment.name} · {len(plan.runs)} runs · {size} · {plan.model.name} · "
+        f"eval set {experiment.evalset}"
+    )
+    if experiment.mde is not None:
+        common.note(f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats")
+
+
+def print_result(result: dict[str, Any], sides: list[Any], answers: int) -> None:
+    """A result for people, on stdout."""
+    from workbench.report.verdict import render_result, render_sides
+
+    console = common.out()
+    console.print(render_result(result))
+    if sides:
+        console.print()
+        console.print(render_sides(sides, result_arms(result), answers))
+
+
+def result_arms(result: dict[str, Any]) -> dict[str, str]:
+    """The arms of a result with the names of their versions."""
+    arms = {"baseline": result["baseline"]}
+    return arms | ({"candidate": result["candidate"]} if result["candidate"] else {})
+
+
+def stored_result(text: str) -> dict[str, Any]:
+    """A result as the table `experiments` has it."""
+    result: dict[str, Any] = json.loads(text)
+    return result

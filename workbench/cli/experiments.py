@@ -1,0 +1,92 @@
+"""`workbench experiments`: what was compared in this workspace, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from workbench.cli import common
+from workbench.cli.compare import carry_out, print_result, stored_result
+
+
+@click.group("experiments")
+def command() -> None:
+    """List, show and resume experiments."""
+
+
+@command.command("ls")
+@common.json_option
+@click.pass_context
+def ls(ctx: click.Context, as_json: bool) -> None:
+    """List experiments, oldest first."""
+    with common.workspace(ctx) as ws:
+        from workbench.store.experiments import experiments
+
+        rows = experiments(ws.store)
+    found: list[dict[str, Any]] = [
+        {
+            "id": row.id,
+            "name": row.name,
+            "state": row.state,
+            "verdict": stored_result(row.result)["verdict"] if row.result else None,
+            "created_at": row.created_at.isoformat(timespec="seconds"),
+        }
+        for row in rows
+    ]
+    if as_json:
+        common.print_json({"experiments": found})
+        return
+    if not found:
+        common.note("no experiments yet; `workbench compare BASELINE CANDIDATE` makes one")
+        return
+    from rich.table import Table
+
+    from workbench.text import safe_text
+
+    table = Table("id", "versions", "state", "verdict", "made (UTC)", box=None, pad_edge=False)
+    for row in found:
+        table.add_row(row["id"], safe_text(row["name"]), row["state"], row["verdict"] or "-", row["created_at"])
+    common.out().print(table)
+
+
+@command.command("show")
+@click.argument("experiment")
+@click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
+@common.json_option
+@click.pass_context
+def show(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> None:
+    """Show the result of EXPERIMENT: its id, the start of one, or `A vs B`."""
+    from workbench.errors import UsageProblem
+
+    with common.workspace(ctx) as ws:
+        from workbench import experiments
+        from workbench.store.experiments import find_experiment
+
+        row = find_experiment(ws.store, experiment)
+        if row.result is None:
+            raise UsageProblem(
+                f"it has no result yet ({row.state})",
+                where=f"experiment {row.id}",
+                do=f"`workbench experiments resume {row.id}` goes on with it.",
+            )
+        sides = experiments.answers_side_by_side(ws, row.id) if answers and not as_json else []
+    result = stored_result(row.result)
+    if as_json:
+        common.print_json(result)
+    else:
+        print_result(result, sides, answers)
+
+
+@command.command("resume")
+@click.argument("experiment")
+@click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
+@common.json_option
+@click.pass_context
+def resume(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> None:
+    """Go on with EXPERIMENT where it was, or attach to it where it still runs."""
+    with common.workspace(ctx) as ws:
+        from workbench import experiments
+
+        found = experiments.find(ws, experiment)
+    carry_out(ctx, found, as_json=as_json, answers=answers)

@@ -1,0 +1,144 @@
+"""A running experiment, told as it goes: bars on a terminal, a line now and then elsewhere. All on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import click
+
+_EVERY = 15.0  # seconds between lines about one run where nobody watches a terminal
+
+
+class _Teller(Protocol):
+    def __call__(self, event: dict[str, Any]) -> None: ...
+
+
+@contextmanager
+def telling(runs: int) -> Iterator[_Teller]:
+    """A function that takes a job's events and shows them; `runs` is how many will be trained."""
+    teller = _Bars(runs) if sys.stderr.isatty() else _Lines(runs)
+    try:
+        yield teller.tell
+    finally:
+        teller.close()
+
+
+def budget_sentence(event: dict[str, Any], runs: int) -> str:
+    """What a `budget` event decided, in one line."""
+    training = event["training"]
+    text = (
+        f"each of {runs} runs: {event['steps']} steps of {training['tokens_per_step']:,} trained tokens "
+        f"(preset {training['preset']}, learning rate {training['learning_rate']:g}, {event['dtype']})"
+    )
+    if event["seconds_per_run"]:
+        text += (
+            f", about {_duration(event['seconds_per_run'])} a run, {_duration(event['seconds_per_run'] * runs)} in all"
+        )
+    return text
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+
+
+class _Lines:
+    """Plain lines: one for every stage and finished run, and every 15 seconds one about the run under way."""
+
+    def __init__(self, runs: int) -> None:
+        self.runs = runs
+        self.done = 0
+        self.last = 0.0
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        kind = event["event"]
+        if kind == "stage":
+            self._say(f"{event['what']} ...")
+        elif kind == "arm":
+            self._say(arm_sentence(event))
+        elif kind == "budget":
+            self._say(budget_sentence(event, self.runs))
+        elif kind == "train" and time.monotonic() - self.last > _EVERY:
+            speed = event["tokens_per_second"]
+            rate = f", {speed:.0f} trained tokens/s" if speed else ""
+            self._say(f"  {event['run']}: step {event['step']} of {event['steps']}, loss {event['loss']:.3f}{rate}")
+        elif kind == "run-done" and "seconds" in event:
+            self.done += 1
+            self._say(f"  {event['run']}: done in {_duration(event['seconds'])} ({self.done} of {self.runs})")
+
+    def close(self) -> None:
+        """Nothing to take down."""
+
+    def _say(self, text: str) -> None:
+        self.last = time.monotonic()
+        click.echo(text, err=True)
+
+
+def arm_sentence(event: dict[str, Any]) -> str:
+    """What an `arm` event tells of one arm's rows, in one line."""
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in event["left_out"].items())
+    text = f"{event['arm']}: {event['rows']:,} rows, {event['trained_tokens']:,} trained tokens"
+    return f"{text}; left out: {left_out}" if left_out else text
+
+
+class _Bars:
+    """One bar over all runs and one for what happens now, with loss, rate and time left."""
+
+    def __init__(self, runs: int) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.runs = runs
+        self.bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}", markup=False),
+            console=Console(stderr=True, markup=False, highlight=False),
+            transient=True,
+        )
+        self.all = self.bars.add_task("runs", total=runs, now="")
+        self.current = self.bars.add_task("starting", total=None, now="")
+        self.subject = ""
+        self.bars.start()
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        kind = event["event"]
+        if kind == "stage":
+            self._on(event["what"], 0, None)
+        elif kind == "arm":
+            self.bars.console.print(arm_sentence(event))
+        elif kind == "budget":
+            self.bars.console.print(budget_sentence(event, self.runs))
+        elif kind == "train":
+            speed = event["tokens_per_second"]
+            rate = f" · {speed:.0f} trained tokens/s" if speed else ""
+            self._on(f"training {event['run']}", event["step"], event["steps"], f"loss {event['loss']:.3f}{rate}")
+        elif kind == "evaluate":
+            self._on(f"{event['run']}: {event['what']}", event["done"], event["total"])
+        elif kind == "run-done" and "seconds" in event:
+            self.bars.advance(self.all)
+
+    def close(self) -> None:
+        """Take the bars away."""
+        self.bars.stop()
+
+    def _on(self, subject: str, done: int, total: int | None, now: str = "") -> None:
+        if subject != self.subject:
+            self.subject = subject
+            self.bars.reset(self.current)
+        self.bars.update(self.current, description=subject, completed=done, total=total, now=now)

@@ -1,0 +1,121 @@
+"""A verdict on a terminal: one word, one table, the reasons, and the answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from workbench.text import safe_text
+
+if TYPE_CHECKING:
+    from workbench.experiments import Side
+
+_STYLES = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "no difference detected": "bold"}
+_NAMES = {
+    "response_nll": "response NLL (nats/token)",
+    "prompt_gain": "prompt gain (nats/token)",
+    "stop_rate": "stop rate",
+    "repetition": "repetition (rep-4)",
+}
+
+
+def render_result(result: dict[str, Any]) -> RenderableType:
+    """The result of an experiment (the JSON of `compare`) for a terminal of 80 columns or more."""
+    parts: list[RenderableType] = []
+    if result["verdict"]:
+        parts.append(_headline(result))
+    parts.append(_table(result))
+    parts += [Text(f"- {sentence}") for sentence in result["sentences"]]
+    parts.append(Text(_footnote(result), style="dim"))
+    return Group(*parts)
+
+
+def _headline(result: dict[str, Any]) -> Panel:
+    verdict = result["verdict"]
+    line = Text.assemble(
+        (safe_text(str(result["candidate"])), "bold"),
+        " against ",
+        (safe_text(str(result["baseline"])), "bold"),
+        ": ",
+        (verdict, _STYLES[verdict]),
+    )
+    return Panel(line, title="verdict", title_align="left", expand=False)
+
+
+def _table(result: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("metric")
+    table.add_column("better", justify="center")
+    for name in ("base", "baseline", "candidate"):
+        if name in result["means"]:
+            table.add_column(name, justify="right")
+    if not result["verdict"]:
+        for metric, value in result["means"]["baseline"].items():
+            row = [_number(result["means"]["base"].get(metric)), _number(value)]
+            table.add_row(_NAMES.get(metric, metric), "", *row)
+        return table
+    table.add_column("change", justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_column("smallest found", justify="right")
+    table.add_column("")
+    for metric in result["metrics"]:
+        low, high = metric["ci"]
+        table.add_row(
+            _NAMES.get(metric["name"], metric["name"]) + (" *" if metric["role"] == "primary" else ""),
+            "↑" if metric["higher_is_better"] else "↓",
+            _number(result["means"]["base"].get(metric["name"])),
+            _number(metric["baseline"]),
+            _number(metric["candidate"]),
+            _number(metric["delta"], signed=True),
+            f"{_number(low, signed=True)} … {_number(high, signed=True)}" if low is not None else "unknown",
+            _number(metric["mde"]) if metric["mde"] is not None else "unknown",
+            Text(metric["verdict"], style=_STYLES[metric["verdict"]]),
+        )
+    return table
+
+
+def _number(value: float | None, *, signed: bool = False) -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def _footnote(result: dict[str, Any]) -> str:
+    settings = result["settings"]
+    seeds = f"{result['seeds']} seed{'s' if result['seeds'] > 1 else ''} an arm"
+    tokens = ", ".join(f"{arm} {count:,}" for arm, count in result["trained_tokens"].items())
+    primary = "* decides. Smallest found: the true effect this experiment finds four times in five. " if result[
+        "verdict"
+    ] else ""  # fmt: skip
+    return (
+        f"{primary}experiment {result['experiment']} · {settings['model']} ({settings['held']}, {settings['dtype']}) · "
+        f"{seeds} · trained tokens a run: {tokens} · eval set {settings['evalset']}"
+    )
+
+
+def render_sides(sides: Sequence[Side], arms: dict[str, str], limit: int) -> RenderableType:
+    """Prompts with the answers of base, baseline and candidate below each other, `limit` items.
+
+    Items are taken evenly from the whole eval set, not by how they came out.
+    """
+    step = max(1, len(sides) // max(limit, 1))
+    text = Text()
+    for side in sides[::step][:limit]:
+        text.append(f"prompt     {_short(side.prompt)}\n", style="bold")
+        text.append(f"reference  {_short(side.reference)}\n", style="dim")
+        for arm, (answer, finish) in sorted(side.answers.items(), key=lambda pair: ["base", *arms].index(pair[0])):
+            cut = " ✂" if finish == "length" else ""
+            text.append(f"{_short(arms.get(arm, arm), 10):<10} {_short(answer)}{cut}\n")
+        text.append("\n")
+    text.append("✂ the answer ran into the limit of new tokens\n", style="dim")
+    return text
+
+
+def _short(text: str, width: int = 200) -> str:
+    line = safe_text(" ".join(text.split()))
+    return line if len(line) <= width else line[: width - 1] + "…"
