@@ -186,10 +186,7 @@ def _end(chat: _Chat, message: Message, solo: str, start: int) -> tuple[int, int
     if tail is not None and solo.endswith(tail) and start <= (content_end := len(solo) - len(tail)):
         # What the template writes behind every answer stands there: the content ends where it begins, whatever
         # the content itself may hold.
-        if found := _first(solo, stops, content_end):
-            return found
-        if not message.get("tool_calls"):
-            return content_end, None
+        return _first(solo, stops, content_end) or (content_end, None)
     if has_special(message, chat.added):
         # The content may hold stop tokens of its own; the template's comes last.
         places = [(place + len(text), place) for text in stops if (place := solo.rfind(text, start)) >= 0]
