@@ -25,6 +25,7 @@ from trainer.statistics import NoiseFloor, estimate_noise_floor, minimum_detecta
 from trainer.verdict import DEFAULT_METRICS, MetricSpec, Verdict, decide, measure
 from workbench.errors import BadInput, Problem, UsageProblem
 from workbench.jobs import OnEvent, run_job
+from workbench.report.verdict import Side
 from workbench.store import experiments as rows
 from workbench.store.database import VersionRow
 from workbench.store.evalsets import EvalSet
@@ -71,16 +72,6 @@ class Experiment:
     evalset: str
     done: bool
     mde: float | None
-
-
-@dataclass(frozen=True)
-class Side:
-    """One item's answers: the prompt's last turn, the reference, and the answer of each arm with its finish."""
-
-    item: int
-    prompt: str
-    reference: str
-    answers: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -12,9 +13,6 @@ from rich.text import Text
 
 from workbench.text import safe_text
 
-if TYPE_CHECKING:
-    from workbench.experiments import Side
-
 _STYLES = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "no difference detected": "bold"}
 _NAMES = {
     "response_nll": "response NLL (nats/token)",
@@ -22,6 +20,16 @@ _NAMES = {
     "stop_rate": "stop rate",
     "repetition": "repetition (rep-4)",
 }
+
+
+@dataclass(frozen=True)
+class Side:
+    """One item's answers: the prompt's last turn, the reference, and the answer of each arm with its finish."""
+
+    item: int
+    prompt: str
+    reference: str
+    answers: dict[str, tuple[str, str]]
 
 
 def render_result(result: dict[str, Any]) -> RenderableType:
