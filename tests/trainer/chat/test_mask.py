@@ -208,6 +208,28 @@ def test_stop_ids_are_the_tokenizers_the_templates_and_the_generation_configs(sm
     assert trained_texts(other, tokenise(other, CHATS["one turn"])) == ["4<|im_end|>"]
 
 
+def test_stop_tokens_of_the_policy_end_a_turn_where_they_come_first(load):
+    two = copy.deepcopy(load("smollm2"))
+    two.chat_template = two.chat_template.replace("'<|im_end|>'", "'<|endoftext|><|im_end|>'")
+    assert trained_texts(two, tokenise(two, CHATS["one turn"])) == ["4<|endoftext|><|im_end|>"]
+    policy = MaskPolicy(stop_ids=(two.convert_tokens_to_ids("<|endoftext|>"),))
+    assert trained_texts(two, tokenise(two, CHATS["one turn"], None, policy)) == ["4<|endoftext|>"]
+
+
+def test_the_text_of_a_stop_token_that_is_tokenised_otherwise_is_no_stop(load):
+    # An ordinary word as the stop token: behind some answers it melts into another token.
+    odd = copy.deepcopy(load("smollm2"))
+    odd.eos_token = "ing"
+    odd.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + 'ing\n' }}{% endfor %}"
+        "{{ '<|im_start|>assistant\n' if add_generation_prompt }}"
+    )
+    assert trained_texts(odd, tokenise(odd, [user("Hi"), assistant("No.")])) == ["No.ing"]
+    done = tokenise(odd, [user("Hi"), assistant("Yes, s")])
+    assert kinds(done) == ["no-stop"]
+    assert trained_texts(odd, done) == ["Yes, sing"]
+
+
 def test_no_stop_token_is_reported_and_the_content_trained(load):
     plain = copy.deepcopy(load("smollm2"))
     plain.chat_template = (
@@ -293,6 +315,32 @@ def test_a_token_across_the_border_is_ignored_and_reported(smollm2):
     assert (issue.kind, issue.turn) == ("straddle", 2)
     (text,) = trained_texts(smollm2, done)
     assert text == "\nHello.<|im_end|>"
+
+
+def test_with_trimmed_offsets_a_space_of_the_prompt_inside_a_token_is_still_seen(load):
+    from tokenizers import processors
+
+    trimming = copy.deepcopy(load("smollm2"))
+    trimming.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
+    trimming.chat_template = (
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{{ 'assistant: ' if add_generation_prompt }}"
+    )
+    done = tokenise(trimming, [user("Hi"), assistant("Hello there.")])
+    assert [issue.kind for issue in done.issues] == ["straddle"]
+    assert trained_texts(trimming, done) == [" there.<|im_end|>"]
+
+
+def test_offsets_that_skip_text_are_not_trusted(load):
+    # SmolLM2 has no token for the byte 0x1d, and the ranges of the tokens behind it in the same word slip by one.
+    smollm2 = load("smollm2")
+    if "\x1d" in smollm2.decode(smollm2("a\x1d:", add_special_tokens=False)["input_ids"]):
+        pytest.skip("this tokenizer has every byte")
+    done = tokenise(smollm2, [system("s"), user("Hi"), assistant("\x1d:."), user("x"), assistant("y")])
+    assert trained_texts(smollm2, done) == [":.<|im_end|>", "y<|im_end|>"]
+    assert [text[slice(*span)] for text, span in [(done.examples[0].text, done.examples[0].offsets[-3])]] == [
+        "y<|im_end|>"
+    ]
 
 
 # --- what a template refuses or leaves out ---
