@@ -11,6 +11,7 @@ from pydantic import Field
 
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
 from filters.text import HAN_KANA, UNSPACED, code_share, words
+from trainer.conversation import content_text
 
 # What follows an opening fence holds no backtick: ```this``` is code inside a line.
 _FENCE = re.compile(r"^[ \t]*(?:[-*+] |\d+[.)] )?[ \t]*(`{3,}(?=[^`\n]*$)|~{3,})", re.MULTILINE)
@@ -25,15 +26,17 @@ _TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
 _ANNOUNCES = ":：="  # what was announced does not come
 _MOSTLY_CODE = 0.4  # of the lines
 _MATH = re.compile(r"[=<>≈≤≥^\\$|→⇒±×÷√]|\d\s*[-+*/]\s*\d")
-# Words that want another word after them, and do not end an English, German, French, Spanish or Italian sentence.
+# Words that want another word after them: English, German, French, Spanish, Italian.
 _DANGLING = re.compile(
-    r"an?|the|of|and|or|but|nor|with|from|into|onto|than|because|although|while|whose|which|their|your|our|my"
-    r"|its|his|these"
-    r"|very|is|are|was|were|be|been|has|have|had|will|would|can|could|should|may|might|must|such|as|at|by|for|to"
-    r"|und|oder|aber|der|die|das|den|dem|des|ein|eine[mnrs]?|mit|von|zu|zur|zum|für|sowie|dass|weil|wenn"
-    r"|et|ou|mais|le|la|les|une?|des|du|de|que|qui|avec|pour|dans|par|sur|est|sont|aux?|leur"
-    r"|y|o|pero|el|los|las|una|unos|del|con|para|por|que|en|es|son|sus?|e|ma|il|lo|gli|di|della|dei|delle|per"
-    r"|che|è|sono|nella?"
+    r"the|an|and|or|but|nor|into|onto|than|because|although|whose|which|their|your|our|my"
+    r"|und|oder|der|den|dem|des|eine?[mnrs]?|zur|zum|sowie|dass|weil|wenn"
+    r"|et|ou|mais|le|la|les|une|des|du|de|que|qui|dans|aux?|el|los|las|una|unos|del|para|por|il|gli|di|della|dei"
+    r"|delle|che|nella?"
+)
+# Words that may end a sentence ("something to be proud of"), but seldom one of some length without a full stop.
+_HANGING = re.compile(
+    r"of|to|for|with|by|at|from|is|are|was|were|be|has|have|had|will|would|can|could|should|such|as|its|his|these"
+    r"|mit|von|zu|für|ist|sind|avec|pour|est|sont|con|es|è|sono"
 )
 _HASHTAGS = re.compile(r"(?:^|\s)#\w+$")
 _CLOSING_WORDS = re.compile(
@@ -85,7 +88,11 @@ class CutOff(RowStep[CutOffParams]):
 
 
 def _score(row: Row) -> Score:
-    found = [(kind, text) for text in row.turns("response") if (kind := break_off(text))]
+    # What leads up to a tool call ("Let me look that up:") goes on in the call.
+    turns = [
+        content_text(m.get("content")) for m in row.messages if m["role"] == "assistant" and not m.get("tool_calls")
+    ]
+    found = [(kind, text) for text in turns if (kind := break_off(text))]
     if not found:
         return Score(0.0)
     order = get_args(Kind)  # the surest sign of all turns
@@ -106,7 +113,7 @@ def break_off(text: str) -> Kind | None:
     if last.startswith(("```", "~~~")) or _URL_END.search(last):
         return None
     if text.lstrip()[0] in "{[<" or code_share(text) > _MOSTLY_CODE:
-        return "open bracket" if _unclosed(text) and last[-1] not in _ENDS + _CLOSERS else None
+        return "open bracket" if last[-1] not in ")]};" and _unclosed(text) else None
     if _EMPTY_ITEM.match(last) and "\n" in text and len(words(text)) > _SHORTEST:
         return "empty list item"
     if last[-1] in _ANNOUNCES and len(words(text)) > _SHORTEST:
@@ -149,7 +156,8 @@ def _broken_sentence(text: str, last: str) -> Kind | None:
         return "open bracket"
     if len(words(text)) >= _SHORTEST and len(here) >= _FRAGMENT:
         hyphen = last[-1] == "-" and last[-2:-1].isalpha()
-        if last[-1] in _BROKEN_ENDS or hyphen or _DANGLING.fullmatch(here[-1]):
+        hangs = _DANGLING.fullmatch(here[-1]) or (len(words(text)) >= _WHOLE_ANSWER and _HANGING.fullmatch(here[-1]))
+        if last[-1] in _BROKEN_ENDS or hyphen or hangs:
             return "mid-sentence"
     return "no full stop" if _lacks_full_stop(text, last) else None
 

@@ -11,7 +11,7 @@ from filters.text import without_code
 
 # What an assistant cannot do for the user. "I can't make it on Friday" is a letter, not a refusal.
 _SERVICE = (
-    r"(?:help|assist|provide|fulfil|comply|answer|do (?:that|this|so)|generate|create|write|produce|complete"
+    r"(?:help|assist|provide|fulfill?|comply|answer|do (?:that|this|so)|generate|create|write|produce|complete"
     r"|access|browse"
     r"|support|engage|discuss|participate|offer|give (?:you )?(?:any |specific )?(?:advice|information"
     r"|instructions|details)"
@@ -47,7 +47,7 @@ _DECLINES = [
     rf"(?:I(?: am|['’]m) (?:really |very |so )?(?:sorry|afraid)|(?:I )?apologi[sz]e|my apologies|sorry"
     rf"|unfortunately|regrettably)\b"
     rf"[^.!?\n]{{0,60}}?\b{_I_CANNOT} {_SERVICE}",
-    rf"{_I_CANNOT} (?:provide|fulfil|comply|assist|generate|create) |I (?:must|have to) decline\b",
+    rf"{_I_CANNOT} (?:provide|fulfill?|comply|assist|generate|create) |I (?:must|have to) decline\b",
     rf"{_I_CANNOT} {_SERVICE} (?:(?:you )?with (?:that|this)|(?:to )?(?:that|this|your) (?:request|question"
     rf"|prompt)|that\b|this\b)",
     r"(?:es tut mir leid|tut mir leid|leider)\b[^.!?\n]{0,60}?\b(?:kann ich|ich kann)\b[^.!?\n]{0,80}?\b(?:nicht"
@@ -83,7 +83,8 @@ _ASKED_FOR = re.compile(
     r"|trained|developed) you\b"
     r"|\bwer bist du\b|\bqui es-tu\b|\bquién eres\b|你是谁|自我介绍"
     # a text about assistants, or a role
-    r"|\bAI\b|\bartificial intelligence|\blanguage model|\brobots?\b|\bchat ?bots?\b|\bLLMs?\b|人工智能|机器人|\bKI\b|\bIA\b"
+    r"|\bAI\b|\bartificial intelligence|\blanguage model|\brobots?\b|\bchat ?bots?\b|\bLLMs?\b"
+    r"|人工智能|机器人|\bKI\b|\bIA\b"
     r"|\bpretend\b|\brole-?play|\bact as\b|\bimagine\b"
     # a letter that says no
     r"|\bdeclin(?:e|ing)\b|\brefus(?:e|al|ing)\b|\breject(?:ion|ing)?\b|\bapolog|\bturn(?:ing)? down\b"
