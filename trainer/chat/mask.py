@@ -93,12 +93,14 @@ class _Chat:
     clean_cuts: dict[tuple[str, tuple[int, ...]], bool] = field(default_factory=dict)
 
 
-_CHATS: WeakKeyDictionary[PreTrainedTokenizerBase, dict[str, _Chat]] = WeakKeyDictionary()
+_CHATS: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[object, ...], _Chat]] = WeakKeyDictionary()
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, policy: MaskPolicy) -> _Chat:
     date = policy.date or datetime.date.today().isoformat()
-    key = repr((tokenizer.chat_template, len(tokenizer), policy.template_args, date, policy.stop_ids))
+    template = tokenizer.chat_template
+    named = template if isinstance(template, str) else repr(template)
+    key = (named, len(tokenizer), repr(policy.template_args), date, policy.stop_ids)
     chats = _CHATS.setdefault(tokenizer, {})
     if key not in chats:
         renderer = Renderer(tokenizer, dict(policy.template_args), date)
