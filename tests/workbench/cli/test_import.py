@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from trainer.conversation import content_hash
+from workbench.workspace import Workspace
+
+from .conftest import DATA, assert_intact
+
+
+def test_every_row_of_a_real_file_is_imported_in_order_with_its_content(bench, root, alpaca):
+    called = bench("import", alpaca, "--license", "CC-BY-NC-4.0", "--json")
+    rows = json.loads(alpaca.read_text())
+    assert called.code == 0
+    expected = {"source": "alpaca_en", "rows": len(rows), "imported": len(rows), "rejected": 0, "format": "alpaca"}
+    assert called.json | expected == called.json
+    workspace = Workspace.open(root)
+    messages = [text for batch in workspace.rows("alpaca_en") for text in batch.column("messages").to_pylist()]
+    hashes = [text for batch in workspace.rows("alpaca_en") for text in batch.column("content_hash").to_pylist()]
+    assert workspace.sources()[0].license == "CC-BY-NC-4.0"
+    workspace.close()
+    assert [json.loads(text)[-1]["content"] for text in messages] == [row["output"] for row in rows]
+    assert hashes == [content_hash(text) for text in messages]
+
+
+def test_the_same_bytes_again_add_nothing_and_are_called_by_their_first_name(bench, alpaca, tmp_path):
+    bench("import", alpaca)
+    copy = tmp_path / "copy.json"
+    copy.write_bytes(alpaca.read_bytes())
+    called = bench("import", copy, "--name", "other", "--json")
+    assert called.code == 0
+    assert (called.json["source"], called.json["already_imported"]) == ("alpaca_en", True)
+    assert called.json["rows"] == called.json["imported"] + called.json["rejected"] == 999
+    assert [source["name"] for source in bench("versions", "ls", "--json").json["sources"]] == ["alpaca_en"]
+
+
+def test_the_same_bytes_read_by_another_mapping_are_another_source(bench, write_pairs):
+    path = write_pairs(("a", "b"), ("c", "d"))
+    assert bench("import", path, "--name", "one").code == 0
+    called = bench("import", path, "--name", "turned", "--map", "prompt=completion,response=prompt", "--json")
+    assert (called.code, called.json["source"], called.json["already_imported"]) == (0, "turned", False)
+
+
+def test_other_bytes_under_a_taken_name_are_refused_with_a_name_to_use(bench, write_pairs):
+    bench("import", write_pairs(("a", "b")), "--name", "mine")
+    called = bench("import", write_pairs(("c", "d"), name="more"), "--name", "mine")
+    assert called.code == 2
+    assert "--name mine-2" in called.err
+
+
+def test_rows_with_content_that_an_earlier_source_had_are_counted(bench, write_pairs):
+    bench("import", write_pairs(("a", "b"), ("c", "d"), name="first"))
+    called = bench("import", write_pairs(("c", "d"), ("c", "d"), ("e", "f"), name="second"), "--json")
+    assert called.json["duplicates_of_known"] == 2
+
+
+def test_rejected_rows_are_kept_with_reason_and_text_and_can_be_read(bench, tmp_path):
+    path = tmp_path / "mixed.jsonl"
+    good = [{"prompt": f"q{n}", "completion": "a"} for n in range(3)]
+    path.write_text("\n".join([json.dumps(good[0]), '{"prompt": "no answer"}', *map(json.dumps, good[1:]), "{broken"]))
+    called = bench("import", path, "--json")
+    assert (called.code, called.json["rows"], called.json["imported"], called.json["rejected"]) == (0, 5, 3, 2)
+    listed = bench("examples", "mixed", "--rejected", "--json").json
+    assert [(reject["row"], reject["raw"].strip()) for reject in listed["rejects"]] == [
+        (1, '{"prompt": "no answer"}'),
+        (4, "{broken"),
+    ]
+    assert all(reject["reason"] for reject in listed["rejects"])
+    assert "no answer" in bench("examples", "mixed", "--rejected").out
+
+
+def test_a_file_that_is_mostly_rejected_leaves_nothing_behind(bench, root, tmp_path):
+    path = tmp_path / "bad.jsonl"
+    rows = [{"prompt": "q", "completion": "a"}] + [{"prompt": "q"}] * 2
+    path.write_text("\n".join(map(json.dumps, rows)))
+    called = bench("import", path)
+    assert called.code == 3
+    assert "only 1 of 3 rows" in called.err
+    assert "Nothing was kept" in called.err
+    assert bench("versions", "ls", "--json").json["sources"] == []
+    assert_intact(root)
+
+
+def test_half_rejected_is_still_an_import(bench, tmp_path):
+    path = tmp_path / "half.jsonl"
+    path.write_text("\n".join(map(json.dumps, [{"prompt": "q", "completion": "a"}, {"prompt": "q"}])))
+    assert bench("import", path, "--json").json["rejected"] == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (["missing.json"], 2, "no such file"),
+        (["."], 2, "folder"),
+        (["hf:org/data"], 2, "hub"),
+        (["empty.json"], 3, "empty.json"),
+        (["pairs.jsonl", "--name", "a,b"], 2, "cannot be a name"),
+        (["pairs.jsonl", "--map", "prompt"], 2, "--map"),
+        (["pairs.jsonl", "--format", "alpacca"], 2, "alpacca"),
+    ],
+)
+def test_what_cannot_be_imported_gets_one_sentence_and_its_exit_code(
+    bench, tmp_path, monkeypatch, write_pairs, argv, code, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.json").touch()
+    write_pairs(("a", "b"))
+    called = bench("import", *argv)
+    assert (called.code, called.out) == (code, "")
+    assert says in called.err
+    assert "Traceback" not in called.err
+
+
+def test_a_mapping_may_name_columns_with_commas_and_spaces(bench, tmp_path):
+    path = tmp_path / "qa.csv"
+    path.write_text('"Question, asked",Answer given\nq,a\n')
+    called = bench("import", path, "--map", "prompt=Question, asked,response=Answer given", "--json")
+    assert (called.code, called.json["imported"]) == (0, 1)
+
+
+def test_every_shared_file_is_imported_row_by_row_or_refused_with_a_reason(bench, root):
+    files = [path for path in sorted(DATA.glob("*/*")) if path.suffix in {".json", ".jsonl", ".csv"}]
+    if not files:
+        pytest.skip(f"{DATA} is not here")
+    codes: Counter[int] = Counter()
+    for path in files:
+        called = bench("import", path, "--json")
+        codes[called.code] += 1
+        if called.code == 0:
+            assert called.json["rows"] == called.json["imported"] + called.json["rejected"] > 0
+        else:
+            assert called.code == 3
+            assert "expected" in called.err or "--map" in called.err
+    assert codes[0] >= 10
+    assert_intact(root)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from workbench.errors import WorkspaceUnusable
+from workbench.store import database
+from workbench.store.database import Store, insert, next_id
+from workbench.store.migrations import MIGRATIONS
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "workbench.duckdb"
+
+
+def _columns(store: Store, table: str) -> list[str]:
+    return [
+        name
+        for (name,) in store.rows(
+            "SELECT column_name FROM duckdb_columns() WHERE table_name = ? ORDER BY column_index", [table]
+        )
+    ]
+
+
+def test_the_public_tables_have_their_columns_in_order(path):
+    public = {
+        "sources": "id name path format file_hash license mapping rows imported rejected created_at",
+        "rejects": "source_id row reason raw",
+        "examples": "id source_id row content_hash messages tools meta parent_id",
+        "scores": "content_hash scorer fingerprint value label state detail",
+        "recipe_runs": "id recipe recipe_hash input_hash version_name state rows_in rows_out created_at finished_at",
+        "steps": "id recipe_run_id position name params rows_in dropped seconds finished",
+        "decisions": "step_id example_id reason score duplicate_of",
+        "duplicate_pairs": "step_id example_id duplicate_of similarity",
+        "versions": "id name parent_id recipe manifest_hash rows recipe_run_id created_at",
+        "version_examples": "version_id pos example_id",
+        "eval_sets": "id name manifest_hash rows created_at",
+        "eval_items": "eval_set_id item messages tools cluster slice",
+        "experiments": "id name plan state result created_at finished_at",
+        "runs": "id experiment_id arm version_id seed settings_hash state summary",
+        "item_metrics": "run_id eval_item metric value weight",
+        "generations": "run_id eval_item text finish",
+    }
+    store = Store.open(path)
+    for table, columns in public.items():
+        wanted = columns.split()
+        assert _columns(store, table)[: len(wanted)] == wanted, table
+    store.close()
+
+
+def test_an_older_database_is_brought_up_to_date_once(path, monkeypatch):
+    Store.open(path).close()
+    monkeypatch.setattr(database, "MIGRATIONS", (*MIGRATIONS, "ALTER TABLE sources ADD COLUMN note TEXT"))
+    monkeypatch.setattr(database, "SCHEMA_VERSION", len(MIGRATIONS) + 1)
+    for _ in range(2):
+        store = Store.open(path)
+        assert _columns(store, "sources")[-1] == "note"
+        assert store.schema_version() == len(MIGRATIONS) + 1
+        store.close()
+
+
+def test_a_change_that_fails_leaves_the_database_as_it_was(path, monkeypatch):
+    Store.open(path).close()
+    broken = "ALTER TABLE sources ADD COLUMN note TEXT; ALTER TABLE no_such_table ADD COLUMN x TEXT"
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "MIGRATIONS", (*MIGRATIONS, broken))
+        patched.setattr(database, "SCHEMA_VERSION", len(MIGRATIONS) + 1)
+        with pytest.raises(duckdb.CatalogException):
+            Store.open(path)
+    store = Store.open(path)
+    assert "note" not in _columns(store, "sources")
+    store.close()
+
+
+def test_a_newer_database_is_refused_with_both_numbers(path):
+    store = Store.open(path)
+    with store.transaction() as cursor:
+        cursor.execute("INSERT INTO migrations VALUES (99, NULL)")
+    store.close()
+    with pytest.raises(WorkspaceUnusable, match=rf"schema 99; this release knows {len(MIGRATIONS)}"):
+        Store.open(path)
+
+
+def test_an_error_takes_back_the_whole_transaction(path):
+    store = Store.open(path)
+    rows = pa.table({"source_id": [1], "row": [0], "reason": ["r"], "raw": ["x"]})
+
+    def stopped():
+        with store.transaction() as cursor:
+            insert(cursor, "rejects", rows)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert store.rows("SELECT count(*) FROM rejects") == [(0,)]
+    with store.transaction() as cursor:
+        insert(cursor, "rejects", rows)
+    assert store.rows("SELECT count(*) FROM rejects") == [(1,)]
+    store.close()
+
+
+def test_rows_are_matched_to_columns_by_name_and_nulls_stay(path):
+    store = Store.open(path)
+    with store.transaction() as cursor:
+        insert(
+            cursor,
+            "rejects",
+            pa.table({"raw": pa.array([None], pa.string()), "reason": ["r"], "row": [7], "source_id": [1]}),
+        )
+        assert next_id(cursor, "sources") == 1
+    assert store.rows("SELECT * FROM rejects") == [(1, 7, "r", None)]
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT * FROM read_text('/etc/hostname')", "COPY rejects TO 'out.csv'", "ATTACH 'x.db'"]
+)
+def test_no_query_touches_another_file(path, tmp_path, monkeypatch, sql):
+    monkeypatch.chdir(tmp_path)
+    store = Store.open(path)
+    with pytest.raises(duckdb.PermissionException):
+        store.rows(sql)
+    store.close()
+
+
+def test_no_query_reads_python_variables(path):
+    store = Store.open(path)
+    secret = pa.table({"x": [1]})
+    with pytest.raises(duckdb.CatalogException):
+        store.cursor().execute("SELECT * FROM secret")
+    assert secret.num_rows == 1
+    store.close()
