@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.base import Base, load_base
-from trainer.chat import MaskPolicy, stop_ids, tokenise
+from trainer.chat import MaskPolicy, configured_stops, tokenise
 from trainer.errors import BadInput
 from trainer.evaluate import (
     EvalItem,
@@ -78,9 +78,7 @@ def run_experiment(folder: Path, events: Events) -> None:
     budget = _known_budget(folder)
     events.emit("stage", what="loading the model")
     base = load_base(plan.model, dtype=budget.dtype if budget else None)
-    policy = replace(
-        plan.policy.mask_policy(), stop_ids=tuple(sorted(stop_ids(base.tokenizer, base.model.generation_config)))
-    )
+    policy = replace(plan.policy.mask_policy(), stop_ids=configured_stops(base.source.path))
     events.emit("stage", what="tokenising")
     max_length = (plan.training or SHORT).max_length
     arms = {name: read_arm(base, folder / file, policy, max_length) for name, file in plan.arms.items()}

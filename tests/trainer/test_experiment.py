@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trainer.chat import MaskPolicy  # noqa: E402
+from trainer.conversation import canonical_json, content_hash  # noqa: E402
+from trainer.experiment import _round_down, read_arm, run_experiment, shared_validation  # noqa: E402
+from trainer.plan import Budget, Evaluation, ExperimentPlan, Run, TrainingSetting  # noqa: E402
+from trainer.protocol import Events, read_events  # noqa: E402
+
+TRAINING = TrainingSetting(preset="test", learning_rate=1e-2, tokens_per_step=40, micro_tokens=128, max_length=200)
+
+TOKENS = Budget(trained_tokens=200)
+
+
+def parquet(path: Path, conversations) -> None:
+    rows = []
+    for messages in conversations:
+        text = canonical_json(messages)
+        rows.append({"content_hash": content_hash(text), "messages": text, "tools": None})
+    schema = pa.schema([("content_hash", pa.string()), ("messages", pa.string()), ("tools", pa.string())])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def chat(question: str, answer: str):
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+@pytest.fixture
+def folder(tmp_path, tiny_setting):
+    """A run folder with two arms, two seeds and a handful of eval items."""
+
+    def make(name="job", budget=TOKENS, seeds=(0, 1)) -> Path:
+        out = tmp_path / name
+        out.mkdir()
+        parquet(out / "a.parquet", [chat(f"{i}?", f"yes {i}") for i in range(40)])
+        parquet(out / "b.parquet", [chat(f"{i}?", f"yes {i}") for i in range(20)] + [chat("x", "no " * 6)] * 20)
+        items = [chat(f"eval {i}", f"yes {i}") for i in range(5)]
+        table = [
+            {"item": i, "messages": canonical_json(m), "tools": None, "cluster": str(i)} for i, m in enumerate(items)
+        ]
+        pq.write_table(pa.Table.from_pylist(table), out / "eval.parquet")
+        plan = ExperimentPlan(
+            model=tiny_setting,
+            training=TRAINING,
+            budget=budget,
+            arms={"a": "a.parquet", "b": "b.parquet"},
+            runs=[Run(id=f"{arm}-{seed}", arm=arm, seed=seed) for seed in seeds for arm in ("a", "b")],
+            evaluation=Evaluation(max_new_tokens=4),
+        )
+        (out / "plan.json").write_text(plan.model_dump_json())
+        return out
+
+    return make
+
+
+def metrics(folder: Path, run: str) -> list[dict]:
+    return pq.read_table(folder / "results" / run / "metrics.parquet").to_pylist()
+
+
+def summary(folder: Path, run: str) -> dict:
+    return json.loads((folder / "results" / run / "summary.json").read_text())
+
+
+def test_every_run_is_trained_alike_and_measured_on_every_item(folder):
+    job = folder()
+    run_experiment(job, Events(job))
+    for run in ("a-0", "b-0", "a-1", "b-1"):
+        told = summary(job, run)
+        assert told["steps"] == 5
+        assert abs(told["trained_tokens"] - 200) < 20
+        assert told["sanity"]["gradient_reach"] == 1.0
+        assert {m["metric"] for m in metrics(job, run)} == {"response_nll", "prompt_gain", "stop_rate", "repetition"}
+        assert {m["item"] for m in metrics(job, run)} == set(range(5))
+        assert (job / "results" / run / "adapter" / "adapter_model.safetensors").exists()
+        assert not (job / "results" / run / "checkpoints").exists()
+    assert metrics(job, "a-0") != metrics(job, "b-0")
+    assert metrics(job, "a-0") != metrics(job, "a-1")
+
+
+def test_the_same_arm_and_seed_gives_the_same_numbers_whatever_ran_before(folder):
+    first, second = folder("first"), folder("second", seeds=(1,))
+    run_experiment(first, Events(first))
+    run_experiment(second, Events(second))
+    for run in ("a-1", "b-1"):
+        assert metrics(first, run) == metrics(second, run)
+    assert metrics(first, "base") == metrics(second, "base")
+
+
+def test_a_budget_in_minutes_is_measured_and_kept_on_resume(folder):
+    job = folder(budget=Budget(minutes=0.2), seeds=(0,))
+    run_experiment(job, Events(job))
+    budget = json.loads((job / "budget.json").read_text())
+    assert budget["steps"] >= 8
+    assert budget["trained_tokens_per_second"] > 0
+    assert summary(job, "a-0")["steps"] == summary(job, "b-0")["steps"] == budget["steps"]
+    assert not (job / "results" / ".speed").exists()
+
+
+def test_killed_without_warning_and_started_again_it_ends_as_if_nothing_had_been(folder):
+    whole, cut = folder("whole"), folder("cut")
+    run_experiment(whole, Events(whole))
+    process = start(cut)
+    wait_for(cut, lambda events: any(e["event"] == "train" and e["run"] == "b-0" for e in events), process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (cut / "results" / "a-0" / "summary.json").exists()
+    before = (cut / "results" / "a-0" / "summary.json").stat().st_mtime_ns
+    assert start(cut).wait(120) == 0
+    assert (cut / "results" / "a-0" / "summary.json").stat().st_mtime_ns == before, "done runs are not done again"
+    for run in ("base", "a-0", "b-0", "a-1", "b-1"):
+        assert [(m["item"], m["metric"]) for m in metrics(cut, run)] == [
+            (m["item"], m["metric"]) for m in metrics(whole, run)
+        ]
+        assert [m["value"] for m in metrics(cut, run)] == pytest.approx(
+            [m["value"] for m in metrics(whole, run)], abs=1e-4
+        )
+
+
+def test_sigterm_stops_with_a_word_and_exit_code_6(folder):
+    job = folder()
+    process = start(job)
+    wait_for(job, lambda events: any(e["event"] == "train" for e in events), process)
+    process.terminate()
+    assert process.wait(60) == 6
+    events, _ = read_events(job)
+    assert events[-1]["event"] == "stopped"
+
+
+def test_a_model_that_cannot_be_had_is_reported_in_words(folder):
+    job = folder()
+    plan = json.loads((job / "plan.json").read_text())
+    plan["model"]["name"] = "no-such-org/no-such-model"
+    (job / "plan.json").write_text(json.dumps(plan))
+    started = time.monotonic()
+    assert start(job).wait(60) == 5
+    assert time.monotonic() - started < 30
+    events, _ = read_events(job)
+    assert events[-1]["event"] == "error"
+    assert "no-such-org/no-such-model" in str(events[-1]["where"])
+
+
+def test_over_long_and_unusable_rows_are_left_out_and_counted(tiny, tmp_path):
+    parquet(
+        tmp_path / "a.parquet",
+        [chat("?", "fine"), chat("?", "long " * 100), [{"role": "user", "content": "?"}, {"role": "assistant",
+         "content": "x", "train": False}]],
+    )  # fmt: skip
+    arm = read_arm(tiny, tmp_path / "a.parquet", MaskPolicy(), 200)
+    assert len(arm.rows) == 1
+    assert arm.left_out == {"longer than max_length": 1, "zero-trained": 1}
+
+
+def test_validation_rows_are_shared_by_all_arms_and_trained_by_none(tiny, tmp_path):
+    parquet(tmp_path / "a.parquet", [chat(f"{i}?", f"yes {i}") for i in range(60)])
+    parquet(tmp_path / "b.parquet", [chat(f"{i}?", f"yes {i}") for i in range(30, 90)])
+    arms = [read_arm(tiny, tmp_path / name, MaskPolicy(), 200) for name in ("a.parquet", "b.parquet")]
+    validation = shared_validation(arms)
+    assert len(validation) == 3
+    for arm in arms:
+        assert {row.key for row in validation} <= {row.key for row in arm.rows}
+    assert shared_validation([arms[0], read_arm_of(tiny, tmp_path, [chat("else", "no")])]) == []
+
+
+def test_equal_rows_are_told_apart_so_that_none_is_lost(tiny, tmp_path):
+    arm = read_arm_of(tiny, tmp_path, [chat("same", "row")] * 3)
+    assert len({row.key for row in arm.rows}) == 3
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(0.5, 0), (7, 6), (29, 25), (31, 30), (99, 80), (1234, 1200)])
+def test_steps_are_rounded_so_that_like_machines_agree(steps, expected):
+    assert _round_down(steps) == expected
+
+
+def read_arm_of(tiny, tmp_path, conversations):
+    parquet(tmp_path / "c.parquet", conversations)
+    return read_arm(tiny, tmp_path / "c.parquet", MaskPolicy(), 200)
+
+
+def start(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "trainer", str(folder)], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def wait_for(folder: Path, seen, process: subprocess.Popen, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while not seen(read_events(folder)[0]):
+        assert process.poll() is None, (folder / "log.txt").read_text()[-2000:]
+        assert time.monotonic() < end, "the job did not get that far"
+        time.sleep(0.02)
