@@ -89,6 +89,9 @@ def test_a_version_frozen_without_an_eval_set_shares_no_prompt_and_says_why(benc
     bench("import", write_pairs(*rows))
     held = bench("evalset", "hold-out", "pairs", "--name", "held", "--n", 3, "--json").json
     assert held["overlaps"] == 4  # both spellings of the one question
+    assert (
+        bench("evalset", "hold-out", "pairs", "--name", "four", "--n", 4).code == 2
+    )  # they would be one question twice
     bench("evalset", "hold-out", "pairs", "--name", "one", "--n", 1)
     workspace = Workspace.open(root)
     [held_prompt] = [json.loads(text)[0]["content"] for text in workspace.eval_rows("one")["messages"].to_pylist()]

@@ -113,6 +113,18 @@ def test_the_same_content_from_another_import_is_common(curated, tmp_path):
     assert (found["added"], found["removed"]) == (0, 0)
 
 
+def test_of_two_copies_the_one_that_went_is_named(bench, write_pairs, tmp_path):
+    bench("import", write_pairs(("same", "yes"), name="one"))
+    bench("import", write_pairs(("same", "yes"), ("other", "no"), name="two"))
+    every = tmp_path / "every.yaml"
+    every.write_text("steps:\n  - length: {on: response, max_words: 100}\n")
+    bench("run", every, "--from", "one,two", "--name", "both")
+    bench("versions", "freeze", "two", "--name", "second")
+    found = bench("versions", "diff", "both", "second", "--json").json
+    assert (found["removed"], found["common"]) == (1, 2)
+    assert [row["source"] for row in found["examples"]] == ["one"]
+
+
 def test_rm_keeps_what_others_need(curated, root, tmp_path):
     curated("versions", "freeze", "curated", "--name", "child")
     refused = curated("versions", "rm", "curated")
