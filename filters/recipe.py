@@ -104,14 +104,15 @@ class _Reader:
             if not any(_near_miss(key, TOP_LEVEL, only_close=True) for key in entries):
                 self._problem(_line(root), "the recipe has no `steps:`", "Put the list of steps below that word.")
             return []
-        return self._step_list(entries["steps"][1])
+        key_node, value_node = entries["steps"]
+        return self._step_list(value_node, _line(key_node))
 
-    def _step_list(self, node: Node) -> list[Step[Any]]:
+    def _step_list(self, node: Node, line: int) -> list[Step[Any]]:
         if not isinstance(node, SequenceNode):
-            self._problem(_line(node), "`steps` must be a list", "Start each step with a dash.")
+            self._problem(line, "`steps` must be a list", "Start each step with a dash.")
             return []
         if not node.value:
-            self._problem(_line(node), "the recipe has no steps", "Add at least one, for instance `- exact`.")
+            self._problem(line, "the recipe has no steps", "Add at least one, for instance `- exact`.")
         found = [self._step(entry) for entry in node.value]
         return [step for step in found if step is not None]
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import Field
 
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
-from filters.text import HAN_KANA, UNSPACED, code_share, words
+from filters.text import HAN_KANA, UNSPACED, code_share, without_code, words
 from trainer.conversation import content_text
 
 # What follows an opening fence holds no backtick: ```this``` is code inside a line.
@@ -112,8 +112,8 @@ def break_off(text: str) -> Kind | None:
         return "open table row" if last[-1] != "|" and len(_TABLE_ROW.findall(text)) >= 2 else None
     if last.startswith(("```", "~~~")) or _URL_END.search(last):
         return None
-    if text.lstrip()[0] in "{[<" or code_share(text) > _MOSTLY_CODE:
-        return "open bracket" if last[-1] not in ")]};" and _unclosed(text) else None
+    if text.lstrip()[0] in "{[<" or code_share(without_code(text)) > _MOSTLY_CODE:
+        return "open bracket" if last[-1] not in _ENDS + ")]}" and _unclosed(text) else None
     if _EMPTY_ITEM.match(last) and "\n" in text and len(words(text)) > _SHORTEST:
         return "empty list item"
     if last[-1] in _ANNOUNCES and len(words(text)) > _SHORTEST:

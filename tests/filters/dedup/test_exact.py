@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+
+def drops(outcome):
+    return {drop.id: drop.duplicate_of for drop in outcome.drops}
+
+
+def test_white_space_and_unicode_form_make_no_difference_and_case_does(outcomes, batches, talk):
+    rows = batches([talk("Un café ?", "Oui."), talk("Un  cafe\u0301 ?", "Oui. "), talk("UN CAFÉ ?", "oui.")])
+    (outcome,) = outcomes("steps: [exact]", rows, allow_wipeout=True)
+    assert len(outcome.drops) == 1
+    assert set(drops(outcome)) < {0, 1}
+    (folded,) = outcomes("steps:\n- exact: {ignore_case: true}", rows, allow_wipeout=True)
+    assert len(folded.drops) == 2
+    assert [drop.reason for drop in folded.drops] == ["exact duplicate"] * 2
+
+
+def test_what_the_hash_holds_beside_text_tells_rows_apart(outcomes, batches, talk):
+    one, two = talk("Weather?", ""), talk("Weather?", "")
+    for messages, city in ((one, "Bonn"), (two, "Rome")):
+        messages[1]["tool_calls"] = [{"function": {"name": "weather", "arguments": {"city": city}}}]
+    asked = [one, two, talk("Hi", "Hello", system="Be kind."), talk("Hi", "Hello"), talk("Hi", "Hello")]
+    (outcome,) = outcomes("steps: [exact]", batches(asked, tools=[None, None, None, None, [{"name": "f"}]]))
+    assert outcome.drops == []
+
+
+def test_rows_without_text_are_left_alone(outcomes, batches, talk):
+    (outcome,) = outcomes("steps: [{exact: {on: response}}]", batches([talk("a", ""), talk("b", ""), talk("c", " ")]))
+    assert outcome.drops == []
+
+
+def test_ten_different_one_word_answers_are_ten_answers(outcomes, batches, talk):
+    names = ["Oslo", "Rome", "Bern", "Paris", "Lima", "Cairo", "Delhi", "Tokyo", "Quito", "Minsk"]
+    rows = batches([talk("Name a capital.", name) for name in names])
+    (outcome,) = outcomes("steps: [exact]", rows)
+    assert outcome.drops == []
+
+
+@pytest.mark.parametrize(("keep", "survivor"), [("longest", 2), ("shortest", 1), ("first", 0), ("newest", 3)])
+def test_who_survives_is_a_choice(outcomes, batches, talk, keep, survivor):
+    rows = batches([(i, talk("Why?", answer)) for i, answer in enumerate(["a b", "a", "a b c", "d e"])])
+    (outcome,) = outcomes(f"steps: [{{exact: {{on: prompt, keep: {keep}}}}}]", rows, allow_wipeout=True)
+    assert set(drops(outcome).values()) == {survivor}
+    assert len(outcome.drops) == 3
+    assert {(p.id, p.duplicate_of, p.similarity) for p in outcome.pairs} == {(i, survivor, 1.0) for i in drops(outcome)}
+
+
+def test_the_order_of_input_decides_nothing(outcomes, batches, talk):
+    base = [talk(f"Question {i % 6}?", f"answer {i % 4}") for i in range(24)]
+    kept = set()
+    for seed in range(5):
+        shuffled = base[:]
+        random.Random(seed).shuffle(shuffled)
+        (outcome,) = outcomes("steps: [{exact: {on: prompt}}]", batches(shuffled), allow_wipeout=True)
+        gone = set(drops(outcome))
+        kept.add(tuple(sorted(str(messages) for i, messages in enumerate(shuffled) if i not in gone)))
+    assert len(kept) == 1
+
+
+def test_real_exact_duplicates_are_found(outcomes, batches, shared_rows):
+    rows = [row.messages for row in shared_rows("alpaca/alpaca_en.json")]
+    (outcome,) = outcomes("steps: [exact]", batches(rows, size=400))
+    assert len(outcome.drops) == 14
