@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped
+from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped, UsageProblem
 from trainer.protocol import DONE, EVENTS, LOG, holding, read_events
 
 Event = dict[str, Any]
@@ -24,6 +24,7 @@ OnEvent = Callable[[Event], None]
 
 _POLL = 0.1  # seconds between looks at the event file
 _GRACE = 60.0  # seconds a stopped job has to leave its checkpoint
+_BUSY = 4  # exit code of a job that found another process at work on its folder
 
 
 def run_job(module: Literal["trainer", "filters"], folder: Path, on_event: OnEvent) -> None:
@@ -35,11 +36,12 @@ def run_job(module: Literal["trainer", "filters"], folder: Path, on_event: OnEve
     if (folder / DONE).exists():
         return
     position = (folder / EVENTS).stat().st_size if (folder / EVENTS).exists() else 0
-    process = None if is_running(folder) else _start(module, folder)
+    process = None
     try:
+        process = None if is_running(folder) else _start(module, folder)
         _watch(folder, position, on_event, process)
     except KeyboardInterrupt:
-        stop(folder)
+        stop(folder, process)
         raise Stopped("Stopped", do="The same command resumes where it was.") from None
 
 
@@ -49,17 +51,21 @@ def is_running(folder: Path) -> bool:
         return not free
 
 
-def stop(folder: Path) -> None:
-    """Ask the folder's process to stop and wait until it has left its checkpoint."""
+def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Ask the folder's process to stop and wait until it has left its checkpoint.
+
+    Give `process` where this process started it: in its first moments a job holds no lock and has no event yet.
+    """
+    ours = process is not None and process.poll() is None
     events, _ = read_events(folder)
     pids = [event["pid"] for event in events if event["event"] == "started"]
-    if not pids or not is_running(folder):
+    if not ours and (not pids or not is_running(folder)):
         return
-    pid = int(str(pids[-1]))
+    pid = process.pid if process is not None and ours else int(str(pids[-1]))
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE
-    while is_running(folder):
+    while process.poll() is None if process is not None and ours else is_running(folder):
         if time.monotonic() > deadline:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -93,6 +99,11 @@ def _watch(folder: Path, position: int, on_event: OnEvent, process: subprocess.P
                     process.wait()
                 return
         if ended and not events:
+            if (folder / DONE).exists():
+                return
+            if process and process.returncode == _BUSY:
+                process = None  # somebody else's job was quicker: watch that one
+                continue
             raise Problem(
                 "the worker process ended without a word (killed, or out of memory)",
                 where=str(folder),
@@ -102,6 +113,6 @@ def _watch(folder: Path, position: int, on_event: OnEvent, process: subprocess.P
 
 
 def _problem(event: Event) -> Problem:
-    kinds: dict[int, type[Problem]] = {3: BadInput, 5: ModelUnavailable}
+    kinds: dict[int, type[Problem]] = {2: UsageProblem, 3: BadInput, 5: ModelUnavailable}
     kind = kinds.get(int(event["exit_code"]), Problem)
     return kind(str(event["what"]), where=str(event["where"]), do=str(event["do"]))
