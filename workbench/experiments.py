@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +123,8 @@ def plan(ws: Workspace, question: Question) -> Experiment:
     """
     if question.seeds < 1:
         raise UsageProblem("--seeds must be 1 or more")
+    if question.minutes is not None and not 0 < question.minutes < math.inf:
+        raise UsageProblem("--minutes must be more than 0")
     if question.trained_tokens and question.minutes:
         raise UsageProblem("--trained-tokens and --minutes both set the budget", do="Give one of them.")
     evalset = _eval_set(ws, question.evalset)
@@ -237,10 +240,11 @@ def noise_floors(ws: Workspace, setting: str, evalset: EvalSet) -> dict[str, Noi
 
     Empty where no version was run with two seeds yet.
     """
-    by_version: dict[int | None, list[rows.RunRow]] = {}
+    # The same seed on the same version is the same run, whichever experiment made it: twice, it would hide noise.
+    by_version: dict[int | None, dict[int, str]] = {}
     for stored in rows.runs_with(ws.store, setting):
-        by_version.setdefault(stored.version_id, []).append(stored)
-    repeated = [group for group in by_version.values() if len({stored.seed for stored in group}) > 1]
+        by_version.setdefault(stored.version_id, {}).setdefault(stored.seed, stored.id)
+    repeated = [list(group.values()) for group in by_version.values() if len(group) > 1]
     if not repeated:
         return {}
     clusters = _clusters(ws, evalset.name)
@@ -248,7 +252,7 @@ def noise_floors(ws: Workspace, setting: str, evalset: EvalSet) -> dict[str, Noi
     for spec in DEFAULT_METRICS:
         found = []
         for group in repeated:
-            table = _tables(ws, [stored.id for stored in group], evalset.rows)[0].get(spec.name)
+            table = _tables(ws, group, evalset.rows)[0].get(spec.name)
             if table is not None:
                 found.append(estimate_noise_floor(table, clusters=clusters, yes_no=spec.yes_no))
         if found:
