@@ -38,8 +38,8 @@ def render_result(result: dict[str, Any]) -> RenderableType:
     if result["verdict"]:
         parts.append(_headline(result))
     parts.append(_table(result))
-    parts += [Text(f"- {sentence}") for sentence in result["sentences"]]
-    parts.append(Text(_footnote(result), style="dim"))
+    parts += [Text(safe_text(f"- {sentence}")) for sentence in result["sentences"]]
+    parts.append(Text(safe_text(_footnote(result)), style="dim"))
     return Group(*parts)
 
 
@@ -56,35 +56,44 @@ def _headline(result: dict[str, Any]) -> Panel:
 
 
 def _table(result: dict[str, Any]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("metric")
-    table.add_column("better", justify="center")
+    # 80 columns must do: words wrap, numbers never do.
+    wide = result["verdict"] is not None
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("metric", min_width=14 if wide else None)
     for name in ("base", "baseline", "candidate"):
         if name in result["means"]:
-            table.add_column(name, justify="right")
-    if not result["verdict"]:
+            table.add_column(name, justify="right", no_wrap=True)
+    if not wide:
         for metric, value in result["means"]["baseline"].items():
             row = [_number(result["means"]["base"].get(metric)), _number(value)]
-            table.add_row(_NAMES.get(metric, metric), "", *row)
+            table.add_row(_name(metric), *map(Text, row))
         return table
-    table.add_column("change", justify="right")
-    table.add_column("95% interval", justify="right")
-    table.add_column("smallest found", justify="right")
-    table.add_column("")
+    table.add_column("change", justify="right", no_wrap=True)
+    table.add_column("95% interval", justify="right", min_width=8)
+    table.add_column("smallest found", justify="right", min_width=8)
+    table.add_column("", min_width=11)
     for metric in result["metrics"]:
         low, high = metric["ci"]
-        table.add_row(
-            _NAMES.get(metric["name"], metric["name"]) + (" *" if metric["role"] == "primary" else ""),
-            "↑" if metric["higher_is_better"] else "↓",
+        numbers = (
             _number(result["means"]["base"].get(metric["name"])),
             _number(metric["baseline"]),
             _number(metric["candidate"]),
             _number(metric["delta"], signed=True),
             f"{_number(low, signed=True)} … {_number(high, signed=True)}" if low is not None else "unknown",
             _number(metric["mde"]) if metric["mde"] is not None else "unknown",
+        )
+        table.add_row(
+            Text("↑ " if metric["higher_is_better"] else "↓ ")
+            + _name(metric["name"])
+            + Text(" *" if metric["role"] == "primary" else ""),
+            *map(Text, numbers),
             Text(metric["verdict"], style=_STYLES[metric["verdict"]]),
         )
     return table
+
+
+def _name(metric: str) -> Text:
+    return Text(safe_text(_NAMES.get(metric, metric)))
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:
@@ -97,11 +106,11 @@ def _footnote(result: dict[str, Any]) -> str:
     settings = result["settings"]
     seeds = f"{result['seeds']} seed{'s' if result['seeds'] > 1 else ''} an arm"
     tokens = ", ".join(f"{arm} {count:,}" for arm, count in result["trained_tokens"].items())
-    primary = "* decides. Smallest found: the true effect this experiment finds four times in five. " if result[
-        "verdict"
-    ] else ""  # fmt: skip
+    legend = "* decides. ↑↓ better. Smallest found: the true effect this experiment finds four times in five. "
+    if not result["verdict"]:
+        legend = ""
     return (
-        f"{primary}experiment {result['experiment']} · {settings['model']} ({settings['held']}, {settings['dtype']}) · "
+        f"{legend}experiment {result['experiment']} · {settings['model']} ({settings['held']}, {settings['dtype']}) · "
         f"{seeds} · trained tokens a run: {tokens} · eval set {settings['evalset']}"
     )
 
