@@ -15,10 +15,10 @@ from workbench.text import safe_text
 
 _STYLES = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "no difference detected": "bold"}
 _NAMES = {
-    "response_nll": "response NLL (nats/token)",
-    "prompt_gain": "prompt gain (nats/token)",
+    "response_nll": "response NLL\n(nats/token)",
+    "prompt_gain": "prompt gain\n(nats/token)",
     "stop_rate": "stop rate",
-    "repetition": "repetition (rep-4)",
+    "repetition": "repetition\n(rep-4)",
 }
 
 
@@ -56,22 +56,21 @@ def _headline(result: dict[str, Any]) -> Panel:
 
 
 def _table(result: dict[str, Any]) -> Table:
-    # 80 columns must do: words wrap, numbers never do.
-    wide = result["verdict"] is not None
+    # 80 columns must do: names and intervals take two lines, words may wrap, numbers never do.
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("metric", min_width=14 if wide else None)
+    table.add_column("metric", no_wrap=True)
     for name in ("base", "baseline", "candidate"):
         if name in result["means"]:
             table.add_column(name, justify="right", no_wrap=True)
-    if not wide:
+    if not result["verdict"]:
         for metric, value in result["means"]["baseline"].items():
             row = [_number(result["means"]["base"].get(metric)), _number(value)]
             table.add_row(_name(metric), *map(Text, row))
         return table
     table.add_column("change", justify="right", no_wrap=True)
-    table.add_column("95% interval", justify="right", min_width=8)
-    table.add_column("smallest found", justify="right", min_width=8)
-    table.add_column("", min_width=11)
+    table.add_column("95%\ninterval", justify="right", no_wrap=True)
+    table.add_column("smallest\nfound", justify="right", no_wrap=True)
+    table.add_column("")
     for metric in result["metrics"]:
         low, high = metric["ci"]
         numbers = (
@@ -79,12 +78,12 @@ def _table(result: dict[str, Any]) -> Table:
             _number(metric["baseline"]),
             _number(metric["candidate"]),
             _number(metric["delta"], signed=True),
-            f"{_number(low, signed=True)} … {_number(high, signed=True)}" if low is not None else "unknown",
+            f"{_number(low, signed=True)} …\n{_number(high, signed=True)}" if low is not None else "unknown",
             _number(metric["mde"]) if metric["mde"] is not None else "unknown",
         )
         table.add_row(
-            Text("↑ " if metric["higher_is_better"] else "↓ ")
-            + _name(metric["name"])
+            _name(metric["name"])
+            + Text(" ↑" if metric["higher_is_better"] else " ↓")
             + Text(" *" if metric["role"] == "primary" else ""),
             *map(Text, numbers),
             Text(metric["verdict"], style=_STYLES[metric["verdict"]]),
@@ -93,7 +92,7 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def _name(metric: str) -> Text:
-    return Text(safe_text(_NAMES.get(metric, metric)))
+    return Text(safe_text(_NAMES.get(metric, metric), newlines=True))
 
 
 def _number(value: float | None, *, signed: bool = False) -> str:
