@@ -147,10 +147,15 @@ def test_a_stop_is_held_back_until_the_work_asks_and_never_lost():
     from trainer.errors import Stopped
 
     reached = []
-    with pytest.raises(Stopped), deferred_stop():
-        os.kill(os.getpid(), signal.SIGTERM)
-        reached.append("the end of the work")
-    assert reached
+
+    def work() -> None:
+        with deferred_stop():
+            os.kill(os.getpid(), signal.SIGTERM)
+            reached.append("the end")
+
+    with pytest.raises(Stopped):
+        work()
+    assert reached == ["the end"]
     before = signal.getsignal(signal.SIGTERM)
     with deferred_stop() as wants_stop:
         assert not wants_stop()
