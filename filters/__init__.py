@@ -1,1 +1,12 @@
-"""Curation steps as functions of Arrow batches: scores, drops with reasons, rewrites. No database, no terminal."""
+"""Curation steps as functions of Arrow batches: scores and drops with reasons. No database, no terminal.
+
+In a notebook:
+
+    from filters.embedding import embed_here
+    from filters.pipeline import kept_ids, run
+    from filters.recipe import load_recipe
+
+    recipe = load_recipe("mine.yaml")
+    outcomes = list(run(recipe, rows, embed=embed_here))    # rows() -> Arrow batches, see `run`
+    kept = kept_ids(rows, outcomes)
+"""

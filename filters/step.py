@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainer.conversation import Message, Side, canonical_json, content_text, side_text
+from trainer.errors import Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,6 +121,8 @@ def each(score_row: Callable[[Row], Score]) -> Callable[[Sequence[Row]], list[Sc
     def one(row: Row) -> Score:
         try:
             return score_row(row)
+        except Problem:  # a model that is gone, or the user's ctrl-c, is not the row's fault
+            raise
         except Exception as error:  # one strange row must not stop a run over a million
             return Score.error(f"{type(error).__name__}: {error}")
 

@@ -65,6 +65,7 @@ def without_code(text: str) -> str:
     return _INLINE_CODE.sub(" ", _FENCE.sub("\n", text))
 
 
+_LONGEST_CODE_LINE = 300  # characters; the pattern backtracks, and a longer line is no line of a program people read
 _CODE_LINE = re.compile(
     r"""^\s*(?:\#include|import\ [\w.{*]|from\ [\w.]+\ import|def\ \w+|class\ \w+|(?:public|private|static|protected)\s|
     (?:for|while|if|switch|else\ if)\s*\(|(?:const|let|var|int|float|double|char|void|string|auto)\s+\w+\s*[=;(\[]|
@@ -77,5 +78,9 @@ _CODE_LINE = re.compile(
 
 def code_share(text: str) -> float:
     """Share of the non-empty lines that look like program text (0 to 1): for answers that are code without a fence."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return sum(bool(_CODE_LINE.match(line)) for line in lines) / len(lines) if lines else 0.0
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return (
+        sum(len(line) <= _LONGEST_CODE_LINE and bool(_CODE_LINE.match(line)) for line in lines) / len(lines)
+        if lines
+        else 0.0
+    )

@@ -14,7 +14,7 @@ from filters.text import HAN_KANA, UNSPACED, code_share, without_code, words
 from trainer.conversation import content_text
 
 # What follows an opening fence holds no backtick: ```this``` is code inside a line.
-_FENCE = re.compile(r"^[ \t]*(?:[-*+] |\d+[.)] )?[ \t]*(`{3,}(?=[^`\n]*$)|~{3,})", re.MULTILINE)
+_FENCE = re.compile(r"^[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(`{3,}(?=[^`\n]*$)|~{3,})", re.MULTILINE)
 _CLOSERS = "\"'”’»)]}*_`」』）】》〉］"
 _ENDS = ".!?…。！？；;:：।؟۔"
 _OPENERS = {"(": ")", "[": "]", "{": "}", "（": "）", "【": "】", "「": "」", "『": "』", "《": "》", "“": "”"}
@@ -24,6 +24,7 @@ _EMPTY_ITEM = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s*$")
 _URL_END = re.compile(r"(?:https?://|www\.)\S+$|\S+@\S+\.\w+$|\S+\.(?:com|org|net|html?|pdf|txt|py|md)$", re.IGNORECASE)
 _TABLE_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$", re.MULTILINE)
 _ANNOUNCES = ":：="  # what was announced does not come
+_TAIL = 200  # characters that tell how a line ends; some patterns backtrack
 _MOSTLY_CODE = 0.4  # of the lines
 _MATH = re.compile(r"[=<>≈≤≥^\\$|→⇒±×÷√]|\d\s*[-+*/]\s*\d")
 # Words that want another word after them: English, German, French, Spanish, Italian.
@@ -110,7 +111,7 @@ def break_off(text: str) -> Kind | None:
     last = text.splitlines()[-1].strip()
     if last.startswith("|"):
         return "open table row" if last[-1] != "|" and len(_TABLE_ROW.findall(text)) >= 2 else None
-    if last.startswith(("```", "~~~")) or _URL_END.search(last):
+    if last.startswith(("```", "~~~")) or _URL_END.search(last[-_TAIL:]):
         return None
     if text.lstrip()[0] in "{[<" or code_share(without_code(text)) > _MOSTLY_CODE:
         return "open bracket" if last[-1] not in _ENDS + ")]}" and _unclosed(text) else None
@@ -164,7 +165,7 @@ def _broken_sentence(text: str, last: str) -> Kind | None:
 
 def _lacks_full_stop(text: str, last: str) -> bool:
     """Whether the last line alone has no end, in a text that otherwise has them."""
-    if any(style.search(last) for style in (_HASHTAGS, _CLOSING_WORDS, _ATTRIBUTION)) or (
+    if any(style.search(last[-_TAIL:]) for style in (_HASHTAGS, _CLOSING_WORDS, _ATTRIBUTION)) or (
         last[-1].isdigit() and ":" in last
     ):
         return False

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
 from filters.text import HAN_KANA, code_share, without_code
@@ -50,7 +51,7 @@ _ASKS = re.compile(
 )
 _OTHER_SCRIPTS = frozenset(("zh", "ja", "ko", "ru", "uk", "bg", "el", "ar", "fa", "ur", "he", "hi", "bn", "th"))
 _LATIN_WORD = re.compile(r"[a-z]{4,}")
-_NOISE = re.compile(r"https?://\S+|\S+@\S+|[\d_]+|[^\w\s'’]")
+_NOISE = re.compile(r"https?://\S+|[^\s@]{1,64}@\S+|[\d_]+|[^\w\s'’]")
 _SEGMENT = re.compile(r"\n+|(?<=[.!?:])\s+|[\"“”«»„]|(?<=[。！？：])")
 
 
@@ -68,6 +69,12 @@ class LanguageParams(FilterParams):
         if unknown:
             raise ValueError(f"must hold ISO 639 codes like en or de; {unknown[0]!r} is none")
         return allow
+
+    @model_validator(mode="after")
+    def _side(self) -> Self:
+        if self.on != "response" and self.allow is None:
+            raise ValueError("`on` is for `allow`; without it the answer is compared with its prompt")
+        return self
 
 
 class Language(RowStep[LanguageParams]):
@@ -97,6 +104,7 @@ class Language(RowStep[LanguageParams]):
         return Finding("wrong language", score.value, score.detail) if score.label else None
 
 
+@cache
 def language_scorer(on: Side) -> Scorer:
     """The language of one side: label its code, value the identifier's probability (0 to 1)."""
 
@@ -104,12 +112,12 @@ def language_scorer(on: Side) -> Scorer:
         found = identify(row.text(on))
         return Score(found[1], label=found[0]) if found else Score.unscored("too little text to tell a language")
 
-    return Scorer("language", 1, {"on": on}, each(score))
+    return Scorer("language", 1, {"on": on, "py3langid": version("py3langid")}, each(score))
 
 
 def mismatch_scorer() -> Scorer:
     """How surely the answer is in another language than its prompt: label the answer's code, value 0 to 1."""
-    return Scorer("language-mismatch", 1, {}, each(_mismatch))
+    return Scorer("language-mismatch", 1, {"py3langid": version("py3langid")}, each(_mismatch))
 
 
 def _mismatch(row: Row) -> Score:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.metadata import version
 
 from pydantic import Field
 
@@ -42,7 +43,7 @@ class Mojibake(RowStep[MojibakeParams]):
     def scorers(self) -> Sequence[Scorer]:
         """The number of bad sequences."""
         on = self.params.on
-        return [Scorer("mojibake", 1, {"on": on}, each(lambda row: _score(row, on)))]
+        return [Scorer("mojibake", 1, {"on": on, "ftfy": version("ftfy")}, each(lambda row: _score(row, on)))]
 
     def decide(self, scores: Sequence[Score]) -> Finding | None:
         """More bad sequences than allowed."""

@@ -14,9 +14,8 @@ from filters.text import code_share, normalise, without_code, words
 from trainer.conversation import Side
 
 _LONGEST_UNIT = 40  # words of a loop's unit; longer repeats are whole sentences and found as such
-_SENTENCE = re.compile(
-    r"[^.!?。！？\n]+[.!?。！？]+"
-)  # ended by a mark: lines of a song or a training plan may come back
+# Only what is ended by a mark is a sentence: lines of a song or of a training plan may come back.
+_SENTENCE_END = re.compile(r"([.!?。！？]+|\n)")
 _HAS_LETTER = re.compile(r"[^\W\d_]")  # a row of zeros is a matrix
 _SHORTEST_SENTENCE = 4  # words: "Yes." or "}" may come as often as they like
 _ASKED_FOR = re.compile(
@@ -100,7 +99,12 @@ def loop_share(text: str) -> tuple[float, str | None]:
 
 def sentence_share(text: str) -> tuple[float, str | None]:
     """Share of words in sentences that stood there before, and the sentence that comes most often."""
-    sentences = [normalise(piece, ignore_case=True) for piece in _SENTENCE.findall(text)]
+    pieces = _SENTENCE_END.split(text)  # piece, mark, piece, mark, ..., rest
+    sentences = [
+        normalise(piece, ignore_case=True)
+        for piece, mark in zip(pieces[::2], pieces[1::2], strict=False)
+        if mark != "\n"
+    ]
     lengths = {sentence: len(words(sentence)) for sentence in set(sentences)}
     counts = Counter(sentence for sentence in sentences if lengths[sentence] >= _SHORTEST_SENTENCE)
     again = sum((count - 1) * lengths[sentence] for sentence, count in counts.items())

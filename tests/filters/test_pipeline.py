@@ -10,6 +10,7 @@ from filters.errors import Wipeout
 from filters.pipeline import MemoryScores, kept_ids, run
 from filters.recipe import Recipe, parse_recipe
 from filters.step import FilterParams, Finding, RowStep, Score, Scorer, each
+from trainer.errors import ModelUnavailable, Stopped
 
 RECIPE = """
 steps:
@@ -142,6 +143,14 @@ def test_rows_without_a_score_are_kept_and_counted(batches, talk):
     assert again.errors == 10
 
 
+def test_a_stop_is_not_taken_for_a_broken_row(make_row):
+    def stop(row):
+        raise Stopped("Stopped")
+
+    with pytest.raises(Stopped):
+        each(stop)([make_row("a", "b")])
+
+
 def test_an_error_or_a_missing_score_is_never_a_number():
     assert Score.error("broken").value is None
     for bad in ({"value": 1.0, "state": "error"}, {"value": 0.0, "state": "unscored"}, {"value": None}):
@@ -174,8 +183,6 @@ def test_great_batches_are_read_in_pieces(talk, batches):
 
 
 def test_a_tokenizer_that_cannot_be_had_is_found_before_the_first_step(rows):
-    from trainer.errors import ModelUnavailable
-
     steps = run(parse_recipe("steps:\n  - exact\n  - length: {max_tokens: 5, tokenizer: ./nowhere}\n"), rows)
     with pytest.raises(ModelUnavailable, match="nowhere"):
         next(steps)

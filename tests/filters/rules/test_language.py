@@ -64,6 +64,11 @@ def test_allow_keeps_only_the_languages_named(judge, make_row):
     assert (finding.reason, finding.detail) == ("language not allowed", "fr")
 
 
+def test_a_side_without_allow_means_nothing_and_is_refused(judge, make_row):
+    with pytest.raises(ValueError, match="`on` is for `allow`"):
+        judge("language", make_row("a", "b"), on="prompt")
+
+
 def test_real_answers_in_another_language_are_found(shared_rows, judge):
     found = [row for row in shared_rows("alpaca/alpaca_zh.json") if getattr(judge("language", row), "reason", None)]
     assert 3 <= len(found) <= 8  # read one by one: English answers to Chinese prompts

@@ -78,8 +78,9 @@ def test_rows_with_tools_may_say_what_no_tool_can_do(judge, make_row):
     assert judge("refusal", make_row(*turns, tools=[{"name": "convert"}])) is None
 
 
-def test_a_long_answer_without_sentences_takes_no_time(judge, make_row):
-    judge("refusal", make_row("a", "word " * 200_000))  # the test's own time limit is the check
+@pytest.mark.timeout(10)
+def test_runs_of_signs_do_not_send_the_patterns_backtracking(judge, make_row):
+    assert judge("refusal", make_row("a", ("a" + "," * 60) * 8)) is None
 
 
 def test_real_boilerplate_is_found_and_nothing_else(shared_rows, judge):
