@@ -123,7 +123,7 @@ def test_a_killed_job_goes_on_behind_its_last_part(tmp_path, encoder, monkeypatc
 
 @pytest.mark.model
 def test_a_killed_process_leaves_no_half_file(tmp_path, encoder):
-    texts = [f"Sentence {i}: " + "the ship sails over the wide sea " * 5 for i in range(1200)]
+    texts = [f"Sentence {i}: " + "a ship at sea " * 2 for i in range(1200)]
     write_job(tmp_path, texts, EmbeddingPlan())
     process = subprocess.Popen([sys.executable, "-m", "filters", str(tmp_path)], start_new_session=True)
     deadline = time.monotonic() + 60
