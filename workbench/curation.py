@@ -52,7 +52,7 @@ class RunReport:
 def find_recipe(recipe: Path | str) -> Path:
     """The file of a recipe given as a path or as the name of one that ships with the product."""
     path = Path(recipe)
-    if path.exists() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+    if path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         return path
     shipped = recipe_names()
     if str(recipe) in shipped:
@@ -79,6 +79,8 @@ def run_recipe(
     row is left, Wipeout where the guard stops a step, UsageProblem where the version is there with other content.
     """
     check_name(version)
+    if not from_:
+        raise UsageProblem("a run needs rows", do="Name at least one source or version with --from.")
     inputs = [resolve(store, name) for name in dict.fromkeys(from_)]
     refuse_source_name(store, version)
     members = Members(store, inputs)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +20,7 @@ from workbench.errors import WorkspaceUnusable
 from workbench.store.migrations import MIGRATIONS, SCHEMA_VERSION
 
 Connection = duckdb.DuckDBPyConnection
+T = TypeVar("T")
 
 # No query, ours or a person's, reads or writes any file but the database, and no extension is fetched.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
@@ -76,24 +78,31 @@ class Store:
         return self._connection.cursor()
 
     @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A cursor for one piece of work, temporary tables and all; closed when the block ends."""
+        cursor = self.cursor()
+        try:
+            with stoppable():
+                yield cursor
+        finally:
+            cursor.close()
+
+    @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A cursor inside a transaction: committed when the block ends, rolled back when it raises."""
-        with self._writing:
-            cursor = self.cursor()
+        with self._writing, self.reading() as cursor:
+            cursor.begin()
             try:
-                cursor.begin()
-                try:
-                    yield cursor
-                except BaseException:
-                    cursor.rollback()
-                    raise
-                cursor.commit()
-            finally:
-                cursor.close()
+                yield cursor
+            except BaseException:
+                cursor.rollback()
+                raise
+            cursor.commit()
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query whose answer is short."""
-        return fetch(self._connection, sql, params)
+        with self.reading() as cursor:
+            return fetch(cursor, sql, params)
 
     def row(self, sql: str, params: Sequence[object] = ()) -> tuple[Any, ...] | None:
         """The first row of a query, or None."""
@@ -102,7 +111,8 @@ class Store:
 
     def table(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
         """The whole answer of a query as an Arrow table."""
-        return arrow(self._connection, sql, params)
+        with self.reading() as cursor:
+            return arrow(cursor, sql, params)
 
     def version(self, name: str) -> VersionRow | None:
         """The version of that name, or None."""
@@ -134,15 +144,42 @@ class Store:
                 cursor.execute("INSERT INTO migrations VALUES (?, ?)", [number, now()])
 
 
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let ctrl-c during a query be a KeyboardInterrupt: DuckDB raises a RuntimeError, at the latest at its end."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
+
+
+def interruptible(cursor: Connection, work: Callable[[], T]) -> T:
+    """Run `work`, a query on `cursor` that may be long, so that ctrl-c ends it at once.
+
+    While the main thread waits inside DuckDB no signal reaches Python, so a second thread does the waiting.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            cursor.interrupt()
+            raise
+
+
 def fetch(cursor: Connection, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     """All rows of a query on `cursor`."""
-    rows: list[tuple[Any, ...]] = cursor.execute(sql, list(params)).fetchall()
+    with stoppable():
+        rows: list[tuple[Any, ...]] = cursor.execute(sql, list(params)).fetchall()
     return rows
 
 
 def arrow(cursor: Connection, sql: str, params: Sequence[object] = ()) -> pa.Table:
-    """The whole answer of a SELECT on `cursor` as an Arrow table."""
-    return cursor.sql(sql, params=list(params)).to_arrow_table()
+    """The whole answer of a SELECT on `cursor` as an Arrow table. For short queries: ctrl-c waits for its end."""
+    with stoppable():
+        return cursor.sql(sql, params=list(params)).to_arrow_table()
 
 
 def insert(cursor: Connection, table: str, rows: pa.Table) -> None:

@@ -38,8 +38,7 @@ NOT_AN_INPUT = "not among the rows it was made from"
 
 def diff(store: Store, a: Named, b: Named, limit: int) -> Diff:
     """Compare two sources or versions; `gone` holds up to `limit` rows of `a` not in `b`, some for each reason."""
-    cursor = store.cursor()
-    try:
+    with store.reading() as cursor:
         for named, table in ((a, "rows_a"), (b, "rows_b")):
             choose(cursor, [named])
             cursor.execute(f"CREATE TEMP TABLE {table} AS FROM chosen")
@@ -65,8 +64,6 @@ def diff(store: Store, a: Named, b: Named, limit: int) -> Diff:
             )
         ]
         return Diff(rows_b - common, rows_a - common, common, by_reason, gone)
-    finally:
-        cursor.close()
 
 
 def _number_copies(cursor: Connection, numbered: str, rows: str, others: str) -> None:

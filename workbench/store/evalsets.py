@@ -123,8 +123,7 @@ def overlapping(store: Store, named: Named, eval_set: EvalSet) -> list[tuple[int
 
 def hold_out_order(store: Store, named: Named, seed: int) -> list[int]:
     """Ids of rows that end with an answer, one for each content, ordered by seed and content alone."""
-    cursor = store.cursor()
-    try:
+    with store.reading() as cursor:
         choose(cursor, [named])
         rows = fetch(
             cursor,
@@ -134,15 +133,12 @@ def hold_out_order(store: Store, named: Named, seed: int) -> list[int]:
             [str(seed)],
         )
         return [int(id) for (id,) in rows]
-    finally:
-        cursor.close()
 
 
 def read_examples(store: Store, ids: Sequence[int]) -> list[tuple[str, str | None, str | None]]:
     """(messages, tools, meta) of these examples, in the order of `ids`."""
     wanted = pa.table({"pos": pa.array(range(len(ids)), pa.int64()), "id": pa.array(ids, pa.int64())})
-    cursor = store.cursor()
-    try:
+    with store.reading() as cursor:
         cursor.register("wanted", wanted)
         return [
             (messages, tools, meta)
@@ -151,5 +147,3 @@ def read_examples(store: Store, ids: Sequence[int]) -> list[tuple[str, str | Non
                 "SELECT e.messages, e.tools, e.meta FROM wanted w JOIN examples e ON e.id = w.id ORDER BY w.pos",
             )
         ]
-    finally:
-        cursor.close()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.errors import UsageProblem
-from workbench.store.database import Connection, Store, fetch
+from workbench.store.database import Connection, Store, fetch, interruptible
 from workbench.store.members import Named, choose
 from workbench.store.sources import Source
 from workbench.store.versions import lineage_runs
@@ -103,13 +103,10 @@ def examples(
     condition over `VIEW_COLUMNS`. The condition is run where nothing can be written. Raises UsageProblem with
     DuckDB's words where it cannot be run.
     """
-    cursor = store.cursor()
-    try:
+    with store.reading() as cursor:
         _list_members(cursor, store, named, which)
         found = _find(cursor, search, where)
         return Page(len(found), _rows(cursor, found[offset : offset + limit].tolist()))
-    finally:
-        cursor.close()
 
 
 def rejects(store: Store, source: Source, limit: int, offset: int) -> tuple[int, list[RejectRow]]:
@@ -158,7 +155,9 @@ def _find(cursor: Connection, search: str | None, where: str | None) -> NDArray[
         # One statement: otherwise a condition such as `true); COMMIT; DROP TABLE examples; --` would be several.
         if len(cursor.extract_statements(sql)) != 1:
             raise UsageProblem("--sql takes one condition, not several statements")
-        return np.asarray(cursor.execute(sql, [search] if search else []).fetchnumpy()["pos"], dtype=np.int64)
+        params = [search] if search else []
+        found = interruptible(cursor, lambda: cursor.execute(sql, params).fetchnumpy())
+        return np.asarray(found["pos"], dtype=np.int64)
     except duckdb.Error as error:
         ours = (duckdb.InterruptException, duckdb.InternalException, duckdb.FatalException)
         if where is None or isinstance(error, ours):

@@ -84,11 +84,12 @@ def choose(cursor: Connection, names: Sequence[Named]) -> int:
         else:
             rows = f"SELECT pos, example_id FROM version_examples WHERE version_id = {name.id}"
         parts.append(f"SELECT {number} AS part, * FROM ({rows})")
-    cursor.execute(
+    fetch(
+        cursor,
         f"""CREATE OR REPLACE TEMP TABLE chosen AS
             WITH parts AS ({" UNION ALL ".join(parts)}),
             first AS (FROM parts QUALIFY row_number() OVER (PARTITION BY example_id ORDER BY part, pos) = 1)
-            SELECT row_number() OVER (ORDER BY part, pos) - 1 AS pos, example_id FROM first ORDER BY 1"""
+            SELECT row_number() OVER (ORDER BY part, pos) - 1 AS pos, example_id FROM first ORDER BY 1""",
     )
     return int(fetch(cursor, "SELECT count(*) FROM chosen")[0][0])
 

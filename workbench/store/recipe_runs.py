@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from filters.step import StepOutcome
-from workbench.store.database import Connection, Store, fetch, insert, next_id, now
+from workbench.store.database import Connection, Store, insert, next_id, now
 
 _DECISIONS = pa.schema(
     [
@@ -154,20 +154,19 @@ def dropped_ids(store: Store, run_id: int) -> list[list[int]]:
 
 def ledger(store: Store, run_id: int) -> list[StepRow]:
     """What each finished step of a run did, in order."""
-    cursor = store.cursor()
-    rows = []
-    for step_id, *numbers in fetch(
-        cursor,
+    reasons: dict[int, dict[str, int]] = {}
+    for step_id, reason, count in store.rows(
+        """SELECT d.step_id, d.reason, count(*) FROM decisions d JOIN steps s ON s.id = d.step_id
+           WHERE s.recipe_run_id = ? GROUP BY d.step_id, d.reason ORDER BY count(*) DESC, d.reason""",
+        [run_id],
+    ):
+        reasons.setdefault(step_id, {})[reason] = count
+    steps = store.rows(
         """SELECT id, name, rows_in, dropped, seconds, coalesce(unscored, 0), coalesce(errors, 0)
            FROM steps WHERE recipe_run_id = ? ORDER BY position""",
         [run_id],
-    ):
-        name, rows_in, dropped, seconds, unscored, errors = numbers
-        reasons = fetch(
-            cursor,
-            "SELECT reason, count(*) FROM decisions WHERE step_id = ? GROUP BY reason ORDER BY count(*) DESC, reason",
-            [step_id],
-        )
-        rows.append(StepRow(name, rows_in, dropped, dict(reasons), seconds, unscored, errors))
-    cursor.close()
-    return rows
+    )
+    return [
+        StepRow(name, rows_in, dropped, reasons.get(step_id, {}), seconds, unscored, errors)
+        for step_id, name, rows_in, dropped, seconds, unscored, errors in steps
+    ]

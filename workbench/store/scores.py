@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from filters.step import Score
-from workbench.store.database import Store, insert
+from workbench.store.database import Store, fetch, insert
 
 _SCORES = pa.schema(
     [
@@ -37,11 +37,12 @@ class StoredScores:
         """The known scores among `hashes`."""
         self._reader.register("wanted", pa.table({"content_hash": pa.array(hashes, pa.string())}))
         try:
-            found = self._reader.execute(
+            found = fetch(
+                self._reader,
                 """SELECT content_hash, value, label, state, detail FROM scores
                    WHERE scorer = ? AND fingerprint = ? AND content_hash IN (SELECT content_hash FROM wanted)""",
                 [scorer, fingerprint],
-            ).fetchall()
+            )
         finally:
             self._reader.unregister("wanted")
         return {key: Score(value, label, state, detail) for key, value, label, state, detail in found}

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from workbench.store.database import Connection, Store, fetch, insert, next_id, now
+from workbench.store.database import Connection, Store, insert, next_id, now
 from workbench.store.members import not_found
 
 _EXAMPLES = pa.schema(
@@ -142,8 +142,7 @@ def duplicates_of_known(store: Store, source_id: int) -> int:
 
 def reject_reasons(store: Store, source_id: int, limit: int) -> list[tuple[str, int, int]]:
     """The most frequent reasons for rejects: (reason, how many, the first row that has it)."""
-    found = fetch(
-        store.cursor(),
+    found = store.rows(
         """SELECT reason, count(*), min(row) FROM rejects WHERE source_id = ?
            GROUP BY reason ORDER BY count(*) DESC, min(row) LIMIT ?""",
         [source_id, limit],

@@ -116,6 +116,7 @@ def test_the_wipe_out_guard_stops_and_can_be_overruled_without_doing_the_work_ag
         (["no-such.yaml", "--from", "raw", "--name", "v"], 3, "no-such.yaml"),
         (["no-such-name", "--from", "raw", "--name", "v"], 2, "no such recipe"),
         (["RECIPE", "--from", "rew", "--name", "v"], 2, "Did you mean raw?"),
+        (["RECIPE", "--from", ",", "--name", "v"], 2, "--from"),
         (["RECIPE", "--from", "raw", "--name", "raw"], 2, "name of a source"),
         (["RECIPE", "--from", "raw", "--name", "a/b"], 2, "cannot be a name"),
         (["BAD", "--from", "raw", "--name", "v"], 3, "bad.yaml:2"),

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import duckdb
 import pyarrow as pa
 import pytest
 
 from workbench.errors import WorkspaceUnusable
 from workbench.store import database
-from workbench.store.database import Store, insert, next_id
+from workbench.store.database import Store, insert, interruptible, next_id
 from workbench.store.migrations import MIGRATIONS
 
 
@@ -131,4 +137,41 @@ def test_no_query_reads_python_variables(path):
     with pytest.raises(duckdb.CatalogException):
         store.cursor().execute("SELECT * FROM secret")
     assert secret.num_rows == 1
+    store.close()
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-c in a moment, as the terminal sends it."""
+    timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    yield
+    timer.join()
+
+
+def test_ctrl_c_during_a_query_comes_out_as_ctrl_c(path, ctrl_c):
+    store = Store.open(path)
+    with pytest.raises(KeyboardInterrupt):
+        store.rows("SELECT count(*) FROM range(300_000_000) r(i) WHERE i % 7 = 3")
+    assert store.rows("SELECT 1") == [(1,)]
+    store.close()
+
+
+def test_ctrl_c_ends_a_long_query_at_once(path, ctrl_c):
+    store = Store.open(path)
+    endless = "SELECT count(*) FROM range(300_000_000_000) r(i) WHERE i % 7 = 3"
+    cursor = store.cursor()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(cursor, lambda: cursor.execute(endless).fetchall())
+    assert time.monotonic() - started < 10
+    assert store.rows("SELECT 1") == [(1,)]
+    store.close()
+
+
+def test_threads_read_at_once_without_mixing_their_answers(path):
+    store = Store.open(path)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: store.rows("SELECT ? + count(*) FROM range(1000)", [n]), range(40)))
+    assert answers == [[(n + 1000,)] for n in range(40)]
     store.close()
