@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -144,11 +145,13 @@ def describe(experiment: Experiment) -> None:
         return
     budget = plan.budget
     size = f"{budget.trained_tokens:,} trained tokens a run" if budget.trained_tokens else f"{budget.minutes:g} minutes"
+    runs = f"{len(plan.runs)} run{'s' * (len(plan.runs) != 1)}"
     common.note(
-        f"experiment {experiment.id}: {experiment.name} · {len(plan.runs)} runs · {size} · {plan.model.name} · "
+        f"experiment {experiment.id}: {experiment.name} · {runs} · {size} · {plan.model.name} · "
         f"eval set {experiment.evalset}"
     )
-    if experiment.mde is not None:
+    # Infinite where earlier runs on the same data did not differ at all; one arm alone has no effect to find.
+    if experiment.mde is not None and math.isfinite(experiment.mde) and len(experiment.arms) > 1:
         common.note(f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats")
 
 
