@@ -14,7 +14,7 @@ FILE = "workbench.toml"
 TEMPLATE = """\
 # Settings of this workspace. Options on the command line win over them.
 
-# The model for `tokens`, `train` and `compare`: a hub name or a folder.
+# The model for `train` and `compare`: a hub name or a folder.
 # model = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """
 
