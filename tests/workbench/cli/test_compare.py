@@ -23,6 +23,7 @@ from workbench.workspace import Workspace
 
 ITEMS = 8
 METRICS = 4
+SEEDS = 2
 KEYS = {
     "experiment", "baseline", "candidate", "seeds", "trained_tokens", "scope", "verdict", "primary", "metrics",
 }  # fmt: skip
@@ -123,12 +124,12 @@ def wait_for(process: subprocess.Popen[str], until: Callable[[], Any], seconds: 
     return found
 
 
-def in_training(lab: Lab, before: set[Path], run: str) -> Callable[[], Path | None]:
-    """A function that gives the new experiment's folder once its run `run` trains."""
+def seen(lab: Lab, before: set[Path], event: str, run: str) -> Callable[[], Path | None]:
+    """A function that gives the new experiment's folder once it has told `event` of `run`."""
 
     def look() -> Path | None:
         for folder in lab.folders() - before:
-            if any(e["event"] == "train" and e["run"] == run for e in read_events(folder)[0]):
+            if any(e["event"] == event and e["run"] == run for e in read_events(folder)[0]):
                 return folder
         return None
 
@@ -137,10 +138,10 @@ def in_training(lab: Lab, before: set[Path], run: str) -> Callable[[], Path | No
 
 @pytest.fixture(scope="module")
 def worse(lab) -> Ended:
-    """`good` against `bad`, three seeds, with somebody else at work in the workspace and at the job meanwhile."""
+    """`good` against `bad`, with somebody else at work in the workspace and at the job meanwhile."""
     before = lab.folders()
-    process = lab.start(lab.compare("good", "bad", "--seeds", 3, "--gate", "--json"))
-    folder = wait_for(process, in_training(lab, before, "baseline-0"))
+    process = lab.start(lab.compare("good", "bad", "--seeds", SEEDS, "--gate", "--json"))
+    folder = wait_for(process, seen(lab, before, "train", "baseline-0"))
     workspace = Workspace.open(lab.root)
     workspace.close()
     opened = is_running(folder)
@@ -153,7 +154,7 @@ def worse(lab) -> Ended:
 def test_json_has_the_keys_that_other_programs_rely_on(worse):
     told = worse.json
     assert told.keys() >= KEYS
-    assert (told["baseline"], told["candidate"], told["seeds"]) == ("good", "bad", 3)
+    assert (told["baseline"], told["candidate"], told["seeds"]) == ("good", "bad", SEEDS)
     assert told["trained_tokens"].keys() == {"baseline", "candidate"}
     assert {metric["name"] for metric in told["metrics"]} == {"response_nll", "prompt_gain", "stop_rate", "repetition"}
     for metric in told["metrics"]:
@@ -187,7 +188,7 @@ def test_a_second_caller_sees_the_same_job_to_its_end(worse):
 
 
 def test_progress_is_told_on_stderr_with_plan_and_budget(worse):
-    assert "6 runs · 600 trained tokens a run" in worse.err
+    assert "4 runs · 600 trained tokens a run" in worse.err
     assert "steps of 256 trained tokens" in worse.err
     assert "baseline: 60 rows" in worse.err
 
@@ -201,9 +202,9 @@ def test_every_run_and_item_is_in_the_tables_and_the_adapters_are_kept(lab, wors
         )
         expected = ITEMS * (METRICS if table == "item_metrics" else 1)
         assert per_run == [("base", 0, expected)] + [
-            (arm, s, expected) for arm in ("baseline", "candidate") for s in range(3)
+            (arm, s, expected) for arm in ("baseline", "candidate") for s in range(SEEDS)
         ]
-    assert len(worse.json["adapters"]) == 6
+    assert len(worse.json["adapters"]) == 2 * SEEDS
     for folder in worse.json["adapters"].values():
         assert (Path(folder) / "adapter_model.safetensors").exists()
     assert all(sanity["gradient_reach"] == 1.0 for sanity in worse.json["sanity"].values())
@@ -212,28 +213,29 @@ def test_every_run_and_item_is_in_the_tables_and_the_adapters_are_kept(lab, wors
 def test_the_same_question_again_runs_no_job_and_gives_the_same_answer(lab, worse, anywhere):
     before = (worse.folder / EVENTS).read_bytes()
     folders = lab.folders()
-    again = anywhere(*lab.compare("good", "bad", "--seeds", 3, "--json")[3:])
+    again = anywhere(*lab.compare("good", "bad", "--seeds", SEEDS, "--json")[3:])
     assert again.code == 0, "worse is an exit code of --gate alone"
     assert again.json == worse.json
     assert "was run before" in again.err
     assert ((worse.folder / EVENTS).read_bytes(), lab.folders()) == (before, folders)
-    gated = anywhere(*lab.compare("good", "bad", "--seeds", 3, "--gate")[3:])
+    gated = anywhere(*lab.compare("good", "bad", "--seeds", SEEDS, "--gate")[3:])
     assert gated.code == 7
     assert "bad against good: worse" in gated.out
 
 
 @pytest.fixture(scope="module")
 def killed(lab, worse) -> Ended:
-    """`good` against itself, one seed, killed with its job in the second run and then asked again."""
+    """`good` against itself, one seed, killed with its job after the first run and then asked again."""
     before = lab.folders()
     argv = lab.compare("good", "good", "--seeds", 1, "--json", "--gate")
     process = lab.start(argv)
-    folder = wait_for(process, in_training(lab, before, "candidate-1"))
+    folder = wait_for(process, seen(lab, before, "run-done", "baseline-0"))
     process.kill()
     pid = next(e["pid"] for e in read_events(folder)[0] if e["event"] == "started")
     os.kill(int(str(pid)), signal.SIGKILL)
     process.communicate()
     assert lab.count("SELECT state FROM experiments WHERE result IS NULL") == [("running",)]
+    assert [path.parent.name for path in folder.glob("results/*/summary.json")] == ["baseline-0"]
     process = lab.start(argv)
     out, err = process.communicate(timeout=120)
     return Ended(process.returncode, out, err, folder, False, [])
@@ -282,7 +284,7 @@ def stopped(lab, worse) -> Ended:
     """A setting that is new, one seed, stopped by ctrl-c in its first run."""
     before = lab.folders()
     process = lab.start(lab.compare("good", "bad", "--seeds", 1, tokens=500))
-    folder = wait_for(process, in_training(lab, before, "baseline-0"))
+    folder = wait_for(process, seen(lab, before, "train", "baseline-0"))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     return Ended(process.returncode, out, err, folder, False, [])
