@@ -135,7 +135,7 @@ def generate(
     items: Sequence[PreparedItem],
     max_new_tokens: int,
     *,
-    batch_size: int = 16,
+    batch_size: int = 40,
     on_item: OnItem = lambda *_: None,
 ) -> list[Generation]:
     """Greedy answers to every item's prompt, in batches of prompts of like length."""

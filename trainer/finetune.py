@@ -322,7 +322,7 @@ def _arguments(base: Base, setting: TrainingSetting, seed: int, steps: int, chec
         train_sampling_strategy="sequential",
         learning_rate=setting.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=max(1, round(setting.warmup * steps)),
+        warmup_steps=int(setting.warmup * steps),  # the first of them has rate 0: a short run cannot spare it
         max_grad_norm=setting.clip,
         optim="paged_adamw_8bit" if on_gpu and base.held == "nf4-packed" else "adamw_torch",
         weight_decay=0.0,

@@ -1,8 +1,8 @@
 """What can go wrong at the bench. The tree starts in `trainer.errors`; here are the workspace's own kinds.
 
-    Problem
-    ├── WorkspaceUnusable        4  locked by another process, written by a newer release, or not writable
-    └── NotFound                 2  no source, version, eval set or experiment of that name
+Problem
+├── WorkspaceUnusable        4  locked by another process, written by a newer release, or not writable
+└── NotFound                 2  no source, version, eval set or experiment of that name
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ again finds the answer, and a killed experiment resumes. The three parts, `plan`
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import math
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.models import DEFAULT_MODEL
+from trainer.models import DEFAULT_MODEL, load_tokenizer
 from trainer.plan import BASE, Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
 from trainer.protocol import PLAN, write_atomic
 from trainer.statistics import NoiseFloor, estimate_noise_floor, minimum_detectable_effect, pool_noise_floors
@@ -34,6 +35,8 @@ from workbench.workspace import Workspace
 
 BASELINE = "baseline"
 CANDIDATE = "candidate"
+NOISE = "noise"
+"""The arm, in the table `runs`, of a run that only measures how far training alone moves the baseline."""
 DEFAULT_SEEDS = 3
 DEFAULT_MINUTES = 10.0
 
@@ -135,22 +138,23 @@ def plan(ws: Workspace, question: Question) -> Experiment:
     model = ModelSetting(
         name=question.model or ws.config.model or DEFAULT_MODEL, quantize=question.quantize, device=question.device
     )
+    policy = _with_date(question.policy, model.name)
     budget = Budget(
         trained_tokens=question.trained_tokens,
         minutes=None if question.trained_tokens else question.minutes or DEFAULT_MINUTES,
     )
     evaluation = Evaluation(max_new_tokens=question.max_new_tokens)
     setting = _digest(
-        model.model_dump(), question.policy.model_dump(), _dump(question.training), budget.model_dump(), evalset.id,
+        model.model_dump(), policy.model_dump(), _dump(question.training), budget.model_dump(), evalset.id,
         evaluation.model_dump(),
     )  # fmt: skip
     history = noise_floors(ws, setting, evalset) if budget.trained_tokens else {}
     runs = _runs(versions, question.seeds, measure_noise=not history)
-    base = _digest("base", model.model_dump(), question.policy.model_dump(), evalset.id, evaluation.model_dump())
+    base = _digest("base", model.model_dump(), policy.model_dump(), evalset.id, evaluation.model_dump())
     known_base = rows.runs_with(ws.store, base)
     experiment_plan = ExperimentPlan(
         model=model,
-        policy=question.policy,
+        policy=policy,
         training=question.training,
         budget=budget,
         arms={arm: f"{arm}.parquet" for arm in versions},
@@ -177,6 +181,17 @@ def plan(ws: Workspace, question: Question) -> Experiment:
     return _experiment(ws, id)
 
 
+def _with_date(policy: PolicySetting, model: str) -> PolicySetting:
+    """The policy with a day for templates that ask for one, and without one for the others.
+
+    Today is frozen where none was given; but a template that never asks must not make tomorrow's question another
+    one. Raises ModelUnavailable, before anything is written.
+    """
+    template = str(load_tokenizer(model).chat_template or "")
+    day = policy.date or datetime.date.today().isoformat()
+    return policy.model_copy(update={"date": day if "strftime_now" in template else None})
+
+
 def find(ws: Workspace, name: str) -> Experiment:
     """An experiment of the workspace by id, the start of one, or name. Raises NotFound."""
     return _experiment(ws, rows.find_experiment(ws.store, name).id)
@@ -199,7 +214,7 @@ def conclude(ws: Workspace, id: str) -> Result:
         stored = rows.RunRow(
             id=f"{id}/{planned.id}",
             experiment_id=id,
-            arm=planned.arm,
+            arm=NOISE if planned.id == f"{BASELINE}-{NOISE}" else planned.arm,
             version_id=version.id if version else None,
             seed=planned.seed,
             settings_hash=noted["setting"],
@@ -272,7 +287,7 @@ def _runs(versions: dict[str, VersionRow], seeds: int, *, measure_noise: bool) -
             own = seed + seeds if same_data and arm == CANDIDATE else seed
             runs.append(Run(id=f"{arm}-{own}", arm=arm, seed=own))
     if seeds == 1 and measure_noise and CANDIDATE in versions:
-        runs.append(Run(id=f"{BASELINE}-noise", arm=BASELINE, seed=1000))
+        runs.append(Run(id=f"{BASELINE}-{NOISE}", arm=BASELINE, seed=1000))
     return runs
 
 

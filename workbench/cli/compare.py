@@ -63,14 +63,13 @@ def setting_options(command: F) -> F:
 
 def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Question:
     """The options of a command as a question."""
-    import datetime
-
-    from trainer.plan import SHORT, STANDARD, PolicySetting
+    from trainer.plan import SHORT, STANDARD, STANDARD_FROM, PolicySetting
     from workbench.experiments import DEFAULT_SEEDS, Question
 
     training = {"short": SHORT, "standard": STANDARD, None: None}[options["preset"]]
     if options["early_stop"]:
-        training = (training or SHORT).model_copy(update={"early_stop": True})
+        by_budget = STANDARD if (options["trained_tokens"] or 0) >= STANDARD_FROM else SHORT
+        training = (training or by_budget).model_copy(update={"early_stop": True})
     return Question(
         baseline=baseline,
         candidate=candidate,
@@ -82,7 +81,7 @@ def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Q
         trained_tokens=options["trained_tokens"],
         minutes=options["minutes"],
         training=training,
-        policy=PolicySetting(turns=options["policy"], date=options["date"] or datetime.date.today().isoformat()),
+        policy=PolicySetting(turns=options["policy"], date=options["date"]),
         max_new_tokens=options["max_new_tokens"],
     )
 

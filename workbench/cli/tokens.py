@@ -20,7 +20,7 @@ _SHOWN = 3  # rows printed where --limit does not say
 
 @click.command("tokens")
 @click.argument("target", metavar="VERSION|SOURCE|FILE")
-@click.option("--model", required=True, metavar="NAME|DIR", help="The model whose tokenizer and chat template to use.")
+@click.option("--model", metavar="NAME|DIR", help="Whose tokenizer and chat template to use. Default: the workspace's.")
 @click.option("--row", type=click.IntRange(min=0), metavar="N", help="Only this row, counted from 0.")
 @click.option("--audit", is_flag=True, help="Count tokens and issues over all rows instead of showing a few.")
 @click.option(
@@ -41,7 +41,7 @@ _SHOWN = 3  # rows printed where --limit does not say
 def command(
     ctx: click.Context,
     target: str,
-    model: str,
+    model: str | None,
     row: int | None,
     audit: bool,
     policy: str,
@@ -60,20 +60,21 @@ def command(
     workbench tokens curated --model HuggingFaceTB/SmolLM2-135M-Instruct --row 7
     workbench tokens rows.jsonl --model ./my-model --audit
     """
-    from trainer.models import load_tokenizer
+    from pathlib import Path
+
+    from trainer.models import DEFAULT_MODEL, load_tokenizer
     from workbench import tokens
 
-    file = tokens.is_file(target)
-    tokenizer = load_tokenizer(model)
-    chosen = tokens.mask_policy(model, cast("Turns", policy), date, template_args)
-    if file:
-        from pathlib import Path
+    def show(rows: Rows, model: str) -> None:
+        tokenizer = load_tokenizer(model)
+        chosen = tokens.mask_policy(model, cast("Turns", policy), date, template_args)
+        _run(rows, tokenizer, chosen, row, audit, limit, max_length, as_json)
 
-        _run(tokens.FileRows(Path(target).expanduser()), tokenizer, chosen, row, audit, limit, max_length, as_json)
+    if tokens.is_file(target):
+        show(tokens.FileRows(Path(target).expanduser()), model or DEFAULT_MODEL)
     else:
         with common.workspace(ctx) as workspace:
-            rows = tokens.WorkspaceRows(workspace, target)
-            _run(rows, tokenizer, chosen, row, audit, limit, max_length, as_json)
+            show(tokens.WorkspaceRows(workspace, target), model or workspace.config.model or DEFAULT_MODEL)
 
 
 def _run(
