@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -46,8 +47,16 @@ def ws(tmp_path):
     workspace.close()
 
 
+@pytest.fixture(autouse=True)
+def models(tiny_model, tmp_path, monkeypatch):
+    """Two models by the names `./tiny` and `./tiny-2`, as seen from the working folder."""
+    for name in ("tiny", "tiny-2"):
+        (tmp_path / name).symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
+
+
 def ask(a: str = "a", b: str | None = "b", **options: Any) -> Question:
-    return Question(a, b, **({"model": "tiny", "trained_tokens": 300, "seeds": 2} | options))
+    return Question(a, b, **({"model": "./tiny", "trained_tokens": 300, "seeds": 2} | options))
 
 
 def seeds_of(planned: experiments.Experiment) -> dict[str, list[int]]:
@@ -88,7 +97,7 @@ def test_the_same_question_is_the_same_experiment_and_its_folder_is_left_alone(w
         {"seeds": 3},
         {"trained_tokens": 301},
         {"trained_tokens": None, "minutes": 5.0},
-        {"model": "tiny-2"},
+        {"model": "./tiny-2"},
         {"quantize": "nf4"},
         {"training": SHORT},
         {"policy": PolicySetting(turns="last")},
@@ -100,6 +109,20 @@ def test_the_same_question_is_the_same_experiment_and_its_folder_is_left_alone(w
 )
 def test_whatever_changes_a_number_makes_another_experiment(ws, other):
     assert experiments.plan(ws, ask(**other)).id != experiments.plan(ws, ask()).id
+
+
+def test_the_day_is_part_of_the_question_only_where_the_template_asks_for_it(ws, tiny_model, tmp_path):
+    days = [PolicySetting(date=None), PolicySetting(date="2020-01-01"), PolicySetting(date="2020-01-02")]
+    planned = [experiments.plan(ws, ask(policy=policy)) for policy in days]
+    assert len({experiment.id for experiment in planned}) == 1
+    assert planned[0].plan.policy.date is None
+    shutil.copytree(tiny_model, tmp_path / "dated")
+    template = tmp_path / "dated" / "chat_template.jinja"
+    template.write_text("{{ strftime_now('%d %b %Y') }}" + template.read_text())
+    planned = [experiments.plan(ws, ask(policy=policy, model="./dated")) for policy in days]
+    assert len({experiment.id for experiment in planned}) == 3
+    assert [experiment.plan.policy.date for experiment in planned[1:]] == ["2020-01-01", "2020-01-02"]
+    assert planned[0].plan.policy.date is not None, "today is frozen in the plan"
 
 
 @pytest.mark.parametrize("candidate", ["a", "copy-of-a"])

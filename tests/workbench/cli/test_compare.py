@@ -413,10 +413,19 @@ def experiments_in(root: Path) -> int:
     return count
 
 
-def test_what_the_job_finds_wrong_comes_back_with_its_exit_code(lab, copy, anywhere):
+def test_a_model_that_cannot_be_had_is_told_before_anything_is_noted(lab, copy, anywhere):
+    before = experiments_in(copy)
     called = anywhere("-w", copy, "compare", "good", "bad", "--model", "no-such-org/none", "--trained-tokens", 300)
     assert (called.code, called.out) == (5, "")
-    assert called.err.splitlines()[-1].startswith("error: model no-such-org/none: ")
+    assert called.err.startswith("error: model no-such-org/none: ")
+    assert experiments_in(copy) == before
+
+
+def test_what_the_job_finds_wrong_comes_back_with_its_exit_code(lab, copy, anywhere, tmp_path):
+    shutil.copytree(lab.model, tmp_path / "no-weights", ignore=shutil.ignore_patterns("*.safetensors"))
+    called = anywhere("-w", copy, "compare", "good", "bad", "--model", tmp_path / "no-weights", "--minutes", 1)
+    assert (called.code, called.out) == (5, "")
+    assert called.err.splitlines()[-1].startswith(f"error: model {tmp_path / 'no-weights'}: it could not be loaded")
     assert "Traceback" not in called.err
-    [failed] = [e for e in anywhere("-w", copy, "experiments", "ls", "--json").json["experiments"] if not e["verdict"]]
-    assert failed["state"] == "failed"
+    states = [e["state"] for e in anywhere("-w", copy, "experiments", "ls", "--json").json["experiments"]]
+    assert states.count("failed") == 1
