@@ -144,26 +144,37 @@ def generate(
     order = sorted(items, key=lambda item: len(item.prompt))
     answers = []
     model.eval()
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        ids, mask = _left_padded([item.prompt for item in batch], pad)
-        with torch.inference_mode(), base.autocast():
-            out = model.generate(
-                input_ids=ids.to(base.device),
-                attention_mask=mask.to(base.device),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                temperature=None,
-                top_p=None,
-                top_k=None,
-                eos_token_id=stops or None,
-                pad_token_id=pad,
-                use_cache=True,
-            )
-        for item, row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
-            answers.append(_answer(base, item.item, row, frozenset(stops)))
-        on_item(min(start + batch_size, len(order)), len(order))
+    # The last position's slice of the hidden states is not contiguous, and PyTorch answers that by copying the
+    # vocabulary matrix once for every row of the batch: gigabytes, and more time than the prompts themselves.
+    hook = base.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
+    try:
+        for start in range(0, len(order), batch_size):
+            answers += _answers(base, model, order[start : start + batch_size], max_new_tokens, stops, pad)
+            on_item(min(start + batch_size, len(order)), len(order))
+    finally:
+        hook.remove()
     return sorted(answers, key=lambda answer: answer.item)
+
+
+def _answers(
+    base: Base, model: Any, batch: Sequence[PreparedItem], max_new_tokens: int, stops: list[int], pad: int
+) -> list[Generation]:
+    ids, mask = _left_padded([item.prompt for item in batch], pad)
+    with torch.inference_mode(), base.autocast():
+        out = model.generate(
+            input_ids=ids.to(base.device),
+            attention_mask=mask.to(base.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            eos_token_id=stops or None,
+            pad_token_id=pad,
+            use_cache=True,
+        )
+    rows = out[:, ids.shape[1] :].tolist()
+    return [_answer(base, item.item, row, frozenset(stops)) for item, row in zip(batch, rows, strict=True)]
 
 
 def answer_metrics(base: Base, answers: Sequence[Generation]) -> list[Metric]:

@@ -130,9 +130,6 @@ def run_as_job(folder: Path, work: Callable[[Path, Events], None]) -> int:
 
 def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:
     events = Events(folder)
-    # Worker threads that wait by spinning stall each other when anything else runs on the machine: model code was
-    # seen to slow down ten times beside one busy process. Read when the model libraries are loaded, so set before.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     with _output_to(folder / LOG):
