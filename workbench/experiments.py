@@ -11,32 +11,24 @@ import datetime
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.models import DEFAULT_MODEL, load_tokenizer
-from trainer.plan import BASE, Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
+from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
 from trainer.protocol import PLAN, write_atomic
-from trainer.statistics import NoiseFloor, estimate_noise_floor, minimum_detectable_effect, pool_noise_floors
-from trainer.verdict import DEFAULT_METRICS, MetricSpec, Verdict, decide, measure
-from workbench.errors import BadInput, Problem, UsageProblem
+from workbench.errors import BadInput, UsageProblem
 from workbench.jobs import OnEvent, run_job
-from workbench.report.verdict import Side
+from workbench.outcomes import BASELINE, CANDIDATE, NOISE, clusters_of, expected_mde, noise_floors
 from workbench.store import experiments as rows
 from workbench.store.database import VersionRow
 from workbench.store.evalsets import EvalSet
 from workbench.workspace import Workspace
 
-BASELINE = "baseline"
-CANDIDATE = "candidate"
-NOISE = "noise"
-"""The arm, in the table `runs`, of a run that only measures how far training alone moves the baseline."""
 DEFAULT_SEEDS = 3
 DEFAULT_MINUTES = 10.0
 
@@ -76,47 +68,6 @@ class Experiment:
     evalset: str
     done: bool
     mde: float | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished experiment. `base` holds the untrained model's means; `trained_tokens` is per arm and run."""
-
-    experiment: str
-    arms: dict[str, str]
-    seeds: int
-    trained_tokens: dict[str, int]
-    verdict: Verdict | None
-    means: dict[str, dict[str, float]]
-    sanity: dict[str, dict[str, Any]]
-    left_out: dict[str, dict[str, int]]
-    settings: dict[str, Any]
-    adapters: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        """The JSON of `compare`."""
-        head = {
-            "experiment": self.experiment,
-            "baseline": self.arms[BASELINE],
-            "candidate": self.arms.get(CANDIDATE),
-            "seeds": self.seeds,
-            "trained_tokens": self.trained_tokens,
-        }
-        verdict = self.verdict.as_json() if self.verdict else {"scope": None, "verdict": None, "primary": None}
-        sentences = list(self.verdict.sentences) if self.verdict else []
-        return (
-            head
-            | verdict
-            | {
-                "metrics": verdict.get("metrics", []),
-                "sentences": sentences,
-                "means": self.means,
-                "sanity": self.sanity,
-                "left_out": self.left_out,
-                "settings": self.settings,
-                "adapters": self.adapters,
-            }
-        )
 
 
 def plan(ws: Workspace, question: Question) -> Experiment:
@@ -163,8 +114,8 @@ def plan(ws: Workspace, question: Question) -> Experiment:
         base=not known_base,
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
     )
-    id = _digest(setting, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
     name = " vs ".join(version.name for version in versions.values())
+    id = _digest(setting, name, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
     folder = ws.runs_dir / id
     there = rows.get_experiment(ws.store, id)
     noted = {
@@ -187,9 +138,12 @@ def _with_date(policy: PolicySetting, model: str) -> PolicySetting:
     Today is frozen where none was given; but a template that never asks must not make tomorrow's question another
     one. Raises ModelUnavailable, before anything is written.
     """
+    try:
+        day = datetime.date.fromisoformat(policy.date) if policy.date else datetime.date.today()
+    except ValueError:
+        raise UsageProblem(f"--date takes a day as YYYY-MM-DD, not {policy.date!r}") from None
     template = str(load_tokenizer(model).chat_template or "")
-    day = policy.date or datetime.date.today().isoformat()
-    return policy.model_copy(update={"date": day if "strftime_now" in template else None})
+    return policy.model_copy(update={"date": day.isoformat() if "strftime_now" in template else None})
 
 
 def find(ws: Workspace, name: str) -> Experiment:
@@ -200,79 +154,6 @@ def find(ws: Workspace, name: str) -> Experiment:
 def run(experiment: Experiment, on_event: OnEvent) -> None:
     """Run or resume the experiment's job and wait for it. Needs no database. Raises what the job reports."""
     run_job("trainer", experiment.folder, on_event)
-
-
-def conclude(ws: Workspace, id: str) -> Result:
-    """Store what the job of experiment `id` measured, and make the verdict. May be called again at any time."""
-    row = rows.find_experiment(ws.store, id)
-    noted = json.loads(row.plan)
-    job = ExperimentPlan.model_validate(noted["job"])
-    folder = ws.runs_dir / id / "results"
-    summaries = {name: _summary(folder / name) for name in [*(r.id for r in job.runs), *([BASE] if job.base else [])]}
-    for planned in job.runs:
-        version = ws.store.version(noted["arms"][planned.arm])
-        stored = rows.RunRow(
-            id=f"{id}/{planned.id}",
-            experiment_id=id,
-            arm=NOISE if planned.id == f"{BASELINE}-{NOISE}" else planned.arm,
-            version_id=version.id if version else None,
-            seed=planned.seed,
-            settings_hash=noted["setting"],
-            state="done",
-            summary=json.dumps(summaries[planned.id]),
-        )
-        _store_run(ws, stored, folder / planned.id)
-    if job.base:
-        summary = json.dumps(summaries[BASE])
-        stored = rows.RunRow(f"{id}/{BASE}", None, BASE, None, 0, noted["base"], "done", summary)
-        _store_run(ws, stored, folder / BASE)
-    result = _result(ws, id, noted, job, summaries)
-    rows.save_result(ws.store, id, json.dumps(result.as_json(), allow_nan=False))
-    return result
-
-
-def answers_side_by_side(ws: Workspace, id: str) -> list[Side]:
-    """The greedy answers of the base and of each arm's first seed to every eval item."""
-    noted = json.loads(rows.find_experiment(ws.store, id).plan)
-    job = ExperimentPlan.model_validate(noted["job"])
-    shown = {BASE: _base_run(ws, noted)}
-    for arm in noted["arms"]:
-        shown[arm] = f"{id}/{next(r.id for r in job.runs if r.arm == arm)}"
-    by_run = {run_id: arm for arm, run_id in shown.items()}
-    given: dict[int, dict[str, tuple[str, str]]] = {}
-    for answer in rows.answers(ws.store, list(by_run)).to_pylist():
-        given.setdefault(answer["eval_item"], {})[by_run[answer["run_id"]]] = (answer["text"], answer["finish"])
-    sides = []
-    for item in ws.eval_rows(noted["evalset"]).to_pylist():
-        messages = json.loads(item["messages"])
-        prompt = next((str(m["content"]) for m in reversed(messages[:-1]) if m["role"] == "user"), "")
-        sides.append(Side(item["item"], prompt, str(messages[-1]["content"]), given.get(item["item"], {})))
-    return sides
-
-
-def noise_floors(ws: Workspace, setting: str, evalset: EvalSet) -> dict[str, NoiseFloor]:
-    """For each metric, how far two runs on the same data lie apart under this setting, from all runs stored so far.
-
-    Empty where no version was run with two seeds yet.
-    """
-    # The same seed on the same version is the same run, whichever experiment made it: twice, it would hide noise.
-    by_version: dict[int | None, dict[int, str]] = {}
-    for stored in rows.runs_with(ws.store, setting):
-        by_version.setdefault(stored.version_id, {}).setdefault(stored.seed, stored.id)
-    repeated = [list(group.values()) for group in by_version.values() if len(group) > 1]
-    if not repeated:
-        return {}
-    clusters = _clusters(ws, evalset.name)
-    floors = {}
-    for spec in DEFAULT_METRICS:
-        found = []
-        for group in repeated:
-            table = _tables(ws, group, evalset.rows)[0].get(spec.name)
-            if table is not None:
-                found.append(estimate_noise_floor(table, clusters=clusters, yes_no=spec.yes_no))
-        if found:
-            floors[spec.name] = pool_noise_floors(found)
-    return floors
 
 
 def _runs(versions: dict[str, VersionRow], seeds: int, *, measure_noise: bool) -> list[Run]:
@@ -291,56 +172,6 @@ def _runs(versions: dict[str, VersionRow], seeds: int, *, measure_noise: bool) -
     return runs
 
 
-def _result(
-    ws: Workspace, id: str, noted: dict[str, Any], job: ExperimentPlan, summaries: dict[str, dict[str, Any]]
-) -> Result:
-    arms: dict[str, str] = noted["arms"]
-    n_items = len(ws.eval_rows(noted["evalset"]))
-    # The run that measures the noise is no part of the comparison.
-    compared = {arm: [r.id for r in job.runs if r.arm == arm][: noted["seeds"]] for arm in arms}
-    tables, weights = {}, None
-    for arm, runs in compared.items():
-        tables[arm], weights = _tables(ws, [f"{id}/{r}" for r in runs], n_items)
-    base, _ = _tables(ws, [_base_run(ws, noted)], n_items)
-    means = {BASE: {metric: float(np.nanmean(table)) for metric, table in base.items()}}
-    means |= {
-        arm: {metric: float(np.nanmean(table)) for metric, table in by_metric.items()}
-        for arm, by_metric in tables.items()
-    }
-    verdict = None
-    if CANDIDATE in arms:
-        evalset = _eval_set(ws, noted["evalset"])
-        floors = noise_floors(ws, noted["setting"], evalset) if noted["seeds"] == 1 else {}
-        clusters = _clusters(ws, noted["evalset"])
-
-        def measured(spec: MetricSpec) -> Any:
-            return measure(
-                spec,
-                tables[BASELINE][spec.name],
-                tables[CANDIDATE][spec.name],
-                clusters=clusters,
-                weights=weights if spec.name == "response_nll" else None,
-                noise=floors.get(spec.name),
-            )
-
-        verdict = decide([measured(spec) for spec in DEFAULT_METRICS if spec.name in tables[BASELINE]])
-    first = summaries[compared[BASELINE][0]]
-    folder = ws.runs_dir / id
-    budget = json.loads((folder / "budget.json").read_text(encoding="utf-8"))
-    return Result(
-        experiment=id,
-        arms=arms,
-        seeds=noted["seeds"],
-        trained_tokens={arm: summaries[runs[0]]["trained_tokens"] for arm, runs in compared.items()},
-        verdict=verdict,
-        means=means,
-        sanity={name: summary["sanity"] for name, summary in summaries.items() if "sanity" in summary},
-        left_out={arm: summaries[runs[0]]["left_out"] for arm, runs in compared.items()},
-        settings=budget | {"model": job.model.name, "held": first["held"], "evalset": noted["evalset"]},
-        adapters={r.id: str(folder / "results" / r.id / "adapter") for r in job.runs},
-    )
-
-
 def _experiment(ws: Workspace, id: str) -> Experiment:
     row = rows.find_experiment(ws.store, id)
     noted = json.loads(row.plan)
@@ -353,35 +184,8 @@ def _experiment(ws: Workspace, id: str) -> Experiment:
         arms=noted["arms"],
         evalset=evalset.name,
         done=row.state == "done",
-        mde=_expected_mde(noise_floors(ws, noted["setting"], evalset), evalset.rows, noted["seeds"]),
+        mde=expected_mde(noise_floors(ws, noted["setting"], evalset), evalset.rows, noted["seeds"]),
     )
-
-
-def _expected_mde(floors: dict[str, NoiseFloor], n_items: int, seeds: int) -> float | None:
-    floor = floors.get(DEFAULT_METRICS[0].name)
-    if floor is None or n_items < 2:
-        return None
-    return minimum_detectable_effect(
-        item_sd=floor.item_sd, seed_sd=floor.seed_sd, n_items=n_items, n_seeds=seeds, noise_df=floor.df
-    )
-
-
-def _tables(ws: Workspace, run_ids: Sequence[str], n_items: int) -> tuple[dict[str, Any], Any]:
-    """For each metric a float table (runs x items), NaN where missing, and the items' reference tokens."""
-    position = {run_id: i for i, run_id in enumerate(run_ids)}
-    tables: dict[str, Any] = {}
-    weights = np.ones(n_items)
-    for row in rows.item_metrics(ws.store, run_ids).to_pylist():
-        table = tables.setdefault(row["metric"], np.full((len(run_ids), n_items), np.nan))
-        table[position[row["run_id"]], row["eval_item"]] = row["value"]
-        if row["metric"] == "response_nll":
-            weights[row["eval_item"]] = row["weight"]
-    return tables, weights
-
-
-def _clusters(ws: Workspace, evalset: str) -> list[str]:
-    items = ws.eval_rows(evalset).to_pylist()
-    return [str(item["cluster"] or item["item"]) for item in items]
 
 
 def _eval_set(ws: Workspace, name: str | None) -> EvalSet:
@@ -439,29 +243,9 @@ def _write_folder(
             for batch in batches:
                 writer.write_batch(batch.select(columns).cast(schema))
     items = ws.eval_rows(evalset.name)
-    clusters = pa.array(_clusters(ws, evalset.name))
+    clusters = pa.array(clusters_of(ws, evalset.name))
     pq.write_table(items.set_column(items.column_names.index("cluster"), "cluster", clusters), folder / "eval.parquet")
     write_atomic(folder / PLAN, job.model_dump_json(indent=1))
-
-
-def _store_run(ws: Workspace, run: rows.RunRow, folder: Path) -> None:
-    rows.save_run(
-        ws.store, run, pq.read_table(folder / "metrics.parquet"), pq.read_table(folder / "generations.parquet")
-    )
-
-
-def _base_run(ws: Workspace, noted: dict[str, Any]) -> str:
-    return rows.runs_with(ws.store, noted["base"])[0].id
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    path = folder / "summary.json"
-    if not path.exists():
-        raise Problem(
-            "this run has no result yet", where=str(folder), do="`workbench experiments resume` goes on with it."
-        )
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return summary
 
 
 def _dump(setting: TrainingSetting | None) -> dict[str, Any] | None:
@@ -472,6 +256,6 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def note_end(ws: Workspace, id: str, state: Literal["stopped", "failed"]) -> None:
-    """Note that the job of experiment `id` ended without a result."""
+def note_state(ws: Workspace, id: str, state: Literal["running", "stopped", "failed"]) -> None:
+    """Note how the job of experiment `id` stands, or that it ended without a result."""
     rows.set_state(ws.store, id, state)

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from trainer.plan import SHORT, PolicySetting
 from trainer.statistics import estimate_noise_floor
-from workbench import experiments
+from workbench import experiments, outcomes
 from workbench.errors import NotFound, Problem
 from workbench.experiments import Question
 from workbench.report.live import _Bars, _Lines, telling
@@ -160,18 +160,18 @@ def setting_of(planned: experiments.Experiment, ws: Workspace) -> str:
 def test_noise_is_estimated_from_all_runs_of_the_setting_and_each_run_counts_once(ws):
     setting = setting_of(experiments.plan(ws, ask()), ws)
     [items] = ws.evalsets()
-    assert experiments.noise_floors(ws, setting, items) == {}
+    assert outcomes.noise_floors(ws, setting, items) == {}
     runs = measured(ws, setting, {0: 0.0, 1: 0.3})
-    floor = experiments.noise_floors(ws, setting, items)["response_nll"]
+    floor = outcomes.noise_floors(ws, setting, items)["response_nll"]
     expected = estimate_noise_floor(runs)
     assert (floor.sd, floor.df) == (pytest.approx(expected.sd), 1)
     # The baseline of the next comparisons is the same two runs again: no news about noise.
     for experiment in ("y", "z"):
         measured(ws, setting, {0: 0.0, 1: 0.3}, experiment=experiment)
-    assert experiments.noise_floors(ws, setting, items)["response_nll"] == floor
+    assert outcomes.noise_floors(ws, setting, items)["response_nll"] == floor
     # Another version's pair is news; two versions are never taken for one.
     measured(ws, setting, {0: 5.0, 1: 5.1}, version="b")
-    pooled = experiments.noise_floors(ws, setting, items)["response_nll"]
+    pooled = outcomes.noise_floors(ws, setting, items)["response_nll"]
     assert pooled.df == 2
     assert pooled.sd < floor.sd
 
@@ -193,7 +193,7 @@ def test_with_noise_known_one_seed_needs_no_further_run_and_the_smallest_effect_
 def test_a_job_without_results_is_named_with_what_goes_on(ws):
     planned = experiments.plan(ws, ask())
     with pytest.raises(Problem, match="no result yet") as caught:
-        experiments.conclude(ws, planned.id)
+        outcomes.conclude(ws, planned.id)
     assert "experiments resume" in caught.value.do
     assert table.find_experiment(ws.store, planned.id).result is None
 

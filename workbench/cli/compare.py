@@ -113,22 +113,27 @@ def command(
 
 def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answers: int) -> dict[str, Any]:
     """Run or resume a planned experiment, print its result, and return it as the JSON of `compare`."""
-    from workbench import experiments
+    from workbench import experiments, outcomes
     from workbench.errors import Problem, Stopped
     from workbench.report.live import telling
+    from workbench.store.experiments import find_experiment
 
     describe(experiment)
     if not experiment.done:
+        with common.workspace(ctx) as ws:
+            experiments.note_state(ws, experiment.id, "running")
         try:
             with telling(len(experiment.plan.runs)) as tell:
                 experiments.run(experiment, tell)
         except Problem as problem:
             with common.workspace(ctx) as ws:
-                experiments.note_end(ws, experiment.id, "stopped" if isinstance(problem, Stopped) else "failed")
+                experiments.note_state(ws, experiment.id, "stopped" if isinstance(problem, Stopped) else "failed")
             raise
     with common.workspace(ctx) as ws:
-        result = experiments.conclude(ws, experiment.id).as_json()
-        sides = experiments.answers_side_by_side(ws, experiment.id) if answers and not as_json else []
+        if not experiment.done:
+            outcomes.conclude(ws, experiment.id)
+        result = stored_result(find_experiment(ws.store, experiment.id).result or "null")
+        sides = outcomes.answers_side_by_side(ws, experiment.id) if answers and not as_json else []
     if as_json:
         common.print_json(result)
     else:

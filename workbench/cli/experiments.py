@@ -60,7 +60,7 @@ def show(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> No
     from workbench.errors import UsageProblem
 
     with common.workspace(ctx) as ws:
-        from workbench import experiments
+        from workbench import outcomes
         from workbench.store.experiments import find_experiment
 
         row = find_experiment(ws.store, experiment)
@@ -70,7 +70,7 @@ def show(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> No
                 where=f"experiment {row.id}",
                 do=f"`workbench experiments resume {row.id}` goes on with it.",
             )
-        sides = experiments.answers_side_by_side(ws, row.id) if answers and not as_json else []
+        sides = outcomes.answers_side_by_side(ws, row.id) if answers and not as_json else []
     result = stored_result(row.result)
     if as_json:
         common.print_json(result)

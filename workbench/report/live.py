@@ -30,9 +30,10 @@ def telling(runs: int) -> Iterator[_Teller]:
 def budget_sentence(event: dict[str, Any], runs: int) -> str:
     """What a `budget` event decided, in one line."""
     training = event["training"]
+    setting = f"preset {training['preset']}, learning rate {training['learning_rate']:g}, {event['dtype']}"
     text = (
-        f"each of {runs} runs: {event['steps']} steps of {training['tokens_per_step']:,} trained tokens "
-        f"(preset {training['preset']}, learning rate {training['learning_rate']:g}, {event['dtype']})"
+        f"each of {runs} runs: {event['steps']} steps of {training['tokens_per_step']:,}, "
+        f"{event['trained_tokens']:,} trained tokens ({setting})"
     )
     if event["seconds_per_run"]:
         text += (

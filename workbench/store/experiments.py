@@ -53,9 +53,10 @@ def experiments(store: Store) -> list[ExperimentRow]:
 
 
 def find_experiment(store: Store, name: str) -> ExperimentRow:
-    """The experiment whose id starts with `name`, or the newest of that name. Raises NotFound."""
+    """The experiment of that id, the newest of that name, or one whose id starts so. Raises NotFound."""
     known = experiments(store)
-    found = [row for row in known if row.id.startswith(name)] or [row for row in known if row.name == name]
+    found = [row for row in known if name in (row.id, row.name)]
+    found = found or [row for row in known if row.id.startswith(name)]
     if found:
         return found[-1]
     do = "`workbench experiments ls` lists them." if known else "`workbench compare A B` makes one."
