@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test check lint types walls docs install install-dev clean
+.PHONY: demo test check lint types walls install install-dev clean
 
 demo: $(VENV)/.installed
 	$(BIN)/workbench demo $(if $(MODEL),--model $(MODEL)) $(if $(DEVICE),--device $(DEVICE))
@@ -12,6 +12,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
+# The blocks, tables and links of the README and docs are checked by tests/test_readme.py.
 check: $(VENV)/.installed-dev lint types walls test
 
 lint:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainer.errors import ModelUnavailable
 from trainer.models import ModelSource, load_tokenizer, quiet_libraries, resolve_model
-from trainer.plan import ModelSetting
+from trainer.plan import ModelChoice, ModelSetting
 from trainer.quantize import bitsandbytes, keep_trainable, nf4_config, round_to_nf4
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Base:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
 
 
-def load_base(setting: ModelSetting, *, dtype: DtypeName | None = None, packed: bool | None = None) -> Base:
-    """Load the model of `setting`; `dtype` overrules its own (a resumed job keeps what was chosen first).
+def load_base(setting: ModelSetting, choice: ModelChoice | None = None, *, packed: bool | None = None) -> Base:
+    """Load the model of `setting`; a `choice` made before settles what `auto` leaves open.
 
     `packed` keeps 4-bit weights packed; by default GPUs do, and CPUs only where `auto` chose NF4 to save memory.
     Raises ModelUnavailable.
@@ -58,12 +58,15 @@ def load_base(setting: ModelSetting, *, dtype: DtypeName | None = None, packed: 
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     device = pick_device(setting.device)
-    name = dtype or pick_dtype(setting.dtype, device)
+    name = choice.dtype if choice else pick_dtype(setting.dtype, device)
     torch_dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
+    if choice:
+        nf4, packed = choice.held != "dense", choice.held == "nf4-packed"
+    else:
+        nf4 = setting.quantize == "nf4" or (setting.quantize == "auto" and needs_nf4(source, device, torch_dtype))
     if packed is None:
-        packed = device.type == "cuda" or (setting.quantize == "auto")
-    kwargs: dict[str, Any] = {"dtype": torch_dtype}
-    nf4 = setting.quantize == "nf4" or (setting.quantize == "auto" and needs_nf4(source, device))
+        packed = device.type == "cuda" or setting.quantize == "auto"
+    kwargs: dict[str, Any] = {"dtype": torch_dtype, **source.pin}
     if nf4 and packed:
         kwargs["quantization_config"] = nf4_config(torch_dtype)
     if device.type == "cuda":
@@ -89,18 +92,18 @@ def load_base(setting: ModelSetting, *, dtype: DtypeName | None = None, packed: 
     return Base(model, tokenizer, source, device, name, held)
 
 
-def needs_nf4(source: ModelSource, device: torch.device) -> bool:
-    """Whether the model's weights in 16 bits would fill more than half of the device's free memory."""
+def needs_nf4(source: ModelSource, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the model's weights in `dtype` would fill more than half of the device's free memory."""
     import psutil
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
         with torch.device("meta"):
-            shape = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source.path))
+            shape = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source.path, **source.pin))
     except (OSError, ValueError):
         return False  # loading it says what is wrong, better than we can
-    needed = 2 * sum(parameter.numel() for parameter in shape.parameters())
+    needed = dtype.itemsize * sum(parameter.numel() for parameter in shape.parameters())
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:

@@ -83,7 +83,9 @@ def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[P
                 do="Remove the item, or give it an answer.",
             )
         partner = partners.get(item.item)
-        foreign = _scored(base, [*partner.messages[:-1], item.messages[-1]], None, last_only) if partner else None
+        foreign = (
+            _scored(base, [*partner.messages[:-1], item.messages[-1]], partner.tools, last_only) if partner else None
+        )
         prompt = prompt_ids(base.tokenizer, item.messages[:-1], item.tools, last_only)
         prepared.append(PreparedItem(item.item, own, foreign, prompt))
     return prepared

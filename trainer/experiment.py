@@ -1,7 +1,7 @@
 """The experiment job: base once, then every run trained and measured, results written as they come.
 
     plan.json, <arm>.parquet, eval.parquet   in
-    budget.json                              what the first minute decided; kept on resume
+    model.json, budget.json                  what the first minute decided; kept on resume
     results/<run>/metrics.parquet            item, metric, value, weight
     results/<run>/generations.parquet        item, text, finish, tokens
     results/<run>/summary.json               losses, sanity checks, speed; written last: the run is complete
@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from trainer.base import Base, load_base
 from trainer.chat import MaskPolicy, configured_stops, tokenise
-from trainer.errors import BadInput
+from trainer.errors import BadInput, Stopped
 from trainer.evaluate import (
     EvalItem,
     Generation,
@@ -41,11 +41,22 @@ from trainer.evaluate import (
     reference_losses,
 )
 from trainer.finetune import RunResult, finetune
-from trainer.plan import BASE, SHORT, STANDARD, STANDARD_FROM, ExperimentPlan, ResolvedBudget, Run, TrainingSetting
+from trainer.plan import (
+    BASE,
+    SHORT,
+    STANDARD,
+    STANDARD_FROM,
+    ExperimentPlan,
+    ModelChoice,
+    ResolvedBudget,
+    Run,
+    TrainingSetting,
+)
 from trainer.protocol import Events, deferred_stop, read_plan, write_atomic
 from trainer.schedule import TrainRow
 
 BUDGET = "budget.json"
+MODEL = "model.json"
 SUMMARY = "summary.json"
 PROBE_STEPS = 3
 """Optimizer steps that measure the speed; the first warms up and is not counted."""
@@ -77,7 +88,7 @@ def run_experiment(folder: Path, events: Events) -> None:
     started = time.monotonic()
     budget = _known_budget(folder)
     events.emit("stage", what="loading the model")
-    base = load_base(plan.model, dtype=budget.dtype if budget else None)
+    base = _load_as_before(folder, plan)
     policy = replace(plan.policy.mask_policy(), stop_ids=configured_stops(base.source.path))
     events.emit("stage", what="tokenising")
     max_length = (plan.training or SHORT).max_length
@@ -163,7 +174,9 @@ def _without(arm: Arm, validation: Sequence[TrainRow]) -> Arm:
     keys = {row.key for row in validation}
     # A copy of a validation row (same content, another place) would leak it.
     contents = {key.split("/")[0] for key in keys}
-    return replace(arm, rows=[row for row in arm.rows if row.key.split("/")[0] not in contents])
+    rows = [row for row in arm.rows if row.key.split("/")[0] not in contents]
+    held_out = len(arm.rows) - len(rows)
+    return Arm(rows, arm.left_out | ({"held out to watch training": held_out} if held_out else {}))
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -173,6 +186,25 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         raise BadInput("not a readable Parquet file", where=str(path)) from error
     for batch in file.iter_batches(batch_size=1024):
         yield from batch.to_pylist()
+
+
+def _load_as_before(folder: Path, plan: ExperimentPlan) -> Base:
+    """The base model; a resumed job holds it as the first one did, whatever `auto` would choose today."""
+    path = folder / MODEL
+    if not path.exists():
+        base = load_base(plan.model)
+        choice = ModelChoice(revision=base.source.revision, dtype=base.dtype, held=base.held)
+        write_atomic(path, choice.model_dump_json())
+        return base
+    choice = ModelChoice.model_validate_json(path.read_bytes())
+    base = load_base(plan.model, choice)
+    if base.source.revision != choice.revision:
+        raise BadInput(
+            f"the model is not the one that this experiment began with ({base.source.revision}, not {choice.revision})",
+            where=f"model {plan.model.name}",
+            do="Bring the old one back, or compare again: the changed model makes another experiment.",
+        )
+    return base
 
 
 def _known_budget(folder: Path) -> ResolvedBudget | None:
@@ -295,12 +327,16 @@ def _train_and_measure(
             validation=validation,
             on_step=on_step,
             wants_stop=wants_stop,
-            then=lambda model: _measure(folder, run.id, base, model, items, plan, events),
+            then=lambda model: _measure(folder, run.id, base, model, items, plan, events, wants_stop),
         )
-    told = {"arm": run.arm, "seed": run.seed, "left_out": arm.left_out} | _summary(result) | _facts(base)
-    _finish(folder, run.id, told | {"wall_seconds": round(time.monotonic() - started, 1)})
+        _summarise(folder, run, base, arm, result, time.monotonic() - started)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     events.emit("run-done", run=run.id, seconds=round(time.monotonic() - started, 1))
+
+
+def _summarise(folder: Path, run: Run, base: Base, arm: Arm, result: RunResult, seconds: float) -> None:
+    told = {"arm": run.arm, "seed": run.seed, "left_out": arm.left_out} | _summary(result) | _facts(base)
+    _finish(folder, run.id, told | {"wall_seconds": round(seconds, 1)})
 
 
 def _facts(base: Base) -> dict[str, Any]:
@@ -327,11 +363,17 @@ def _measure(
     items: Sequence[PreparedItem],
     plan: ExperimentPlan,
     events: Events,
+    wants_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Evaluate `model` on all items and write the run's metrics and answers."""
+    """Evaluate `model` on all items and write the run's metrics and answers. Raises Stopped when asked to."""
 
-    def report(what: str) -> Any:
-        return lambda done, total: events.emit("evaluate", run=run, what=what, done=done, total=total)
+    def report(what: str) -> Callable[[int, int], None]:
+        def on_item(done: int, total: int) -> None:
+            events.emit("evaluate", run=run, what=what, done=done, total=total)
+            if wants_stop():
+                raise Stopped("Stopped", do="The same command resumes where it was.")
+
+        return on_item
 
     micro_tokens = (plan.training or SHORT).micro_tokens
     metrics = reference_losses(base, model, items, micro_tokens, report("reference answers"))

@@ -8,6 +8,8 @@ length, whose loss is the mean over all trained tokens of the step however it wa
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +30,6 @@ import datasets  # noqa: E402
 import torch  # noqa: E402
 from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from transformers import PrinterCallback, TrainerCallback, set_seed  # noqa: E402
-from transformers.trainer_utils import get_last_checkpoint  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         if self.wants_stop():
             self.interrupted = True
             control.should_save = control.should_training_stop = True
+        elif state.global_step == len(self.tokens):
+            control.should_save = True  # what follows is evaluation; stopped there, nothing is trained again
         elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             control.should_save = True
             self.saved = time.monotonic()
@@ -197,6 +200,11 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Report the loss of the step."""
         if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise Problem(
+                    f"the loss of step {state.global_step} is {logs['loss']}",
+                    do="The learning rate is too high for this model or the numbers overflow: try --preset standard.",
+                )
             done = state.global_step
             self.on_step(done, len(self.tokens), float(logs["loss"]), sum(self.tokens[:done]))
 
@@ -237,7 +245,7 @@ def finetune(
         }
 
     checkpoints = out / "checkpoints"
-    checkpoint = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    checkpoint = _whole_checkpoint(checkpoints)
     sanity: dict[str, Any] = {}
     first_step = out / "first_step.json"
     started = time.monotonic()
@@ -260,7 +268,7 @@ def finetune(
             trainer.remove_callback(PrinterCallback)
             trainer.select = select
             if checkpoint is None:
-                trainer.check_first_step = lambda: write_atomic(first_step, json.dumps(_gradients(model)))
+                trainer.check_first_step = lambda: _note_gradients(model, first_step)
             if setting.early_stop and validation:
                 best: list[float] = [sanity["validation_before"] or float("inf")]
 
@@ -277,7 +285,6 @@ def finetune(
             if watch.interrupted:
                 raise Stopped("Stopped", do="The same command resumes where it was.")
             sanity |= json.loads(first_step.read_text())
-            _require_reach(sanity)
             model.eval()
             sanity["validation_after"] = mean_loss(base, model, select, validation, setting.micro_tokens)
             model.save_pretrained(str(out / "adapter"))
@@ -373,9 +380,27 @@ def _gradients(model: PeftModel) -> dict[str, Any]:
     return {"gradient_reach": reached / max(matrices, 1), "foreign_gradients": foreign}
 
 
-def _require_reach(sanity: dict[str, Any]) -> None:
-    if sanity["gradient_reach"] < 1.0:
+def _note_gradients(model: PeftModel, path: Path) -> None:
+    """Write where gradients arrived. Raises Problem where they miss part of the adapter or go elsewhere."""
+    found = _gradients(model)
+    if found["gradient_reach"] < 1.0 or found["foreign_gradients"]:
         raise Problem(
-            f"gradients reached only {sanity['gradient_reach']:.0%} of the adapter in the first step",
-            do="The run would learn less than it seems; try --quantize none and report the model's name.",
+            f"gradients reached {found['gradient_reach']:.0%} of the adapter and {found['foreign_gradients']} other "
+            "parameters in the first step",
+            do="The run would not train what it should; try --quantize none and report the model's name.",
         )
+    write_atomic(path, json.dumps(found))
+
+
+def _whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end; halves that a kill left behind are removed.
+
+    transformers writes into the final folder, `trainer_state.json` last.
+    """
+    whole = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            whole.append((int(json.loads((path / "trainer_state.json").read_text())["global_step"]), path))
+        except (OSError, ValueError, KeyError):
+            shutil.rmtree(path)
+    return str(max(whole)[1]) if whole else None

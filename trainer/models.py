@@ -35,6 +35,11 @@ class ModelSource:
     path: str
     revision: str
 
+    @property
+    def pin(self) -> dict[str, str]:
+        """Arguments that hold `from_pretrained` to this revision; none for a folder, which is what it is."""
+        return {} if Path(self.path).is_dir() or self.revision == "unknown" else {"revision": self.revision}
+
 
 def cache_dir() -> Path:
     """The folder for what is made once and can be made again: `$SFT_WORKBENCH_CACHE`, else the user's cache."""
@@ -80,7 +85,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.path)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.path, **source.pin)
     except Exception as error:
         raise ModelUnavailable(
             "no tokenizer could be loaded from it",

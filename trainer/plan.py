@@ -23,11 +23,21 @@ class ModelSetting(_Frozen):
     """The model that every arm starts from, and how it is held."""
 
     name: str
+    revision: str = ""
+    """Which weights the name stood for when the experiment was planned; part of what is asked."""
     quantize: Literal["nf4", "none", "auto"] = "auto"
     """`auto` takes NF4 where 16-bit weights would fill more than half of the device's memory."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the forward and backward pass; `auto` measures on CPU and takes bfloat16 on GPUs."""
+
+
+class ModelChoice(_Frozen):
+    """`model.json`: what `auto` came to, and which revision of the model it was; a resumed job keeps to it."""
+
+    revision: str
+    dtype: Literal["float32", "bfloat16"]
+    held: Literal["dense", "nf4-packed", "nf4-rounded"]
 
 
 class PolicySetting(_Frozen):

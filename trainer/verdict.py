@@ -68,7 +68,11 @@ DEFAULT_METRICS: Final = (
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric of the comparison, as in the JSON of `compare`. Numbers that cannot be known are infinite."""
+    """One metric of the comparison, as in the JSON of `compare`. Numbers that cannot be known are infinite.
+
+    `p` is the metric's own; `verdict` is Holm-corrected for guardrails. `token_weighted` is the change where every
+    token counts alike instead of every item. `n_missing` items have no value in some run and are left out.
+    """
 
     name: str
     role: Role
@@ -80,6 +84,8 @@ class MetricResult:
     p: float
     mde: float
     verdict: Outcome
+    token_weighted: float | None = None
+    n_missing: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values: an interval as a list, and null for what is not finite."""
@@ -212,6 +218,8 @@ def _result(m: Measured, outcome: Outcome) -> MetricResult:
         p=d.p,
         mde=d.mde,
         verdict=outcome,
+        token_weighted=d.token_weighted,
+        n_missing=d.n_missing,
     )
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.conversation import canonical_json
 from workbench.curation import RunReport
 from workbench.experiments import Question
 from workbench.importing import ImportReport
@@ -113,29 +112,32 @@ def score_against_key(ws: Workspace) -> KeyScore:
     return KeyScore(sorted(kinds.values(), key=lambda kind: kind.kind), wrongly)
 
 
-def showcase(ws: Workspace, rows: int = 3) -> list[tuple[list[dict[str, Any]], list[Any] | None]]:
-    """A few short conversations of the curated version whose tokens are worth a look: a system turn, two turns, one."""
-    wanted: dict[str, tuple[list[dict[str, Any]], list[Any] | None]] = {}
+def showcase(ws: Workspace) -> list[tuple[int, list[dict[str, Any]]]]:
+    """Short conversations of the curated version, with their positions: one answer, a system turn, two answers."""
+    wanted: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+    position = -1
     for batch in ws.rows(CURATED):
-        for messages_text, tools in zip(*(batch.column(n).to_pylist() for n in ("messages", "tools")), strict=True):
-            messages = json.loads(messages_text)
-            if len(canonical_json(messages)) > 500 or tools:
+        for text, tools in zip(*(batch.column(name).to_pylist() for name in ("messages", "tools")), strict=True):
+            position += 1
+            if len(text) > 500 or tools:
                 continue
+            messages = json.loads(text)
             kind = "system" if messages[0]["role"] == "system" else f"{len(messages)} turns"
-            wanted.setdefault(kind, (messages, None))
-    return [wanted[kind] for kind in ("2 turns", "system", "4 turns") if kind in wanted][:rows]
+            wanted.setdefault(kind, (position, messages))
+    return [wanted[kind] for kind in ("2 turns", "system", "4 turns") if kind in wanted]
 
 
 def _lines(name: str) -> Iterable[str]:
     return (data_dir() / "starter" / name).read_text(encoding="utf-8").splitlines()
 
 
-def next_commands(folder: str, experiment: str) -> Sequence[str]:
+def next_commands(program: str, folder: str, experiment: str) -> Sequence[str]:
     """What to try after the demo."""
+    there = f"{program} -w {folder}"
     return (
-        f"workbench -w {folder} examples {CURATED} --dropped",
-        f"workbench -w {folder} versions diff {RAW} {CURATED}",
-        f"workbench -w {folder} experiments show {experiment} --answers 10",
-        f"workbench -w {folder} compare {RAW} {RAW}        # the same data twice: no difference?",
-        "workbench init my-data && workbench -w my-data import YOUR_FILE.jsonl",
+        f"{there} examples {CURATED} --dropped",
+        f"{there} versions diff {RAW} {CURATED}",
+        f"{there} experiments show {experiment} --answers 10",
+        f"{there} compare {RAW} {RAW} --quantize nf4 --minutes {MINUTES:g}   # the same data twice: no difference?",
+        f"{program} init my-data && {program} -w my-data import YOUR_FILE.jsonl",
     )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.models import DEFAULT_MODEL, load_tokenizer
+from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
 from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
 from trainer.protocol import PLAN, write_atomic
 from workbench.errors import BadInput, UsageProblem
@@ -86,8 +86,12 @@ def plan(ws: Workspace, question: Question) -> Experiment:
     versions = {arm: _version(ws, name) for arm, name in names.items()}
     for version in versions.values():
         _refuse_overlap(ws, version, evalset)
+    model_name = question.model or ws.config.model or DEFAULT_MODEL
     model = ModelSetting(
-        name=question.model or ws.config.model or DEFAULT_MODEL, quantize=question.quantize, device=question.device
+        name=model_name,
+        revision=resolve_model(model_name, weights=False).revision,
+        quantize=question.quantize,
+        device=question.device,
     )
     policy = _with_date(question.policy, model.name)
     budget = Budget(
@@ -126,9 +130,13 @@ def plan(ws: Workspace, question: Question) -> Experiment:
         "base": base,
         "job": experiment_plan.model_dump(),
     }
-    if there is None or not (folder / PLAN).exists():
+    if there is None:
         _write_folder(ws, folder, experiment_plan, versions, evalset)
         rows.save_experiment(ws.store, id, name, json.dumps(noted))
+    elif there.state != "done" and not (folder / PLAN).exists():
+        # What was asked stands as it was asked: what is known by now must not change it under way.
+        asked = ExperimentPlan.model_validate(json.loads(there.plan)["job"])
+        _write_folder(ws, folder, asked, versions, evalset)
     return _experiment(ws, id)
 
 

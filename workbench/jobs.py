@@ -75,7 +75,8 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
 def _start(module: str, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", module, str(folder)],
+            # -P: a trainer.py or filters/ in the folder where the user happens to be must not run in place of ours.
+            [sys.executable, "-P", "-m", module, str(folder)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

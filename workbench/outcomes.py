@@ -115,16 +115,22 @@ def answers_side_by_side(ws: Workspace, id: str) -> list[Side]:
     return sides
 
 
-def noise_floors(ws: Workspace, setting: str, evalset: EvalSet) -> dict[str, NoiseFloor]:
+def noise_floors(
+    ws: Workspace, setting: str, evalset: EvalSet, like: dict[str, Any] | None = None
+) -> dict[str, NoiseFloor]:
     """For each metric, how far two runs on the same data lie apart under this setting, from all runs stored so far.
 
-    Empty where no version was run with two seeds yet.
+    Only runs of equal length and arithmetic are put together (a budget in minutes may come out otherwise each time);
+    with `like`, a run's summary, only runs like that one count. Empty where no version was run with two seeds yet.
     """
     # The same seed on the same version is the same run, whichever experiment made it: twice, it would hide noise.
-    by_version: dict[int | None, dict[int, str]] = {}
+    alike: dict[tuple[Any, ...], dict[int, str]] = {}
     for stored in rows.runs_with(ws.store, setting):
-        by_version.setdefault(stored.version_id, {}).setdefault(stored.seed, stored.id)
-    repeated = [list(group.values()) for group in by_version.values() if len(group) > 1]
+        summary = json.loads(stored.summary)
+        kind = _kind(summary)
+        if stored.version_id is not None and (like is None or kind == _kind(like)):
+            alike.setdefault((stored.version_id, *kind), {}).setdefault(stored.seed, stored.id)
+    repeated = [list(group.values()) for group in alike.values() if len(group) > 1]
     if not repeated:
         return {}
     clusters = clusters_of(ws, evalset.name)
@@ -159,7 +165,8 @@ def _result(
     verdict = None
     if CANDIDATE in arms:
         evalset = get_eval_set(ws.store, noted["evalset"])
-        floors = noise_floors(ws, noted["setting"], evalset) if noted["seeds"] == 1 else {}
+        like = summaries[compared[BASELINE][0]]
+        floors = noise_floors(ws, noted["setting"], evalset, like) if noted["seeds"] == 1 else {}
         clusters = clusters_of(ws, noted["evalset"])
 
         def measured(spec: MetricSpec) -> Measured:
@@ -188,6 +195,11 @@ def _result(
         settings=budget | {"model": job.model.name, "held": first["held"], "evalset": noted["evalset"]},
         adapters={r.id: str(folder / "results" / r.id / "adapter") for r in job.runs},
     )
+
+
+def _kind(summary: dict[str, Any]) -> tuple[Any, ...]:
+    """What two runs of one setting must share to be runs of the same kind."""
+    return summary.get("steps"), summary.get("dtype"), summary.get("held")
 
 
 def expected_mde(floors: dict[str, NoiseFloor], n_items: int, seeds: int) -> float | None:

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from trainer.base import load_base  # noqa: E402
 from trainer.chat import tokenise  # noqa: E402
-from trainer.errors import BadInput, Stopped  # noqa: E402
+from trainer.errors import BadInput, Problem, Stopped  # noqa: E402
 from trainer.finetune import adapter, finetune, padded, scored_positions, token_losses  # noqa: E402
 from trainer.schedule import TrainRow, micro_batches  # noqa: E402
 
@@ -173,3 +173,38 @@ def test_every_way_to_hold_the_base_trains(tiny_setting, setting, rows, tmp_path
     assert base.held == {"nf4": "nf4-rounded", "none": "dense"}[quantize]
     result = finetune(base, rows, setting, seed=0, steps=8, out=tmp_path)
     assert result.losses[-1] < result.losses[0] - 0.15
+
+
+def test_a_checkpoint_that_a_kill_cut_in_half_is_passed_over(tiny, setting, rows, tmp_path):
+    seen = []
+    with pytest.raises(Stopped):
+        finetune(
+            tiny, rows, setting, seed=0, steps=8, out=tmp_path,
+            on_step=lambda step, *_: seen.append(step), wants_stop=lambda: len(seen) >= 3,
+        )  # fmt: skip
+    half = tmp_path / "checkpoints" / "checkpoint-7"
+    half.mkdir()
+    (half / "adapter_config.json").write_text("{}")
+    result = finetune(tiny, rows, setting, seed=0, steps=8, out=tmp_path, on_step=lambda step, *_: seen.append(step))
+    assert len(result.losses) == 8
+    assert seen[3:] == [4, 5, 6, 7, 8], "from the whole checkpoint, not from the start and not from the half one"
+    assert not half.exists()
+
+
+def test_stopped_in_the_evaluation_a_run_is_not_trained_again(tiny, setting, rows, tmp_path):
+    def stop(_model):
+        raise Stopped("Stopped")
+
+    with pytest.raises(Stopped):
+        finetune(tiny, rows, setting, seed=0, steps=5, out=tmp_path, then=stop)
+    seen = []
+    result = finetune(tiny, rows, setting, seed=0, steps=5, out=tmp_path, on_step=lambda step, *_: seen.append(step))
+    assert seen == []
+    assert len(result.losses) == 5
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_word(tiny, setting, rows, tmp_path):
+    with torch.no_grad():
+        tiny.model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(Problem, match=r"the loss of step 1 is nan|gradients reached"):
+        finetune(tiny, rows, setting, seed=0, steps=3, out=tmp_path)

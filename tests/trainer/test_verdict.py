@@ -125,6 +125,7 @@ def test_json_holds_the_contract_and_no_nan():
     metric = json.loads(text)["metrics"][0]
     assert list(metric) == [
         "name", "role", "higher_is_better", "baseline", "candidate", "delta", "ci", "p", "mde", "verdict",
+        "token_weighted", "n_missing",
     ]  # fmt: skip
     assert (metric["ci"], metric["mde"], metric["p"]) == ([None, None], None, 1.0)
     assert "no interval" in result.sentences[0]

@@ -17,7 +17,7 @@ from rich.console import Console
 from trainer.plan import SHORT, PolicySetting
 from trainer.statistics import estimate_noise_floor
 from workbench import experiments, outcomes
-from workbench.errors import NotFound, Problem
+from workbench.errors import NotFound, Problem, UsageProblem
 from workbench.experiments import Question
 from workbench.report.live import _Bars, _Lines, telling
 from workbench.report.verdict import Side, render_result, render_sides
@@ -207,6 +207,21 @@ def test_a_folder_that_was_lost_is_written_again(ws):
     assert (again.folder / "plan.json").exists()
 
 
+def test_a_finished_experiment_whose_folder_is_gone_keeps_its_result(ws):
+    planned = experiments.plan(ws, ask())
+    table.save_result(ws.store, planned.id, "{}")
+    shutil.rmtree(planned.folder)
+    again = experiments.plan(ws, ask())
+    assert (again.id, again.done) == (planned.id, True)
+    assert not planned.folder.exists()
+
+
+def test_a_version_that_an_unfinished_experiment_needs_is_not_removed(ws):
+    planned = experiments.plan(ws, ask())
+    with pytest.raises(UsageProblem, match="trained on"):
+        ws.remove_version(planned.arms["candidate"])
+
+
 # --- how results are shown ---
 
 HOSTILE = "[/INST] [bold]x[/] \x1b[31m\x07\u202e ⟦日本⟧ \ud800 [link=http://a]"
@@ -278,7 +293,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "started", "pid": 1},
     {"event": "stage", "what": "loading [/the] model"},
     {"event": "arm", "arm": "baseline", "rows": 1200, "trained_tokens": 5000, "left_out": {"zero-trained": 3}},
-    {"event": "budget", "steps": 20, "training": {"tokens_per_step": 256, "preset": "short", "learning_rate": 0.001},
+    {"event": "budget", "steps": 20, "trained_tokens": 5120, "training": {"tokens_per_step": 256, "preset": "short", "learning_rate": 0.001},
      "dtype": "float32", "seconds_per_run": 120.0},
     {"event": "evaluate", "run": "base", "what": "own answers", "done": 1, "total": 8},
     {"event": "run-done", "run": "base"},
@@ -300,7 +315,7 @@ def test_progress_tells_plan_rows_and_runs_on_stderr_alone(shown_by: Callable[[i
     assert out == ""
     told = " ".join(err.split())
     assert "baseline: 1,200 rows, 5,000 trained tokens; left out: 3 zero-trained" in told
-    assert "each of 2 runs: 20 steps of 256 trained tokens" in told
+    assert "each of 2 runs: 20 steps of 256, 5,120 trained tokens" in told
     assert "about 2.0 min a run, 4.0 min in all" in told
 
 

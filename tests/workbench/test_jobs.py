@@ -210,3 +210,12 @@ def test_the_job_outlives_a_caller_that_was_killed_and_can_be_attached_to(job):
     run(folder, seen.append)
     assert seen[-1]["event"] == "done"
     assert [e["event"] for e in read_events(folder)[0]].count("started") == 1
+
+
+def test_a_trainer_py_where_the_user_is_does_not_run_in_place_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "trainer.py").write_text("print('the decoy ran')\n")
+    folder = tmp_path / "job"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=r"no plan\.json here"):
+        run_job("trainer", folder, lambda event: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -114,7 +115,7 @@ def command(
 def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answers: int) -> dict[str, Any]:
     """Run or resume a planned experiment, print its result, and return it as the JSON of `compare`."""
     from workbench import experiments, outcomes
-    from workbench.errors import Problem, Stopped
+    from workbench.errors import Problem, Stopped, WorkspaceUnusable
     from workbench.report.live import telling
     from workbench.store.experiments import find_experiment
 
@@ -126,7 +127,8 @@ def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answ
             with telling(len(experiment.plan.runs)) as tell:
                 experiments.run(experiment, tell)
         except Problem as problem:
-            with common.workspace(ctx) as ws:
+            # What the job said matters more than that the workspace may be in use by now.
+            with contextlib.suppress(WorkspaceUnusable), common.workspace(ctx) as ws:
                 experiments.note_state(ws, experiment.id, "stopped" if isinstance(problem, Stopped) else "failed")
             raise
     with common.workspace(ctx) as ws:

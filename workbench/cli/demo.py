@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ def command(
     from workbench import demo, experiments
     from workbench.workspace import Workspace
 
+    folder = ctx.obj["workspace"] or folder
     ctx.obj["workspace"] = folder
     out = common.out()
     ws = Workspace.init(folder)
@@ -67,7 +70,8 @@ def command(
     _head(out, "5  What the recipe found of the flaws that were planted")
     _key(out, score)
     _head(out, "Next")
-    for line in demo.next_commands(folder, result["experiment"]):
+    program = "workbench" if shutil.which("workbench") else os.path.relpath(sys.argv[0])
+    for line in demo.next_commands(program, folder, result["experiment"]):
         out.print(f"  {line}")
 
 
@@ -92,14 +96,16 @@ def _ledger(out: Any, ws: Any, curated: Any) -> None:
 def _tokens(out: Any, rows: list[Any], model: str) -> None:
     from trainer.chat import tokenise
     from trainer.models import load_tokenizer
+    from workbench import tokens
     from workbench.report.tokens import legend, render_heading, render_tokens
 
     tokenizer = load_tokenizer(model)
     brackets = not sys.stdout.isatty()
     out.print(legend(brackets=brackets))
-    for number, (messages, tools) in enumerate(rows):
-        for example in tokenise(tokenizer, messages, tools).examples:
-            out.print(render_heading(example, number, 1, 1))
+    policy = tokens.mask_policy(model, "all", None, ())
+    for position, messages in rows:
+        for example in tokenise(tokenizer, messages, None, policy).examples:
+            out.print(render_heading(example, position, 1, 1))
             out.print(render_tokens(example, out.width, brackets=brackets))
 
 

@@ -182,7 +182,11 @@ def remove_version(store: Store, name: str) -> None:
     """
     version = get_version(store, name)
     experiments = store.rows(
-        "SELECT DISTINCT coalesce(experiment_id, id) FROM runs WHERE version_id = ? ORDER BY 1", [version.id]
+        """SELECT coalesce(experiment_id, id) FROM runs WHERE version_id = ?
+           UNION SELECT id FROM experiments
+           WHERE ? IN (plan->>'$.arms.baseline', plan->>'$.arms.candidate')
+           ORDER BY 1""",
+        [version.id, version.name],
     )
     if experiments:
         listed = ", ".join(str(experiment) for (experiment,) in experiments)
