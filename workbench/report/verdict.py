@@ -39,6 +39,7 @@ def render_result(result: dict[str, Any]) -> RenderableType:
         parts.append(_headline(result))
     parts.append(_table(result))
     parts += [Text(safe_text(f"- {sentence}")) for sentence in result["sentences"]]
+    parts.append(Text(safe_text(_checks(result)), style="dim"))
     parts.append(Text(safe_text(_footnote(result)), style="dim"))
     return Group(*parts)
 
@@ -100,6 +101,24 @@ def _number(value: float | None, *, signed: bool = False) -> str:
         return "-"
     value = round(value, 3) + 0.0  # no "-0.000"
     return f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def _checks(result: dict[str, Any]) -> str:
+    """What every run checked of itself, over all runs, in one line."""
+    runs = list(result.get("sanity", {}).values())
+    if not runs:
+        return ""
+    step0 = max(run["step0_difference"] for run in runs)
+    reach = min(run["gradient_reach"] for run in runs)
+    text = (
+        f"checks of all runs: first loss off the base's by {step0:.2g} at most; gradients reach {reach:.0%} of the "
+        f"adapter, {runs[0]['trainable_share']:.1%} of all parameters"
+    )
+    watched = [(run["validation_before"], run["validation_after"]) for run in runs if run["validation_after"]]
+    if watched:
+        before, after = (sum(values) / len(values) for values in zip(*watched, strict=True))
+        text += f"; loss on rows held out of training {before:.3f} to {after:.3f}"
+    return text
 
 
 def _footnote(result: dict[str, Any]) -> str:
