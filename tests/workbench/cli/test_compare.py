@@ -189,7 +189,7 @@ def test_a_second_caller_sees_the_same_job_to_its_end(worse):
 
 def test_progress_is_told_on_stderr_with_plan_and_budget(worse):
     assert "4 runs · 600 trained tokens a run" in worse.err
-    assert "steps of 256 trained tokens" in worse.err
+    assert "steps of 256, 512 trained tokens" in worse.err
     assert "baseline: 60 rows" in worse.err
 
 
