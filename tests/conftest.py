@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell that starts a program in the background has it ignore ctrl-c, and the programs it starts as well; tests of
+# ctrl-c would wait for ever.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any library is imported: tests run beside each other on small machines, and none may look for a network.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
