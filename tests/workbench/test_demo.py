@@ -88,9 +88,11 @@ def test_precision_and_recall_count_planted_rows_and_wrong_drops():
 def test_the_rows_shown_are_short_and_of_different_kinds(ws):
     shown = demo.showcase(ws)
     assert 2 <= len(shown) <= 3
-    assert any(messages[0]["role"] == "system" for messages, _ in shown)
-    assert any(sum(m["role"] == "assistant" for m in messages) == 2 for messages, _ in shown)
-    assert all(len(content_text(m["content"])) < 500 for messages, _ in shown for m in messages)
+    rows = [row for batch in ws.rows(demo.CURATED) for row in batch.column("messages").to_pylist()]
+    assert all(json.loads(rows[position]) == messages for position, messages in shown)
+    assert any(messages[0]["role"] == "system" for _, messages in shown)
+    assert any(sum(m["role"] == "assistant" for m in messages) == 2 for _, messages in shown)
+    assert all(len(content_text(m["content"])) < 500 for _, messages in shown for m in messages)
 
 
 def test_raw_and_curated_can_be_compared_as_they_are(ws, tiny_model):
@@ -125,7 +127,7 @@ def test_the_command_reuses_what_is_there_and_ends_with_what_the_recipe_found(ro
 def test_every_command_that_comes_next_is_one_there_is():
     from workbench.cli import COMMANDS
 
-    for line in demo.next_commands("folder", "id"):
+    for line in demo.next_commands("workbench", "folder", "id"):
         for part in line.split("#")[0].split("&&"):
             words = [word for word in part.replace("-w folder", "").replace("-w my-data", "").split() if word]
             assert words[0] == "workbench"
