@@ -83,7 +83,7 @@ def _find_reasons(cursor: Connection, store: Store, b: Named) -> None:
     cursor.execute(
         """CREATE TEMP TABLE decided AS
            SELECT d.step_id, d.example_id, e.content_hash,
-                  if(starts_with(d.reason, s.name), d.reason, s.name || ': ' || d.reason) AS reason, d.detail,
+                  if(starts_with(d.reason, s.name || ':'), d.reason, s.name || ': ' || d.reason) AS reason, d.detail,
                   d.duplicate_of
            FROM decisions d JOIN steps s ON s.id = d.step_id JOIN examples e ON e.id = d.example_id
            WHERE list_contains(?, s.recipe_run_id)""",

@@ -78,7 +78,7 @@ def test_diff_counts_copies_and_gives_the_written_reason_for_each(curated):
     dropped = sum(step["dropped"] for step in shown["stages"][0]["steps"])
     assert (found["added"], found["removed"], found["common"]) == (0, dropped, shown["rows"])
     assert found["by_reason"] == {
-        f"{step['name']}: {reason}": count
+        (reason if reason.startswith(f"{step['name']}:") else f"{step['name']}: {reason}"): count
         for step in shown["stages"][0]["steps"]
         for reason, count in step["reasons"].items()
     }
