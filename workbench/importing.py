@@ -1,31 +1,20 @@
-"""Bringing files into a workspace: as sources to curate, or as eval sets to measure with."""
+"""Bringing files into a workspace as sources to curate."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filters.step import Progress
-from trainer.conversation import canonical_json, content_text
+from trainer.conversation import canonical_json
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.read import Opened, Record, Reject, file_hash, open_source
 from workbench.formats.shapes import UNKNOWN
 from workbench.store.database import Store
-from workbench.store.evalsets import (
-    EvalItem,
-    EvalSet,
-    add_eval_set,
-    hold_out_order,
-    normalised_prompt,
-    overlapping,
-    read_examples,
-)
-from workbench.store.members import Named, find
+from workbench.store.members import find
 from workbench.store.sources import (
     SourceWriter,
     duplicates_of_known,
@@ -34,10 +23,10 @@ from workbench.store.sources import (
     set_license,
 )
 
-_BATCH = 2000  # rows between two writes
+BATCH = 2000  # rows between two writes
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
 _MOST_REJECTED = 0.5
-_SHOWN_REASONS = 3
+SHOWN_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -52,16 +41,6 @@ class ImportReport:
     duplicates_of_known: int
     reasons: list[tuple[str, int, int]]  # (reason, how many rejects, the first of their rows)
     already: bool = False
-
-
-@dataclass(frozen=True)
-class EvalImport:
-    """What came of making an eval set: rejected (row, reason), and how many rows of its source share its prompts."""
-
-    evalset: EvalSet
-    new: bool
-    rejected: list[tuple[int, str]] = field(default_factory=list)
-    overlaps: int = 0
 
 
 def check_name(name: str) -> str:
@@ -88,14 +67,14 @@ def import_file(
 
     Raises UsageProblem where the name is taken, BadInput where no row, or less than half, can be used.
     """
-    opened = _open(path, format, mapping)
+    opened = open_file(path, format, mapping)
     mapping = mapping or {}
     hashed = file_hash(path)
     known = same_import(store, hashed, opened.format, mapping)
     if known:
         if license:
             set_license(store, known.id, license)
-        reasons = reject_reasons(store, known.id, _SHOWN_REASONS)
+        reasons = reject_reasons(store, known.id, SHOWN_REASONS)
         return ImportReport(
             known.name, known.format, known.rows, known.imported, known.rejected, known.imported, reasons, already=True
         )
@@ -119,78 +98,12 @@ def import_file(
         writer.imported,
         writer.rejected,
         duplicates_of_known(store, source_id),
-        reject_reasons(store, source_id, _SHOWN_REASONS),
+        reject_reasons(store, source_id, SHOWN_REASONS),
     )
 
 
-def import_evalset(store: Store, path: Path, name: str, progress: Progress | None) -> EvalImport:
-    """Freeze the usable rows of `path` as an eval set: those with a prompt and a last turn that answers it.
-
-    The metadata `task` or `category` becomes the slice, `cluster` the cluster (else each item is its own).
-    Raises BadInput where no row can be used.
-    """
-    check_name(name)
-    opened = _open(path, None, None)
-    items: list[EvalItem] = []
-    rejected: list[tuple[int, str]] = []
-    for row in _told(opened, progress):
-        if isinstance(row, Reject):
-            rejected.append((row.row, row.reason))
-        elif problem := reference_problem(row.messages):
-            rejected.append((row.row, problem))
-        else:
-            items.append(_eval_item(row.messages, row.tools, row.meta, len(items)))
-    if not items:
-        counts = Counter(reason for _, reason in rejected).most_common(_SHOWN_REASONS)
-        raise BadInput(
-            f"no row can be an eval item: {_list_reasons(counts)}",
-            where=str(path),
-            do="An item is a prompt and, as its last turn, the reference answer.",
-        )
-    made, new = add_eval_set(store, name, items)
-    return EvalImport(made, new, rejected)
-
-
-def hold_out(store: Store, named: Named, name: str, n: int, seed: int) -> EvalImport:
-    """Freeze `n` rows of a source or version as an eval set, chosen by seed and content, one for each prompt.
-
-    The rows stay where they are; `overlaps` says how many rows a version to train on must leave out.
-    """
-    check_name(name)
-    items: list[EvalItem] = []
-    prompts: set[str] = set()
-    ids = hold_out_order(store, named, seed)
-    for start in range(0, len(ids), _BATCH):
-        for messages, tools, meta in read_examples(store, ids[start : start + _BATCH]):
-            prompt = normalised_prompt(messages)
-            if len(items) < n and prompt not in prompts and reference_problem(messages) is None:
-                prompts.add(prompt)
-                items.append(_eval_item(messages, tools, json.loads(meta or "{}"), len(items)))
-        if len(items) == n:
-            break
-    if len(items) < n:
-        raise UsageProblem(
-            f"{named.name!r} has {len(items):,} different prompts with an answer, fewer than {n:,}",
-            do="Ask for fewer with --n.",
-        )
-    made, new = add_eval_set(store, name, items)
-    return EvalImport(made, new, overlaps=len(overlapping(store, named, made)))
-
-
-def reference_problem(messages: str) -> str | None:
-    """Why a conversation (canonical JSON) cannot be an eval item, or None if it can."""
-    turns = json.loads(messages)
-    last = turns[-1]
-    if last["role"] != "assistant":
-        return f"no reference: the last turn is the {last['role']}'s, not the assistant's"
-    if not content_text(last.get("content")).strip() and not last.get("tool_calls"):
-        return "no reference: the last turn is empty"
-    if not any(turn["role"] == "user" for turn in turns[:-1]):
-        return "no prompt: no user turn before the last turn"
-    return None
-
-
-def _open(path: Path, format: str | None, mapping: dict[str, str] | None) -> Opened:
+def open_file(path: Path, format: str | None, mapping: dict[str, str] | None) -> Opened:
+    """`open_source` for a path that a person gave. Raises UsageProblem for one that leads to no file."""
     if str(path).startswith("hf:"):
         raise UsageProblem(
             "hub data sets cannot be imported yet",
@@ -209,10 +122,10 @@ def _name_of(path: Path) -> str:
     return name or "source"
 
 
-def _told(opened: Opened, progress: Progress | None) -> Iterator[Record | Reject]:
+def reading(opened: Opened, progress: Progress | None) -> Iterator[Record | Reject]:
     """The rows, with the progress in bytes told now and then."""
     for number, row in enumerate(opened.rows()):
-        if progress and number % _BATCH == 0:
+        if progress and number % BATCH == 0:
             progress(opened.done_bytes, opened.total_bytes, "reading")
         yield row
 
@@ -222,14 +135,14 @@ def _write_rows(writer: SourceWriter, opened: Opened, progress: Progress | None)
     reasons: Counter[str] = Counter()
     examples: list[tuple[int, str, str, str | None, str | None]] = []
     rejects: list[tuple[int, str, str]] = []
-    for row in _told(opened, progress):
+    for row in reading(opened, progress):
         if isinstance(row, Record):
             meta = canonical_json(row.meta) if row.meta else None
             examples.append((row.row, row.content_hash, row.messages, row.tools, meta))
         else:
             reasons[row.reason] += 1
             rejects.append((row.row, row.reason, row.raw))
-        if len(examples) >= _BATCH or len(rejects) >= _BATCH:
+        if len(examples) >= BATCH or len(rejects) >= BATCH:
             writer.add_examples(examples)
             writer.add_rejects(rejects)
             examples, rejects = [], []
@@ -245,17 +158,12 @@ def _check_enough(writer: SourceWriter, opened: Opened, reasons: Counter[str]) -
     shape = "" if opened.format == UNKNOWN else f" as {opened.format}"
     what = "no row" if not writer.imported else f"only {writer.imported:,} of {rows:,} rows"
     raise BadInput(
-        f"{what} can be imported{shape}: {_list_reasons(reasons.most_common(_SHOWN_REASONS))}",
+        f"{what} can be imported{shape}: {list_reasons(reasons.most_common(SHOWN_REASONS))}",
         where=str(opened.path),
         do="Nothing was kept. Correct the file, or say how to read it with --map or --format.",
     )
 
 
-def _list_reasons(counts: list[tuple[str, int]]) -> str:
+def list_reasons(counts: list[tuple[str, int]]) -> str:
+    """Reasons for rejects with how many rows each has, for a message."""
     return "; ".join(f"{reason} ({count:,} rows)" for reason, count in counts) or "it holds no rows"
-
-
-def _eval_item(messages: str, tools: str | None, meta: dict[str, Any], number: int) -> EvalItem:
-    sliced = meta.get("task", meta.get("category"))
-    cluster = meta.get("cluster", f"item-{number}")
-    return EvalItem(messages, tools, str(cluster), None if sliced is None else str(sliced))

@@ -16,7 +16,8 @@ from workbench.config import TEMPLATE, Config, read_config
 from workbench.curation import RunReport, find_recipe, freeze_rows, run_recipe
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import UsageProblem, WorkspaceUnusable
-from workbench.importing import EvalImport, ImportReport, hold_out, import_evalset, import_file
+from workbench.evalset_import import EvalImport, hold_out, import_evalset
+from workbench.importing import ImportReport, import_file
 from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
 from workbench.store.database import Store, VersionRow
@@ -204,11 +205,11 @@ class Workspace:
     # Eval sets
 
     def import_evalset(self, path: Path, name: str, progress: Progress | None = None) -> EvalImport:
-        """Freeze the rows of a file as an eval set; see `workbench.importing.import_evalset`."""
+        """Freeze the rows of a file as an eval set; see `workbench.evalset_import.import_evalset`."""
         return import_evalset(self.store, path, name, progress)
 
     def hold_out(self, source: str, name: str, n: int, seed: int = 0) -> EvalImport:
-        """Freeze `n` rows of a source or version as an eval set; see `workbench.importing.hold_out`."""
+        """Freeze `n` rows of a source or version as an eval set; see `workbench.evalset_import.hold_out`."""
         return hold_out(self.store, resolve(self.store, source), name, n, seed)
 
     def evalsets(self) -> list[evalsets.EvalSet]:

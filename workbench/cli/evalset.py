@@ -9,7 +9,7 @@ import click
 from workbench.cli import common
 
 if TYPE_CHECKING:
-    from workbench.importing import EvalImport
+    from workbench.evalset_import import EvalImport
 
 _LISTED_REJECTS = 10
 

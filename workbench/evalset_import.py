@@ -1,0 +1,109 @@
+"""Making eval sets: out of a file, or by holding out rows of a source or version."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filters.step import Progress
+from trainer.conversation import content_text
+from workbench.errors import BadInput, UsageProblem
+from workbench.formats.read import Reject
+from workbench.importing import BATCH, SHOWN_REASONS, check_name, list_reasons, open_file, reading
+from workbench.store.database import Store
+from workbench.store.evalsets import (
+    EvalItem,
+    EvalSet,
+    add_eval_set,
+    hold_out_order,
+    normalised_prompt,
+    overlapping,
+    read_examples,
+)
+from workbench.store.members import Named
+
+
+@dataclass(frozen=True)
+class EvalImport:
+    """What came of making an eval set: rejected (row, reason), and how many rows of its source share its prompts."""
+
+    evalset: EvalSet
+    new: bool
+    rejected: list[tuple[int, str]] = field(default_factory=list)
+    overlaps: int = 0
+
+
+def import_evalset(store: Store, path: Path, name: str, progress: Progress | None) -> EvalImport:
+    """Freeze the usable rows of `path` as an eval set: those with a prompt and a last turn that answers it.
+
+    The metadata `task` or `category` becomes the slice, `cluster` the cluster (else each item is its own).
+    Raises BadInput where no row can be used.
+    """
+    check_name(name)
+    opened = open_file(path, None, None)
+    items: list[EvalItem] = []
+    rejected: list[tuple[int, str]] = []
+    for row in reading(opened, progress):
+        if isinstance(row, Reject):
+            rejected.append((row.row, row.reason))
+        elif problem := reference_problem(row.messages):
+            rejected.append((row.row, problem))
+        else:
+            items.append(_eval_item(row.messages, row.tools, row.meta, len(items)))
+    if not items:
+        counts = Counter(reason for _, reason in rejected).most_common(SHOWN_REASONS)
+        raise BadInput(
+            f"no row can be an eval item: {list_reasons(counts)}",
+            where=str(path),
+            do="An item is a prompt and, as its last turn, the reference answer.",
+        )
+    made, new = add_eval_set(store, name, items)
+    return EvalImport(made, new, rejected)
+
+
+def hold_out(store: Store, named: Named, name: str, n: int, seed: int) -> EvalImport:
+    """Freeze `n` rows of a source or version as an eval set, chosen by seed and content, one for each prompt.
+
+    The rows stay where they are; `overlaps` says how many rows a version to train on must leave out.
+    """
+    check_name(name)
+    items: list[EvalItem] = []
+    prompts: set[str] = set()
+    ids = hold_out_order(store, named, seed)
+    for start in range(0, len(ids), BATCH):
+        for messages, tools, meta in read_examples(store, ids[start : start + BATCH]):
+            prompt = normalised_prompt(messages)
+            if len(items) < n and prompt not in prompts and reference_problem(messages) is None:
+                prompts.add(prompt)
+                items.append(_eval_item(messages, tools, json.loads(meta or "{}"), len(items)))
+        if len(items) == n:
+            break
+    if len(items) < n:
+        raise UsageProblem(
+            f"{named.name!r} has {len(items):,} different prompts with an answer, fewer than {n:,}",
+            do="Ask for fewer with --n.",
+        )
+    made, new = add_eval_set(store, name, items)
+    return EvalImport(made, new, overlaps=len(overlapping(store, named, made)))
+
+
+def reference_problem(messages: str) -> str | None:
+    """Why a conversation (canonical JSON) cannot be an eval item, or None if it can."""
+    turns = json.loads(messages)
+    last = turns[-1]
+    if last["role"] != "assistant":
+        return f"no reference: the last turn is the {last['role']}'s, not the assistant's"
+    if not content_text(last.get("content")).strip() and not last.get("tool_calls"):
+        return "no reference: the last turn is empty"
+    if not any(turn["role"] == "user" for turn in turns[:-1]):
+        return "no prompt: no user turn before the last turn"
+    return None
+
+
+def _eval_item(messages: str, tools: str | None, meta: dict[str, Any], number: int) -> EvalItem:
+    sliced = meta.get("task", meta.get("category"))
+    cluster = meta.get("cluster", f"item-{number}")
+    return EvalItem(messages, tools, str(cluster), None if sliced is None else str(sliced))
