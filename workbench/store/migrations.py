@@ -61,11 +61,11 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE generations (run_id TEXT NOT NULL, eval_item INTEGER NOT NULL, text TEXT NOT NULL, finish TEXT);
     """,
     # 2: the files that a source was read from, and the rejected rows that were corrected and came in after all.
-    # Rows `first_row` and the following `rows` - 1 of the source are the rows of the file `path` from `part_row` on,
+    # Rows `first_row` and the following `rows` - 1 of the source are the rows of the file `path` from `file_row` on,
     # as it was when its bytes had this hash. A source that grew has several such pieces of one file.
     """
-    CREATE TABLE source_parts (
-        source_id BIGINT NOT NULL, path TEXT NOT NULL, file_hash TEXT NOT NULL, part_row BIGINT NOT NULL,
+    CREATE TABLE source_files (
+        source_id BIGINT NOT NULL, path TEXT NOT NULL, file_hash TEXT NOT NULL, file_row BIGINT NOT NULL,
         first_row BIGINT NOT NULL, rows BIGINT NOT NULL, read_at TIMESTAMP
     );
     CREATE TABLE fixed_rejects (
