@@ -1,6 +1,8 @@
-"""Reading a file of conversations: rows in, records and rejects out, one for one, streamed.
+"""Reading a file of conversations: rows in, records and rejects out, streamed.
 
-Every row of the file comes out exactly once, in order: as a `Record`, or as a `Reject` with its reason and its text.
+Every row of the file comes out in order: as a `Record`, as several of one row where the row holds several
+conversations (a reply tree, nested instances), or as a `Reject` with its reason and its text. A row of which one
+conversation cannot be imported is rejected whole, so that rows = imported + rejected counts rows.
 """
 
 from __future__ import annotations
@@ -11,30 +13,38 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainer.conversation import canonical_json, content_hash
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.containers import open_container
 from workbench.formats.json_rows import DECODER
+from workbench.formats.parts import Parts, Row, columns
 from workbench.formats.rows import Container, RawRow, RowProblem, printable
-from workbench.formats.shapes import SHAPES, UNKNOWN, Row, Shape, columns, detect, mapped, unknown_shape
+from workbench.formats.shapes import SHAPES, TREE, TREE_ALL, UNKNOWN, Shape, detect, mapped, unknown_shape
 from workbench.formats.turns import kind, tool_schemas
+
+Trees = Literal["best", "all"]
 
 _DETECT_ROWS = 50
 _MAX_DEPTH = 100  # deeper than any tool schema; far above, recursion would fail somewhere downstream
+_MOST_TEXT = 100_000_000  # characters: a tree's beginning is said again in each of its paths
 _TOO_DEEP = f"the JSON is nested too deep (at most {_MAX_DEPTH} levels)"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A row that is a conversation: canonical JSON texts, their hash, and the columns left over as JSON-able `meta`."""
+    """A conversation of a row: canonical JSON texts, their hash, and the columns left over as JSON-able `meta`.
+
+    `part` numbers the conversations of one row from zero: the records with part 0 are the rows imported.
+    """
 
     row: int
     messages: str
     tools: str | None
     content_hash: str
     meta: dict[str, Any]
+    part: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +72,26 @@ class Opened:
         return min(self.container.position, self.total_bytes)
 
     def rows(self) -> Iterator[Record | Reject]:
-        """Every row once, from the top, numbered from zero.
+        """Every row from the top, numbered from zero; the records of one row stand together.
 
         Raises BadInput when the file itself gives out midway (a damaged Parquet file).
         """
         for number, row in enumerate(self.container.rows()):
             try:
-                yield _record(number, row, self.shape)
+                yield from _records(number, row, self.shape)
             except RowProblem as problem:
                 yield Reject(number, printable(str(problem)), _raw(row))
 
 
-def open_source(path: Path, *, format: str | None = None, mapping: dict[str, str] | None = None) -> Opened:
+def open_source(
+    path: Path, *, format: str | None = None, mapping: dict[str, str] | None = None, trees: Trees = "best"
+) -> Opened:
     """Opens a file of rows: a JSON array, JSON Lines, CSV or Parquet.
 
     The shape of its rows is told from the first 50, unless `format` names it or `mapping` gives its columns
-    (`prompt`, `response`, perhaps `system`). Raises BadInput for a file without rows or without the mapped columns,
-    UsageProblem for an unknown format or mapping key.
+    (`prompt`, `response`, perhaps `system`). Of a reply tree comes the best-ranked path, or with `trees="all"` every
+    path to a last answer (the format is then "tree-all"). Raises BadInput for a file without rows or without the
+    mapped columns, UsageProblem for an unknown format or mapping key.
     """
     shape = _wanted_shape(format, mapping)
     container = open_container(path)
@@ -88,6 +101,8 @@ def open_source(path: Path, *, format: str | None = None, mapping: dict[str, str
     heads = [row.value for row in first if isinstance(row.value, dict)]
     if shape is None:
         shape = detect(heads)
+        if shape is SHAPES[TREE] and trees == "all":
+            shape = SHAPES[TREE_ALL]
     elif mapping and heads and not any(shape.fits(head) for head in heads):
         absent = next(name for name in (mapping["prompt"], mapping["response"]) if name not in heads[0])
         raise BadInput(
@@ -112,8 +127,8 @@ def _wanted_shape(format: str | None, mapping: dict[str, str] | None) -> Shape |
     return None if format is None else SHAPES[format]
 
 
-def _record(number: int, row: RawRow, shape: Shape | None) -> Record:
-    """The record of a row. Raises RowProblem with the reason when it is none."""
+def _records(number: int, row: RawRow, shape: Shape | None) -> list[Record]:
+    """The records of a row, at least one. Raises RowProblem with the reason when there is none or one is unusable."""
     if row.problem is not None:
         raise RowProblem(row.problem)
     value = row.value
@@ -121,22 +136,37 @@ def _record(number: int, row: RawRow, shape: Shape | None) -> Record:
         raise RowProblem(f"the row is {kind(value)}, not an object")
     if shape is None:
         raise unknown_shape(value)
+    records: list[Record] = []
+    size = 0
     try:
-        parts = shape.convert(value)
-        if not any(message["role"] == "assistant" for message in parts.messages):
-            raise RowProblem("the conversation has no assistant turn")
-        tools = tool_schemas(parts.tools)
-        meta = _meta(value, parts.used)
-        messages_text = _text(parts.messages)
-        tools_text = None if tools is None else _text(tools)
-        digest = content_hash(messages_text, tools_text)
-        if meta:
-            _text(meta).encode("utf-8")
+        for part, parts in enumerate(shape.convert(value)):
+            record = _record(number, part, parts, value)
+            size += len(record.messages)
+            if part and size > _MOST_TEXT:
+                raise RowProblem(f"the conversations of the row have more than {_MOST_TEXT:,} characters together")
+            records.append(record)
     except UnicodeEncodeError:
         raise _surrogates(row) from None
     except RecursionError:
         raise RowProblem(_TOO_DEEP) from None
-    return Record(number, messages_text, tools_text, digest, meta)
+    return records
+
+
+def _record(number: int, part: int, parts: Parts, row: Row) -> Record:
+    if not any(message["role"] == "assistant" for message in parts.messages):
+        raise RowProblem("the conversation has no assistant turn")
+    tools = tool_schemas(parts.tools)
+    meta = _meta(row, parts.used)
+    for name, extra in parts.extra.items():
+        while name in meta:
+            name += "_"
+        meta[name] = extra
+    messages_text = _text(parts.messages)
+    tools_text = None if tools is None else _text(tools)
+    digest = content_hash(messages_text, tools_text)
+    if meta:
+        _text(meta).encode("utf-8")
+    return Record(number, messages_text, tools_text, digest, meta, part)
 
 
 def _text(value: object) -> str:

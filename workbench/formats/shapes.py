@@ -1,52 +1,51 @@
-"""The shapes of rows: which columns a format is known by, and how they become messages.
+"""The shapes of rows: which columns a format is known by, and how they become conversations.
 
-A shape gives `Parts`: the messages, the value that holds tool schemas, and the columns it used up. What it did not
-use is metadata.
+Most shapes make one conversation of a row. Those that make several give them one after the other; they stand or
+fall together, so that a row is either imported or rejected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from trainer.conversation import Message
 from workbench.errors import UsageProblem
+from workbench.formats.nested import from_nested, is_nested
+from workbench.formats.pairs import (
+    ALPACA_ANSWERS,
+    ANSWERS,
+    from_alpaca,
+    from_pair,
+    from_questions,
+    is_alpaca,
+    is_pair,
+    is_questions,
+    pair,
+)
+from workbench.formats.parts import PROMPTS, Parts, Row, alternatives, columns, first_of, one_of, with_columns
+from workbench.formats.preference import from_preference, is_preference
 from workbench.formats.rows import RowProblem
-from workbench.formats.turns import decoded, kind, turns
-
-Row = dict[str, Any]
+from workbench.formats.trees import all_paths, best_path, is_tree
+from workbench.formats.turns import turns
 
 _CONVERSATIONS = ("conversations", "conversation")
-_PROMPTS = ("prompt", "question")
-_ANSWERS = ("completion", "response", "answer")
-_ALPACA_ANSWERS = ("output", "response")
-_ALPACA_INPUTS = ("input", "context")  # Dolly calls it context
-_SYSTEMS = ("system", "system_prompt")
-_TOOLS = ("tools", "functions")
 UNKNOWN = "unknown"
 MAPPED = "mapped"
+TREE = "tree"
+TREE_ALL = "tree-all"
 EXPECTED = (
-    "`messages`; `conversations`; `instruction` with `output` or `response`; "
-    "or `prompt` or `question` with `completion`, `response` or `answer`"
+    f"`messages`; `conversations`; `instruction` with {alternatives(ALPACA_ANSWERS)} or with `instances`; "
+    f"{alternatives(PROMPTS)} with {alternatives(ANSWERS)}; `chosen` with `rejected`; or `prompt` with `replies`"
 )
-
-
-class Parts(NamedTuple):
-    """A row taken apart: its messages, its tools as they stand in the row, and the columns used."""
-
-    messages: list[Message]
-    tools: object
-    used: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A way to write a conversation in columns. `convert` raises RowProblem for rows that do not fit."""
+    """A way to write conversations in columns. `convert` raises RowProblem for rows that do not fit."""
 
     name: str
     fits: Callable[[Row], bool]
-    convert: Callable[[Row], Parts]
+    convert: Callable[[Row], Iterable[Parts]]
 
 
 def detect(rows: Iterable[Row]) -> Shape | None:
@@ -79,17 +78,19 @@ def mapped(mapping: dict[str, str]) -> Shape:
         for column in (prompt, response):
             if column not in row:
                 raise RowProblem(f"no column `{column}`; this row has {columns(row)}")
-        return _pair(row, prompt, response, systems)
+        return pair(row, prompt, response, systems)
 
-    return Shape(MAPPED, fits, convert)
+    return _single(MAPPED, fits, convert)
 
 
 def unknown_shape(row: Row) -> RowProblem:
     """Why a row of no known shape is not imported, and what would help."""
-    if _is_preference(row):
+    prompt = first_of(row, (*PROMPTS, "instruction"))
+    if prompt is not None:
+        answers = ALPACA_ANSWERS if prompt == "instruction" else ANSWERS
         return RowProblem(
-            f"preference pairs, which are not read as such: the columns are {columns(row)}. "
-            "The chosen side can be imported with --map prompt=COL,response=chosen"
+            f"a prompt without an answer: `{prompt}` is there, but no {alternatives(answers)}; the columns are "
+            f"{columns(row)}. If one of them is the answer, name it with --map prompt={prompt[:60]},response=COL"
         )
     return RowProblem(
         f"no known shape: the columns are {columns(row)}; expected {EXPECTED}. "
@@ -97,122 +98,34 @@ def unknown_shape(row: Row) -> RowProblem:
     )
 
 
-def columns(row: Row) -> str:
-    """The names of a row's columns, for a reason; the first twelve of them."""
-    names = [f"`{name[:60]}`" for name in list(row)[:12]] + (["..."] if len(row) > 12 else [])
-    return ", ".join(names) or "none"
-
-
-def _first(row: Row, names: tuple[str, ...]) -> str | None:
-    """The first of the columns that the row has, one with a value before one that is null."""
-    there = [name for name in names if name in row]
-    return next((name for name in there if row[name] is not None), there[0] if there else None)
-
-
-def _one_of(row: Row, names: tuple[str, ...]) -> str:
-    column = _first(row, names)
-    if column is None:
-        wanted = " or ".join(f"`{name}`" for name in names)
-        raise RowProblem(f"no column {wanted}; this row has {columns(row)}")
-    return column
-
-
-def _text(row: Row, column: str) -> str:
-    value = row[column]
-    if not isinstance(value, str):
-        raise RowProblem(f"`{column}` is {kind(value)}, not text")
-    return value
-
-
-def _parts(messages: list[Message], row: Row, used: Iterable[str | None], systems: tuple[str, ...] = _SYSTEMS) -> Parts:
-    """The parts of a row. A system column it has goes in front, unless a system turn stands there already."""
-    taken = {name for name in used if name is not None}
-    for column in systems:
-        if column in taken or column not in row:
-            continue
-        if row[column] in (None, ""):
-            taken.add(column)
-        elif messages[0]["role"] != "system":
-            messages = [{"role": "system", "content": _text(row, column)}, *messages]
-            taken.add(column)
-    tools = _first(row, _TOOLS)
-    if tools is not None:
-        taken.add(tools)
-    return Parts(messages, row[tools] if tools is not None else None, frozenset(taken))
-
-
 def _from_messages(row: Row) -> Parts:
-    column = _one_of(row, ("messages",))
-    return _parts(turns(row[column], column), row, (column,))
+    column = one_of(row, ("messages",))
+    return with_columns(turns(row[column], column), row, (column,))
 
 
 def _from_sharegpt(row: Row) -> Parts:
-    column = _one_of(row, _CONVERSATIONS)
-    return _parts(turns(row[column], column), row, (column,))
+    column = one_of(row, _CONVERSATIONS)
+    return with_columns(turns(row[column], column), row, (column,))
 
 
-def _from_alpaca(row: Row) -> Parts:
-    instruction = _one_of(row, ("instruction",))
-    answer = _one_of(row, _ALPACA_ANSWERS)
-    given = _first(row, _ALPACA_INPUTS)
-    prompt = _text(row, instruction)
-    if given is not None and row[given] not in (None, ""):
-        prompt = f"{prompt}\n\n{_text(row, given)}" if prompt else _text(row, given)
-    messages = _history(row["history"]) if row.get("history") else []
-    messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": _text(row, answer)}]
-    return _parts(messages, row, (instruction, answer, given, "history"))
-
-
-def _history(value: object) -> list[Message]:
-    pairs = decoded(value, "history")
-    if not isinstance(pairs, list):
-        raise RowProblem(f"`history` is {kind(pairs)}, not a list of [prompt, answer] pairs")
-    messages: list[Message] = []
-    for i, pair in enumerate(pairs):
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
-            raise RowProblem(f"`history[{i}]` is not a pair of texts [prompt, answer]")
-        messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-    return messages
-
-
-def _from_pair(row: Row) -> Parts:
-    return _pair(row, _one_of(row, _PROMPTS), _one_of(row, _ANSWERS), _SYSTEMS)
-
-
-def _pair(row: Row, prompt: str, answer: str, systems: tuple[str, ...]) -> Parts:
-    messages = _side(row[prompt], prompt, "user") + _side(row[answer], answer, "assistant")
-    return _parts(messages, row, (prompt, answer), systems)
-
-
-def _side(value: object, column: str, role: str) -> list[Message]:
-    """One side of a pair: text is one turn of `role`; turns may stand there too."""
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    if isinstance(value, (list, dict)):
-        return turns(value, column)
-    raise RowProblem(f"`{column}` is {kind(value)}, not text")
-
-
-def _is_preference(row: Row) -> bool:
-    return "chosen" in row and "rejected" in row
-
-
-def _is_sharegpt(row: Row) -> bool:
-    # A preference row's conversation ends before the answer: reading it alone would lose the chosen side.
-    return _first(row, _CONVERSATIONS) is not None and not _is_preference(row)
+def _single(name: str, fits: Callable[[Row], bool], convert: Callable[[Row], Parts]) -> Shape:
+    """A shape whose rows are one conversation each."""
+    return Shape(name, fits, lambda row: (convert(row),))
 
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape
     for shape in (
-        Shape("messages", lambda row: "messages" in row, _from_messages),
-        Shape("sharegpt", _is_sharegpt, _from_sharegpt),
-        Shape("alpaca", lambda row: "instruction" in row and _first(row, _ALPACA_ANSWERS) is not None, _from_alpaca),
-        Shape(
-            "prompt-completion",
-            lambda row: _first(row, _PROMPTS) is not None and _first(row, _ANSWERS) is not None,
-            _from_pair,
-        ),
+        # A preference row's `messages` or `conversations` may end before the answer: the chosen side goes first.
+        _single("preference", is_preference, from_preference),
+        Shape(TREE, is_tree, best_path),
+        Shape(TREE_ALL, is_tree, all_paths),
+        _single("messages", lambda row: "messages" in row, _from_messages),
+        _single("sharegpt", lambda row: first_of(row, _CONVERSATIONS) is not None, _from_sharegpt),
+        Shape("nested", is_nested, from_nested),
+        _single("alpaca", is_alpaca, from_alpaca),
+        _single("prompt-completion", is_pair, from_pair),
+        _single("questions", is_questions, from_questions),
     )
 }
 """By name, in the order that decides between shapes that fit equally many rows."""

@@ -17,6 +17,7 @@ ROLES = {
     "developer": "developer",
     "user": "user",
     "human": "user",
+    "prompter": "user",
     "assistant": "assistant",
     "gpt": "assistant",
     "chatgpt": "assistant",
@@ -29,7 +30,7 @@ ROLES = {
     "ipython": "tool",
 }
 FUNCTION_CALL = "function_call"  # ShareGPT's role for a call, whose text is the call as JSON
-_CANONICAL = frozenset(ROLES.values())
+_CANONICAL = tuple(dict.fromkeys(ROLES.values()))  # no set: a role may be anything, also what has no hash
 _WEIGHTS = ("train", "weight", "loss_weight")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 
@@ -49,7 +50,7 @@ def turns(value: object, column: str) -> list[Message]:
     return [
         item
         if type(item) is dict and len(item) == 2 and type(item.get("content")) is str and item.get("role") in _CANONICAL
-        else _turn(item, f"{column}[{i}]")
+        else one_turn(item, f"{column}[{i}]")
         for i, item in enumerate(items)
     ]
 
@@ -90,30 +91,32 @@ def kind(value: object) -> str:
 def _tool_schema(item: object, position: int) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise RowProblem(f"`tools[{position}]` is {kind(item)}, not a tool schema")
-    if "function" in item or "name" not in item:
+    if "function" in item or "name" not in item or item.get("type", "function") != "function":
         return item
     return {"type": "function", "function": {key: part for key, part in item.items() if key != "type"}}
 
 
-def _turn(item: object, where: str) -> Message:
+def one_turn(item: object, where: str) -> Message:
+    """The message of one turn. Raises RowProblem, which says `where` and what."""
     if not isinstance(item, dict):
         raise RowProblem(f"`{where}` is {kind(item)}, not a turn with a role and a content")
     rest = {key: value for key, value in item.items() if value is not None}
     given = rest.pop("role") if "role" in rest else rest.pop("from", None)
     content = rest.pop("content") if "content" in rest else rest.pop("value", None)
     if not isinstance(given, str):
-        raise RowProblem(f"`{where}` has no role")
+        raise RowProblem(
+            f"`{where}` has no role" if given is None else f"`{where}`: the role is {kind(given)}, not text"
+        )
+    calls = _calls(rest.pop("tool_calls", None) or [], where)
+    if legacy := rest.pop(FUNCTION_CALL, None):
+        calls += _calls(legacy, where)
     if given == FUNCTION_CALL:
-        return {"role": "assistant", "content": "", **_trained(rest, where), "tool_calls": _calls(content, where)}
-    role = ROLES.get(given) or ROLES.get(given.lower())
-    if role is None:
-        raise RowProblem(f"`{where}`: unknown role {given[:60]!r}")
+        role, content, calls = "assistant", "", _calls(content, where) + calls
+    else:
+        role = _role(given, where)
     for key in _REASONING:
         if not isinstance(rest.get(key, ""), str):
             raise RowProblem(f"`{where}`: `{key}` is {kind(rest[key])}, not text")
-    calls = _calls(rest.pop("tool_calls", None) or [], where)
-    if legacy := rest.pop("function_call", None):
-        calls += _calls(legacy, where)
     if isinstance(content, list):
         text, reasoning, more_calls = _parts(content, where)
         calls += more_calls
@@ -132,6 +135,13 @@ def _turn(item: object, where: str) -> Message:
     return message
 
 
+def _role(given: str, where: str) -> str:
+    role = ROLES.get(given) or ROLES.get(given.lower())
+    if role is None:
+        raise RowProblem(f"`{where}`: unknown role {given[:60]!r}")
+    return role
+
+
 def _parts(parts: list[Any], where: str) -> tuple[str, str, list[dict[str, Any]]]:
     """Content parts as text, reasoning and tool calls. Each kind is joined as it stands, without a separator."""
     text, reasoning, calls = "", "", []
@@ -141,12 +151,12 @@ def _parts(parts: list[Any], where: str) -> tuple[str, str, list[dict[str, Any]]
             continue
         if not isinstance(part, dict):
             raise RowProblem(f"`{where}`: content part {i} is {kind(part)}")
-        type_ = part.get("type", "text")
+        type_ = "text" if part.get("type") is None else part["type"]
+        if type_ not in ("text", "reasoning", "thinking", "tool_call"):
+            raise RowProblem(f"`{where}`: content part {i} is of type {str(type_)[:60]!r}; only text can be imported")
         value = next((part[key] for key in (type_, "text", "value") if part.get(key) is not None), None)
         if type_ == "tool_call":
             calls += _calls(value, where)
-        elif type_ not in ("text", "reasoning", "thinking"):
-            raise RowProblem(f"`{where}`: content part {i} is of type {str(type_)[:60]!r}; only text can be imported")
         elif not isinstance(value, str):
             raise RowProblem(f"`{where}`: content part {i} is {kind(value)}, not text")
         elif type_ == "text":
@@ -172,15 +182,18 @@ def _call(call: object, where: str) -> dict[str, Any]:
     function = call.get("function", call)
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise RowProblem(f"`{where}`: a tool call has no function name")
-    arguments = function.get("arguments")
+    key = "arguments" if function.get("arguments") is not None else "parameters"  # as Llama 3 calls them
+    arguments = function.get(key)
     if arguments is None or arguments == "":
         arguments = {}
     arguments = decoded(arguments, f"{where}: arguments of {function['name'][:60]}")
     if not isinstance(arguments, dict):
         raise RowProblem(f"`{where}`: the arguments of {function['name'][:60]!r} are {kind(arguments)}, not an object")
-    if function is call:
-        return {"type": "function", "function": {"name": call["name"], "arguments": arguments}}
-    return {"type": "function", **call, "function": {**function, "arguments": arguments}}
+    rest = {name: part for name, part in function.items() if name not in ("name", "arguments", key)}
+    named = {"name": function["name"], "arguments": arguments}
+    if function is call:  # flat: what else stands there (an id) belongs to the call
+        return {"type": "function", **rest, "function": named}
+    return {"type": "function", **call, "function": {**rest, **named}}
 
 
 def _trained(rest: dict[str, Any], where: str) -> dict[str, Any]:

@@ -27,7 +27,13 @@ CONVERSATIONS = [
     ({"messages": [U]}, "the conversation has no assistant turn"),
     ({"messages": [U, {"role": "narrator", "content": "x"}, A]}, "`messages[1]`: unknown role 'narrator'"),
     ({"messages": [U, {"content": "x"}]}, "`messages[1]` has no role"),
-    ({"messages": [U, {"role": 3, "content": "x"}]}, "`messages[1]` has no role"),
+    ({"messages": [U, {"role": 3, "content": "x"}]}, "`messages[1]`: the role is a number, not text"),
+    ({"messages": [U, {"role": [], "content": "x"}]}, "`messages[1]`: the role is a list, not text"),
+    ({"messages": [{**U, "content": True}, A]}, "`messages[0]`: the content is true or false, not text"),
+    (
+        {"messages": [{"role": "user", "content": [{"type": ["text"], "text": "x"}]}, A]},
+        "`messages[0]`: content part 0 is of type \"['text']\"; only text can be imported",
+    ),
     ({"messages": [{"role": "user", "content": 3}, A]}, "`messages[0]`: the content is a number, not text"),
     ({"messages": [{"role": "user", "content": {}}, A]}, "`messages[0]`: the content is an object, not text"),
     ({"messages": [{"role": "user", "content": None}, A]}, "`messages[0]`: the content is null, not text"),
@@ -170,14 +176,3 @@ def test_unknown_shape_names_the_columns_and_what_helps(opened):
     assert "`column0`, `column1`" in only.reason
     assert "`column12`" not in only.reason
     assert "--map prompt=COL,response=COL" in only.reason
-
-
-def test_preference_rows_are_told_so(opened):
-    row = {
-        "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "x"}],
-        "chosen": {},
-        "rejected": {},
-    }
-    (only,) = opened("a.json", json.dumps([row])).rows()
-    assert "preference pairs" in only.reason
-    assert "response=chosen" in only.reason
