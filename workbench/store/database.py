@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from workbench.errors import WorkspaceUnusable
+from workbench.store.faults import fault, told
 from workbench.store.migrations import MIGRATIONS, SCHEMA_VERSION
 
 Connection = duckdb.DuckDBPyConnection
@@ -60,10 +61,10 @@ class Store:
         try:
             connection = duckdb.connect(str(path), config=_SETTINGS)
         except duckdb.Error as error:
-            raise _unusable(error, path) from error
+            raise fault(error, path) or _unknown(error, path) from error
         try:
             store = cls(connection, path)
-            store._migrate()
+            store._migrate()  # in one transaction: a kill or an error leaves the older database as it was
         except BaseException:
             connection.close()
             raise
@@ -82,7 +83,7 @@ class Store:
         """A cursor for one piece of work, temporary tables and all; closed when the block ends."""
         cursor = self.cursor()
         try:
-            with stoppable():
+            with told():
                 yield cursor
         finally:
             cursor.close()
@@ -95,7 +96,8 @@ class Store:
             try:
                 yield cursor
             except BaseException:
-                cursor.rollback()
+                with contextlib.suppress(duckdb.Error):  # after some errors DuckDB has rolled back itself
+                    cursor.rollback()
                 raise
             cursor.commit()
 
@@ -144,17 +146,6 @@ class Store:
                 cursor.execute("INSERT INTO migrations VALUES (?, ?)", [number, now()])
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Let ctrl-c during a query be a KeyboardInterrupt: DuckDB raises a RuntimeError, at the latest at its end."""
-    try:
-        yield
-    except RuntimeError as error:
-        if str(error) == "Query interrupted":
-            raise KeyboardInterrupt from error
-        raise
-
-
 def interruptible(cursor: Connection, work: Callable[[], T]) -> T:
     """Run `work`, a query on `cursor` that may be long, so that ctrl-c ends it at once.
 
@@ -171,14 +162,14 @@ def interruptible(cursor: Connection, work: Callable[[], T]) -> T:
 
 def fetch(cursor: Connection, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     """All rows of a query on `cursor`."""
-    with stoppable():
+    with told():
         rows: list[tuple[Any, ...]] = cursor.execute(sql, list(params)).fetchall()
     return rows
 
 
 def arrow(cursor: Connection, sql: str, params: Sequence[object] = ()) -> pa.Table:
     """The whole answer of a SELECT on `cursor` as an Arrow table. For short queries: ctrl-c waits for its end."""
-    with stoppable():
+    with told():
         return cursor.sql(sql, params=list(params)).to_arrow_table()
 
 
@@ -211,26 +202,9 @@ def _check_writable(path: Path) -> None:
             )
 
 
-def _unusable(error: duckdb.Error, path: Path) -> WorkspaceUnusable:
-    text = str(error)
-    if "lock" in text.lower():
-        holder = re.search(r"PID (\d+)", text)
-        who = f"process {holder.group(1)}" if holder else "another process"
-        return WorkspaceUnusable(
-            f"the workspace is in use by {who}",
-            where=str(path.parent),
-            do="Close it there (or wait until it ends), or work in another workspace with -w DIR.",
-        )
-    if "not a valid DuckDB database" in text:
-        return WorkspaceUnusable(
-            "is not a workbench database, or is damaged",
-            where=str(path),
-            do="Move it away and import your files again, or restore a copy.",
-        )
-    if "version" in text and "read" in text:
-        return WorkspaceUnusable(
-            f"was written by another release of DuckDB than this one ({duckdb.__version__})",
-            where=str(path),
-            do="Upgrade with `pip install --upgrade duckdb sft-workbench`.",
-        )
-    return WorkspaceUnusable(text.splitlines()[0], where=str(path), do="`workbench doctor` looks into it.")
+def _unknown(error: duckdb.Error, path: Path) -> WorkspaceUnusable:
+    return WorkspaceUnusable(
+        f"cannot be opened: {str(error).splitlines()[0]}",
+        where=str(path),
+        do="Restore a copy, or move it away and import your files again.",
+    )
