@@ -2,14 +2,24 @@
 
 Problem
 ├── WorkspaceUnusable        4  locked by another process, written by a newer release, or not writable
-└── NotFound                 2  no source, version, eval set or experiment of that name
+├── NotFound                 2  no source, version, eval set or experiment of that name
+└── HubUnavailable           5  the hub cannot be reached, or does not let us in
 """
 
 from __future__ import annotations
 
 from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped, UsageProblem
 
-__all__ = ["BadInput", "ModelUnavailable", "NotFound", "Problem", "Stopped", "UsageProblem", "WorkspaceUnusable"]
+__all__ = [
+    "BadInput",
+    "HubUnavailable",
+    "ModelUnavailable",
+    "NotFound",
+    "Problem",
+    "Stopped",
+    "UsageProblem",
+    "WorkspaceUnusable",
+]
 
 
 class WorkspaceUnusable(Problem):
@@ -20,3 +30,9 @@ class WorkspaceUnusable(Problem):
 
 class NotFound(UsageProblem):
     """A name that nothing in the workspace has."""
+
+
+class HubUnavailable(Problem):
+    """The hub does not answer, or refuses to read or write a data set for us."""
+
+    exit_code = 5
