@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,33 +23,44 @@ class Encoding:
     offsets: list[tuple[int, int]] | None
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The ids of a rendered conversation: nothing added, nothing cut."""
-    return _call(tokenizer, text, offsets=False).ids
-
-
-def encode_with_offsets(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoding:
-    """Like `encode`, with offsets that were checked to run through the whole text in order."""
-    encoding = _call(tokenizer, text, offsets=tokenizer.is_fast)
-    if encoding.offsets is not None and not covers(text, encoding.offsets):
-        return Encoding(encoding.ids, None)
-    return encoding
-
-
-def _call(tokenizer: PreTrainedTokenizerBase, text: str, *, offsets: bool) -> Encoding:
+def check_unicode(text: str) -> None:
+    """Raise RenderError where `text` holds a lone surrogate, which no tokenizer takes."""
+    if text.isascii():
+        return
     try:
-        # verbose=False: a warning that the text is longer than the model's window is not ours to print.
-        out = tokenizer(
-            text,
-            add_special_tokens=False,
-            return_offsets_mapping=offsets,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
-    except (TypeError, UnicodeEncodeError) as error:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
         raise RenderError("the text is not valid Unicode (a lone surrogate), so it cannot be tokenised") from error
-    return Encoding(list(out["input_ids"]), list(out["offset_mapping"]) if offsets else None)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids of a rendered conversation: nothing added, nothing cut. Raises RenderError for invalid Unicode."""
+    check_unicode(text)
+    return encode_batch(tokenizer, [text])[0].ids
+
+
+def encode_batch(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, offsets: bool = False) -> list[Encoding]:
+    """The ids of each of `texts` (valid Unicode), in one call. Nothing is added, nothing cut.
+
+    With `offsets` also the character ranges, where the tokenizer gives some that run through the text in order.
+    """
+    if not texts:
+        return []
+    told = offsets and tokenizer.is_fast
+    # verbose=False: a warning that a text is longer than the model's window is not ours to print.
+    out = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        return_offsets_mapping=told,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    ranges = out["offset_mapping"] if told else [None] * len(texts)
+    return [
+        Encoding(ids, found if found is not None and covers(text, found) else None)
+        for text, ids, found in zip(texts, out["input_ids"], ranges, strict=True)
+    ]
 
 
 def covers(text: str, offsets: Sequence[tuple[int, int]]) -> bool:
@@ -60,10 +72,13 @@ def covers(text: str, offsets: Sequence[tuple[int, int]]) -> bool:
     """
     if not offsets:
         return not text.strip()
-    if any(end < start for start, end in offsets):
+    starts, ends = zip(*offsets, strict=True)
+    if any(map(operator.lt, ends, starts)):
         return False
-    if any(b[0] < a[0] or b[1] < a[1] for a, b in pairwise(offsets)):
+    if any(map(operator.lt, starts[1:], starts)) or any(map(operator.lt, ends[1:], ends)):
         return False
+    if starts[0] == 0 and ends[-1] == len(text) and not any(map(operator.gt, starts[1:], ends)):
+        return True
     fenced = [(0, 0), *offsets, (len(text), len(text))]
     for (start, end), (after, _) in pairwise(fenced):
         if after > end and text[end:after].strip():

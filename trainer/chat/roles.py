@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from trainer.chat.probe import TemplateFacts
@@ -26,13 +27,11 @@ def token_roles(
     for j, message in enumerate(messages):
         end = len(text) if j + 1 == count else _message_end(conversation, facts, text, j, end)
         borders.append((end, str(message.get("role"))))
+    starts = [start for start, _ in offsets]
     roles: list[str] = []
-    at = 0
-    for start, _ in offsets:
-        while at + 1 < len(borders) and start >= borders[at][0]:
-            at += 1
-        roles.append(borders[at][1])
-    return roles
+    for border, role in borders[:-1]:
+        roles += [role] * (bisect_left(starts, border) - len(roles))
+    return roles + [borders[-1][1]] * (len(starts) - len(roles))
 
 
 def _message_end(conversation: Conversation, facts: TemplateFacts, text: str, index: int, after: int) -> int:

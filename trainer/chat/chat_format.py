@@ -1,0 +1,60 @@
+"""A tokenizer together with its chat template, under one policy: what it takes to render, cut and label."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from trainer.chat.encode import encode_batch
+from trainer.chat.example import MaskPolicy
+from trainer.chat.probe import AddedTokens, TemplateFacts, probe
+from trainer.chat.render import Renderer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_KEPT, _SHORT = 4096, 256
+"""How many texts tokenised alone are remembered, and up to which length: headers of turns repeat, prompts do not."""
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """A tokenizer and its chat template under one policy, and what probing found out about the two."""
+
+    tokenizer: PreTrainedTokenizerBase
+    policy: MaskPolicy
+    renderer: Renderer
+    added: AddedTokens
+    facts: TemplateFacts
+    _alone: dict[str, list[int]] = field(default_factory=dict)
+
+    def ids_alone(self, texts: Iterable[str]) -> dict[str, list[int]]:
+        """Each of `texts` tokenised by itself, as at inference; the short ones are remembered."""
+        wanted = set(texts)
+        unknown = [text for text in wanted if text not in self._alone]
+        fresh = dict(zip(unknown, (e.ids for e in encode_batch(self.tokenizer, unknown)), strict=True))
+        found = fresh | {text: self._alone[text] for text in wanted - fresh.keys()}
+        if len(self._alone) < _KEPT:
+            self._alone.update((text, ids) for text, ids in fresh.items() if len(text) <= _SHORT)
+        return found
+
+
+_FORMATS: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[object, ...], ChatFormat]] = WeakKeyDictionary()
+
+
+def chat_format(tokenizer: PreTrainedTokenizerBase, policy: MaskPolicy | None = None) -> ChatFormat:
+    """The format of `tokenizer` under `policy`, probed once. Raises ModelUnavailable where it has no template."""
+    policy = policy or MaskPolicy()
+    date = policy.date or datetime.date.today().isoformat()
+    template = tokenizer.chat_template
+    named = template if isinstance(template, str) else repr(template)
+    key = (named, len(tokenizer), repr(policy), date)
+    formats = _FORMATS.setdefault(tokenizer, {})
+    if key not in formats:
+        renderer = Renderer(tokenizer, dict(policy.template_args), date)
+        added = AddedTokens(tokenizer)
+        formats[key] = ChatFormat(tokenizer, policy, renderer, added, probe(renderer, added, policy.stop_ids))
+    return formats[key]
