@@ -21,10 +21,11 @@ from workbench.importing import ImportReport, import_file
 from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
 from workbench.store.database import Store, VersionRow
-from workbench.store.examples import Page, RejectRow, Which, examples, rejects
+from workbench.store.examples import Page, Which, examples
 from workbench.store.integrity import Check, check
 from workbench.store.members import CURATION_COLUMNS, EXPORT_COLUMNS, Members, resolve
-from workbench.store.sources import Source, get_source, sources
+from workbench.store.rejects import RejectRow, rejects
+from workbench.store.sources import Origin, Source, get_source, origins, sources
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +40,7 @@ class VersionReport:
     """A version, where its rows came from, and every stage on the way to it."""
 
     version: versions.Version
-    sources: dict[str, int]
+    origins: list[Origin]
     stages: list[versions.Stage]
 
 
@@ -119,6 +120,10 @@ class Workspace:
         """All sources, oldest first."""
         return sources(self.store)
 
+    def origins(self, name: str) -> list[Origin]:
+        """The sources of the rows of a source or version, each with licence, origin and rows contributed."""
+        return origins(self.store, resolve(self.store, name))
+
     def rows(self, name: str) -> Iterator[pa.RecordBatch]:
         """The rows of a source or version in order, in batches.
 
@@ -185,8 +190,7 @@ class Workspace:
     def show_version(self, name: str) -> VersionReport:
         """A version with its ledger: per stage and step, rows in, dropped, and why."""
         version = versions.get_version(self.store, name)
-        by_source = versions.rows_by_source(self.store, version.id)
-        return VersionReport(version, by_source, versions.history(self.store, name))
+        return VersionReport(version, self.origins(name), versions.history(self.store, name))
 
     def diff(self, a: str, b: str, limit: int = 10) -> diffs.Diff:
         """What lies between two sources or versions, with the reasons, and the first `limit` rows that went."""

@@ -87,12 +87,17 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     if as_json:
         common.print_json(_version_data(report))
         return
-    from workbench.report.terminal import steps_table
+    from workbench.report.terminal import steps_table, table
+    from workbench.text import clip
 
     out = common.out()
     version = report.version
     out.print(f"{version.name}: {version.rows:,} rows, manifest {version.manifest_hash}")
-    out.print("rows by source: " + ", ".join(f"{source} {rows:,}" for source, rows in report.sources.items()))
+    listed = table("source", "rows", "licence", "from", right=("rows",))
+    for origin in report.origins:
+        licence = clip(origin.license or "not stated", 40)
+        listed.add_row(origin.source, f"{origin.rows:,}", licence, clip(origin.path, 60))
+    out.print(listed)
     for stage in report.stages:
         out.print()
         made = f"{stage.version} from {', '.join(stage.inputs)}"
@@ -113,7 +118,11 @@ def _version_data(report: VersionReport) -> dict[str, Any]:
         "parent": version.parent,
         "recipe": version.recipe,
         "created_at": f"{version.created_at.isoformat()}Z",
-        "sources": report.sources,
+        "sources": {origin.source: origin.rows for origin in report.origins},
+        "origins": [
+            {"source": origin.source, "rows": origin.rows, "license": origin.license, "path": origin.path}
+            for origin in report.origins
+        ],
         "stages": [
             {
                 "version": stage.version,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from workbench.errors import UsageProblem
 from workbench.store.database import Connection, Store, fetch, interruptible
 from workbench.store.members import Named, choose
-from workbench.store.sources import Source
+from workbench.store.sources import also_in
 from workbench.store.versions import lineage_runs
 
 Which = Literal["kept", "dropped"]
@@ -50,12 +50,28 @@ VIEW_COLUMNS = {
     "score": "m.score",
     "duplicate_of": "m.duplicate_of",
 }
-_SHOWN = ("id", "source", "row", "turns", "messages", "tools", "meta", "step", "reason", "detail", "duplicate_of")
+_SHOWN = (
+    "id",
+    "source",
+    "row",
+    "turns",
+    "messages",
+    "tools",
+    "meta",
+    "step",
+    "reason",
+    "detail",
+    "duplicate_of",
+    "content_hash",
+)
 
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One example to show. `step`, `reason`, `detail` and `duplicate_of` are set for dropped rows only."""
+    """One example to show. `step`, `reason`, `detail` and `duplicate_of` are set for dropped rows only.
+
+    `also_in` names the rows of other sources that have the same content: (source, row).
+    """
 
     id: int
     source: str
@@ -68,15 +84,7 @@ class ExampleRow:
     reason: str | None
     detail: str | None
     duplicate_of: int | None
-
-
-@dataclass(frozen=True)
-class RejectRow:
-    """One row of a file that could not be imported."""
-
-    row: int
-    reason: str
-    raw: str
+    also_in: list[tuple[str, int]]
 
 
 @dataclass(frozen=True)
@@ -107,16 +115,6 @@ def examples(
         _list_members(cursor, store, named, which)
         found = _find(cursor, search, where)
         return Page(len(found), _rows(cursor, found[offset : offset + limit].tolist()))
-
-
-def rejects(store: Store, source: Source, limit: int, offset: int) -> tuple[int, list[RejectRow]]:
-    """How many rows of a source's file were rejected, and some of them with their reasons, in file order."""
-    total = int(store.rows("SELECT count(*) FROM rejects WHERE source_id = ?", [source.id])[0][0])
-    rows = store.rows(
-        "SELECT row, reason, raw FROM rejects WHERE source_id = ? ORDER BY row LIMIT ? OFFSET ?",
-        [source.id, limit, offset],
-    )
-    return total, [RejectRow(*row) for row in rows]
 
 
 def _list_members(cursor: Connection, store: Store, named: Named, which: Which) -> None:
@@ -177,7 +175,9 @@ def _rows(cursor: Connection, positions: Sequence[int]) -> list[ExampleRow]:
         [list(positions)],
     )
     shown = []
-    for _, id, source, row, turns, messages, tools, meta, *decision in rows:
+    origins = also_in(cursor, [content_hash for *_, content_hash in rows])
+    for _, id, source, row, turns, messages, tools, meta, *decision, content_hash in rows:
         turn_list, tool_list, leftovers = json.loads(messages), json.loads(tools or "null"), json.loads(meta or "{}")
-        shown.append(ExampleRow(id, source, row, turns, turn_list, tool_list, leftovers, *decision))
+        elsewhere = [origin for origin in origins.get(content_hash, []) if origin[0] != source]
+        shown.append(ExampleRow(id, source, row, turns, turn_list, tool_list, leftovers, *decision, also_in=elsewhere))
     return shown

@@ -53,7 +53,7 @@ _ORPHANS = (
     _Orphans("examples that nothing names have a source", "examples", f"{_NO_SOURCE} AND NOT {_NAMED}"),
     _owned("rejects have a source", "rejects", "source_id", "sources"),
     _owned("corrected rejects have a source", "fixed_rejects", "source_id", "sources"),
-    _owned("files have a source", "source_parts", "source_id", "sources"),
+    _owned("files have a source", "source_files", "source_id", "sources"),
     _owned("steps have a recipe run", "steps", "recipe_run_id", "recipe_runs"),
     _owned("decisions have a step", "decisions", "step_id", "steps"),
     _owned("duplicate pairs have a step", "duplicate_pairs", "step_id", "steps"),
@@ -184,17 +184,13 @@ def _readable(store: Store, table: str) -> Check:
     return Check(f"table {table} can be read", None)
 
 
-def _check_source(store: Store, name: str) -> Check:
-    [(rows, imported, rejected, here, out, both, last, read)] = store.rows(
-        """WITH mine AS (SELECT DISTINCT e.row FROM examples e JOIN sources s ON s.id = e.source_id
-                         WHERE s.name = $name AND e.parent_id IS NULL),
-                gone AS (SELECT r.row FROM rejects r JOIN sources s ON s.id = r.source_id WHERE s.name = $name)
-           SELECT rows, imported, rejected, (SELECT count(*) FROM mine), (SELECT count(*) FROM gone),
-                  (SELECT count(*) FROM mine JOIN gone USING (row)),
-                  (SELECT max(row) FROM (FROM mine UNION ALL FROM gone)),
-                  (SELECT sum(f.rows) FROM source_files f WHERE f.source_id = s.id)
-           FROM sources s WHERE name = $name""",
-        {"name": name},
+def _check_source(store: Store, source: Source) -> Check:
+    [(imported, rejected, both)] = store.rows(
+        """WITH mine AS (SELECT DISTINCT row FROM examples WHERE source_id = ? AND parent_id IS NULL),
+                out AS (SELECT row FROM rejects WHERE source_id = ?)
+           SELECT (SELECT count(*) FROM mine), (SELECT count(*) FROM out),
+                  (SELECT count(*) FROM mine JOIN out USING (row))""",
+        [source.id, source.id],
     )
     holds = source.rows == imported + rejected and (source.imported, source.rejected, both) == (imported, rejected, 0)
     problem = (

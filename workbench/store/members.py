@@ -42,7 +42,9 @@ class Named:
 def find(store: Store, name: str) -> Named | None:
     """The source or version of that name; the two share one space of names."""
     row = store.row(
-        """SELECT 'source', id, name, imported FROM sources WHERE name = ?
+        """SELECT 'source', id, name,
+                  (SELECT count(*) FROM examples e WHERE e.source_id = s.id AND e.parent_id IS NULL)
+           FROM sources s WHERE name = ?
            UNION ALL SELECT 'version', id, name, rows FROM versions WHERE name = ?""",
         [name, name],
     )
@@ -79,8 +81,11 @@ def choose(cursor: Connection, names: Sequence[Named]) -> int:
     parts = []
     for number, name in enumerate(names):
         if name.kind == "source":
-            # An edit makes a new example with a parent; the rows of a source are those that came from its file.
-            rows = f"SELECT id AS pos, id AS example_id FROM examples WHERE source_id = {name.id} AND parent_id IS NULL"
+            # An edit makes a new example with a parent; the rows of a source are those that came from its file. A
+            # corrected reject came last and stands at its row.
+            rows = (
+                f"SELECT row AS pos, id AS example_id FROM examples WHERE source_id = {name.id} AND parent_id IS NULL"
+            )
         else:
             rows = f"SELECT pos, example_id FROM version_examples WHERE version_id = {name.id}"
         parts.append(f"SELECT {number} AS part, * FROM ({rows})")
@@ -89,7 +94,7 @@ def choose(cursor: Connection, names: Sequence[Named]) -> int:
         f"""CREATE OR REPLACE TEMP TABLE chosen AS
             WITH parts AS ({" UNION ALL ".join(parts)}),
             first AS (FROM parts QUALIFY row_number() OVER (PARTITION BY example_id ORDER BY part, pos) = 1)
-            SELECT row_number() OVER (ORDER BY part, pos) - 1 AS pos, example_id FROM first ORDER BY 1""",
+            SELECT row_number() OVER (ORDER BY part, pos, example_id) - 1 AS pos, example_id FROM first ORDER BY 1""",
     )
     return int(fetch(cursor, "SELECT count(*) FROM chosen")[0][0])
 

@@ -1,16 +1,18 @@
-"""Sources: what was imported from where, its examples, and the rows that could not be used."""
+"""Sources: what was imported from where under which licence, and which of its rows others have too."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
-from workbench.store.database import Connection, Store, insert, next_id, now
-from workbench.store.members import not_found
+from workbench.errors import UsageProblem
+from workbench.store.database import Connection, Store, fetch, insert, next_id, now
+from workbench.store.members import Named, not_found
+from workbench.store.recipe_runs import discard_run
 
 _EXAMPLES = pa.schema(
     [
@@ -28,7 +30,7 @@ _REJECTS = pa.schema([("source_id", pa.int64()), ("row", pa.int64()), ("reason",
 
 @dataclass(frozen=True)
 class Source:
-    """One import, as the table `sources` has it."""
+    """One import, as the table `sources` has it. `path` is its origin: a path, or `hf:` and the data set's name."""
 
     id: int
     name: str
@@ -41,6 +43,28 @@ class Source:
     imported: int
     rejected: int
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """Rows of a source from one file: from `first_row` of the source, `file_row` of the file on, `rows` of them."""
+
+    path: str
+    file_hash: str
+    file_row: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source of the rows of a version (or of itself): licence, where it was read from, rows contributed."""
+
+    source: str
+    license: str | None
+    path: str
+    file_hash: str
+    rows: int
 
 
 _COLUMNS = "id, name, path, format, file_hash, license, mapping, rows, imported, rejected, created_at"
@@ -79,17 +103,15 @@ def set_license(store: Store, source_id: int, license: str) -> None:
 
 
 class SourceWriter:
-    """Writes one source on the cursor of an open transaction: batches of examples and rejects, then the totals."""
+    """Writes rows of one source, new or growing, on the cursor of an open transaction, and then its totals."""
 
-    def __init__(self, cursor: Connection) -> None:
+    def __init__(self, cursor: Connection, source: Source | None = None) -> None:
         self._cursor = cursor
-        self.source_id = next_id(cursor, "sources")
-        self._next_example = next_id(cursor, "examples")
-        self.imported = 0
-        self.rejected = 0
+        self.source_id = source.id if source else next_id(cursor, "sources")
+        self.first_example = self._next_example = next_id(cursor, "examples")
 
     def add_examples(self, rows: Iterable[tuple[int, str, str, str | None, str | None]]) -> None:
-        """Append (row, content_hash, messages, tools, meta) tuples; ids are dense and follow the order of the file."""
+        """Append (row, content_hash, messages, tools, meta) tuples; ids are dense and follow the order given."""
         columns = list(zip(*rows, strict=True))
         if not columns:
             return
@@ -97,21 +119,37 @@ class SourceWriter:
         ids = range(self._next_example, self._next_example + count)
         insert(self._cursor, "examples", pa.table([ids, [self.source_id] * count, *columns], schema=_EXAMPLES))
         self._next_example += count
-        self.imported += count
 
     def add_rejects(self, rows: Iterable[tuple[int, str, str]]) -> None:
         """Append (row, reason, raw) tuples."""
         columns = list(zip(*rows, strict=True))
-        if not columns:
-            return
-        count = len(columns[0])
-        insert(self._cursor, "rejects", pa.table([[self.source_id] * count, *columns], schema=_REJECTS))
-        self.rejected += count
+        if columns:
+            count = len(columns[0])
+            insert(self._cursor, "rejects", pa.table([[self.source_id] * count, *columns], schema=_REJECTS))
 
-    def finish(
+    def add_files(self, files: Iterable[SourceFile]) -> None:
+        """Write down which rows came from which file."""
+        for file in files:
+            self._cursor.execute(
+                "INSERT INTO source_files VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [self.source_id, file.path, file.file_hash, file.file_row, file.first_row, file.rows, now()],
+            )
+
+    def counts(self) -> tuple[int, int]:
+        """How many rows are imported (a row may have become several examples) and how many rejected."""
+        [(imported, rejected)] = fetch(
+            self._cursor,
+            """SELECT (SELECT count(DISTINCT row) FROM examples WHERE source_id = ? AND parent_id IS NULL),
+                      (SELECT count(*) FROM rejects WHERE source_id = ?)""",
+            [self.source_id, self.source_id],
+        )
+        return int(imported), int(rejected)
+
+    def create(
         self, name: str, path: str, format: str, file_hash: str, license: str | None, mapping: dict[str, str]
     ) -> None:
-        """Write the source itself, with its totals."""
+        """Write a new source itself, with its totals."""
+        imported, rejected = self.counts()
         self._cursor.execute(
             f"INSERT INTO sources ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -122,29 +160,100 @@ class SourceWriter:
                 file_hash,
                 license,
                 json.dumps(mapping, sort_keys=True, ensure_ascii=False),
-                self.imported + self.rejected,
-                self.imported,
-                self.rejected,
+                imported + rejected,
+                imported,
+                rejected,
                 now(),
             ],
         )
 
+    def update(self, *, path: str | None = None, file_hash: str | None = None) -> None:
+        """Write the totals of a source that was there, and where it was read from this time."""
+        imported, rejected = self.counts()
+        self._cursor.execute(
+            """UPDATE sources SET rows = ?, imported = ?, rejected = ?, path = coalesce(?, path),
+               file_hash = coalesce(?, file_hash) WHERE id = ?""",
+            [imported + rejected, imported, rejected, path, file_hash, self.source_id],
+        )
 
-def duplicates_of_known(store: Store, source_id: int) -> int:
-    """How many rows of a source have content that an earlier source already had."""
-    row = store.row(
-        """SELECT count(*) FROM examples WHERE source_id = ? AND content_hash IN
-           (SELECT content_hash FROM examples WHERE source_id < ?)""",
-        [source_id, source_id],
+    def known_elsewhere(self) -> int:
+        """How many of the examples written here have content that another source had before."""
+        [(count,)] = fetch(
+            self._cursor,
+            """SELECT count(*) FROM examples WHERE source_id = ? AND id >= ? AND content_hash IN
+               (SELECT content_hash FROM examples WHERE source_id <> ?)""",
+            [self.source_id, self.first_example, self.source_id],
+        )
+        return int(count)
+
+
+def files(store: Store, source: Source) -> list[SourceFile]:
+    """The files of a source, in the order of its rows."""
+    rows = store.rows(
+        """SELECT path, file_hash, file_row, first_row, rows FROM source_files
+           WHERE source_id = ? ORDER BY first_row""",
+        [source.id],
     )
-    return int(row[0]) if row else 0
+    return [SourceFile(*row) for row in rows]
 
 
-def reject_reasons(store: Store, source_id: int, limit: int) -> list[tuple[str, int, int]]:
-    """The most frequent reasons for rejects: (reason, how many, the first row that has it)."""
-    found = store.rows(
-        """SELECT reason, count(*), min(row) FROM rejects WHERE source_id = ?
-           GROUP BY reason ORDER BY count(*) DESC, min(row) LIMIT ?""",
-        [source_id, limit],
+def origins(store: Store, named: Named) -> list[Origin]:
+    """The sources of the rows of a source or version, with licence, origin and rows contributed."""
+    members = (
+        f"SELECT id FROM examples WHERE source_id = {named.id} AND parent_id IS NULL"
+        if named.kind == "source"
+        else f"SELECT example_id AS id FROM version_examples WHERE version_id = {named.id}"
     )
-    return [(str(reason), int(count), int(first)) for reason, count, first in found]
+    rows = store.rows(
+        f"""SELECT s.name, s.license, s.path, s.file_hash, count(*) FROM ({members}) m JOIN examples e ON e.id = m.id
+            JOIN sources s ON s.id = e.source_id GROUP BY ALL, s.id ORDER BY s.id"""
+    )
+    return [Origin(*row) for row in rows]
+
+
+def overlaps(store: Store, source: Source) -> list[tuple[str, int]]:
+    """The other sources that have content of this one: (name, how many rows of this one), oldest source first."""
+    rows = store.rows(
+        """WITH mine AS (SELECT content_hash FROM examples WHERE source_id = ? AND parent_id IS NULL),
+           others AS (SELECT DISTINCT source_id, content_hash FROM examples
+                      WHERE source_id <> ? AND parent_id IS NULL AND content_hash IN (FROM mine))
+           SELECT s.name, count(*) FROM mine JOIN others o USING (content_hash) JOIN sources s ON s.id = o.source_id
+           GROUP BY s.id, s.name ORDER BY s.id""",
+        [source.id, source.id],
+    )
+    return [(str(name), int(count)) for name, count in rows]
+
+
+def also_in(cursor: Connection, hashes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+    """Where each of these contents came from: content hash -> (source, row) of every row that has it."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for content_hash, source, row in fetch(
+        cursor,
+        """SELECT e.content_hash, s.name, e.row FROM examples e JOIN sources s ON s.id = e.source_id
+           WHERE e.content_hash IN (SELECT unnest(?)) AND e.parent_id IS NULL ORDER BY s.id, e.row""",
+        [list(dict.fromkeys(hashes))],
+    ):
+        found.setdefault(content_hash, []).append((source, row))
+    return found
+
+
+def remove_source(store: Store, name: str) -> None:
+    """Delete a source with its rows and rejects. Raises UsageProblem where a version was made out of it."""
+    source = get_source(store, name)
+    runs = store.rows(
+        """SELECT r.id, v.name FROM recipe_runs r LEFT JOIN versions v ON v.recipe_run_id = r.id
+           WHERE json_contains(r.inputs, to_json(?)) ORDER BY r.id""",
+        [name],
+    )
+    made = [version for _, version in runs if version is not None]
+    if made:
+        raise UsageProblem(
+            f"{', '.join(made)} came from source {name!r} and would lose rows and reasons",
+            do=f"Remove first what was made out of it: workbench versions rm {made[-1]}.",
+        )
+    with store.transaction() as cursor:
+        for run_id, _ in runs:  # begun and never finished: nothing to go on from without these rows
+            discard_run(cursor, run_id)
+        for table in ("examples", "rejects", "fixed_rejects", "source_files"):
+            cursor.execute(f"DELETE FROM {table} WHERE source_id = ?", [source.id])
+        cursor.execute("DELETE FROM sources WHERE id = ?", [source.id])

@@ -165,16 +165,6 @@ def history(store: Store, name: str) -> list[Stage]:
     return stages
 
 
-def rows_by_source(store: Store, version_id: int) -> dict[str, int]:
-    """How many rows of a version came from each source, in the order of the sources."""
-    rows = store.rows(
-        """SELECT s.name, count(*) FROM version_examples v JOIN examples e ON e.id = v.example_id
-           JOIN sources s ON s.id = e.source_id WHERE v.version_id = ? GROUP BY s.id, s.name ORDER BY s.id""",
-        [version_id],
-    )
-    return {str(name): int(count) for name, count in rows}
-
-
 def remove_version(store: Store, name: str) -> None:
     """Delete a version and the run it came from; examples, scores and sources stay.
 
