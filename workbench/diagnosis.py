@@ -105,17 +105,29 @@ def devices() -> Finding:
     return Finding("machine", "no GPU", "note", f"training runs on the CPU: small models only; {cores}")
 
 
+def tree_size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size if path.is_symlink() or path.exists() else 0
+    with os.scandir(path) as entries:
+        return sum(tree_size(Path(entry.path)) for entry in entries)
+
+
 def folders(workspace: Path | None) -> list[Finding]:
-    """Whether what must be written can be written."""
+    """Whether what must be written can be written, and how much lies in the caches."""
+    from rich.filesize import decimal as size_text
+
     from trainer.models import cache_dir
 
-    wanted = [("cache for models", cache_dir())]
+    wanted = [("machine", "cache for models", cache_dir())]
     if workspace:
-        wanted += [("workspace", workspace), ("runs", workspace / "runs"), ("cache", workspace / "cache")]
+        inside = [("folder", workspace), ("runs", workspace / "runs"), ("cache", workspace / "cache")]
+        wanted += [("workspace", what, folder) for what, folder in inside]
     found = []
-    for what, folder in wanted:
+    for area, what, folder in wanted:
         nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        writable = os.access(nearest, os.W_OK)
-        detail = str(folder) if writable else f"{nearest} cannot be written to"
-        found.append(Finding("folders", what, "ok" if writable else "bad", detail))
+        if os.access(nearest, os.W_OK):
+            found.append(Finding(area, what, "ok", f"{folder}, {size_text(tree_size(folder))}"))
+        else:
+            found.append(Finding(area, what, "bad", f"{nearest} cannot be written to"))
     return found

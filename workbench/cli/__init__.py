@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import importlib.util
 import os
 import sys
 
 import click
 
 import workbench
-from workbench.errors import Problem, Stopped
+
+OURS = ("trainer", "filters")
+
+
+def _shadowed(error: ImportError) -> str | None:
+    """What to say where another package stands in the place of ours; None where the import failed otherwise."""
+    package = (error.name or "").split(".")[0]
+    if package not in OURS:
+        return None
+    found = importlib.util.find_spec(package)
+    return (
+        f"error: {found.origin if found else package}: Python finds this {package!r} in place of the workbench's own. "
+        "Install the workbench in an environment of its own (pipx or uv tool), and take that one out of PYTHONPATH."
+    )
+
+
+try:
+    from workbench.errors import ModelUnavailable, Problem, Stopped, WorkspaceUnusable
+except ImportError as error:
+    if said := _shadowed(error):
+        click.echo(said, err=True)
+        sys.exit(5)
+    raise
+
+# Where the disk or its owner says no: nothing that we could have done otherwise.
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 # Noun -> module in this package. The commands' own modules import nothing heavy at the top.
 COMMANDS = {
@@ -24,6 +51,7 @@ COMMANDS = {
     "compare": "compare",
     "experiments": "experiments",
     "doctor": "doctor",
+    "vacuum": "vacuum",
     "demo": "demo",
 }
 
@@ -82,6 +110,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
+        if isinstance(error, ImportError) and (said := _shadowed(error)):
+            click.echo(said, err=True)
+            sys.exit(ModelUnavailable.exit_code)
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
+            do = "Free some space, or have the permissions changed; then run the command again."
+            where = str(error.filename or "")
+            _fail(WorkspaceUnusable(os.strerror(error.errno).lower(), where=where, do=do), debug)
         if debug:
             raise
         bug = Problem(
