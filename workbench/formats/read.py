@@ -111,6 +111,12 @@ def open_source(
     return Opened(path, shape.name if shape else UNKNOWN, path.stat().st_size, container, shape)
 
 
+def read_row(number: int, value: object, *, format: str, mapping: dict[str, str]) -> list[Record]:
+    """The records of one row by itself, read as rows of this format, or with this mapping, are. Raises RowProblem."""
+    shape = mapped(mapping) if mapping else SHAPES[format]
+    return _records(number, RawRow(value, None), shape)
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of the bytes of the file."""
     with path.open("rb") as file:
