@@ -12,7 +12,7 @@ from rich.filesize import decimal as size_text
 
 from filters.step import Progress
 from trainer.models import cache_dir
-from trainer.protocol import DONE, LOCK
+from trainer.protocol import DONE, LOCK, PLAN
 from workbench.diagnosis import Finding, tree_size
 from workbench.jobs import is_running
 from workbench.store.compact import compact
@@ -129,6 +129,8 @@ def _folders(folder: Path) -> Iterator[Path]:
 def _state(folder: Path) -> str:
     if _busy(folder):
         return "a job of no experiment that runs now"
+    if not (folder / PLAN).exists():
+        return f"{size_text(tree_size(folder))}, without a plan: no job can run in it"
     ended = "ended" if (folder / DONE).exists() else "did not end: the command that began it goes on with it"
     return f"{size_text(tree_size(folder))}, of no experiment, {ended}"
 
