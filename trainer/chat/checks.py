@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,7 @@ def conversation_issues(conversation: Conversation, facts: TemplateFacts, added:
             issues.append(Issue("empty-turn", index, "no content and no tool call"))
         issues += _dropped(conversation, index)
     names = [str(_function(tool).get("name", "")) for tool in conversation.tools or []]
-    if missing := [name for name in names if name and name not in conversation.whole]:
+    if missing := [name for name in names if name and not (facts.shows_tools and name in conversation.whole)]:
         issues.append(Issue("dropped-field", None, f"the tools {', '.join(missing)} are not shown to the model"))
     has_system = bool(conversation.messages) and conversation.messages[0].get("role") == "system"
     if own := facts.injected[has_system]:
@@ -46,28 +47,35 @@ def _special_in(message: Message, added: AddedTokens) -> Iterator[str]:
 
 
 def _dropped(conversation: Conversation, index: int) -> list[Issue]:
-    """Text of one message that is missing where the conversation has just reached it."""
+    """Fields of one message whose text the template does not show."""
     message = conversation.messages[index]
-    role = message.get("role")
-    if role not in ("assistant", "user", "system"):
-        return []
-    try:
-        # An assistant turn is judged as it was written: many templates drop earlier reasoning on purpose.
-        shown = conversation.upto(index + 1) if role == "assistant" else conversation.whole
-    except RenderError:
-        return []
-    fields = {}
-    if role == "assistant":
-        calls = message.get("tool_calls") or []
-        fields["tool_calls"] = [str(_function(call).get("name", "")) for call in calls]
-        fields["reasoning_content"] = [_reasoning(message).strip()]
-    else:
-        fields["content"] = [content_text(message.get("content")).strip()]
+    content = content_text(message.get("content"))
+    shown = conversation.whole
+    fields: dict[str, list[str]] = {"content": [content]}
+    if message.get("role") == "tool":
+        fields["content"] = re.findall(r"\w{3,}", content)[:50]  # often written as a JSON string, with escapes
+    elif message.get("role") == "assistant":
+        fields["content"] = re.split(r"</?think>", content)  # templates break the lines around the tags otherwise
+        fields["tool_calls"] = [str(_function(call).get("name", "")) for call in message.get("tool_calls") or []]
+        fields["reasoning_content"] = [_reasoning(message)]
+        if any(fields["tool_calls"] + fields["reasoning_content"]) or content.strip() not in shown:
+            # A called tool's name also stands in its description, and many templates drop earlier thoughts on
+            # purpose: so they are looked for in the turn as it is written.
+            shown = _written(conversation, index)
     return [
         Issue("dropped-field", index, f"`{field}` is not shown to the model")
         for field, texts in fields.items()
-        if any(text and text not in shown for text in texts)
+        if any(text not in shown for text in map(str.strip, texts))
     ]
+
+
+def _written(conversation: Conversation, index: int) -> str:
+    """What turn `index` adds to the text when it is written; all of it where nobody can tell."""
+    try:
+        solo = conversation.upto(index + 1)
+        return solo.removeprefix(conversation.upto(index, prompt=True))
+    except RenderError:
+        return conversation.whole
 
 
 def _reasoning(message: Message) -> str:

@@ -24,13 +24,14 @@ _U: dict[str, Any] = {"role": "user", "content": _USER}
 _A: dict[str, Any] = {"role": "assistant", "content": _ANSWER}
 _U2: dict[str, Any] = {"role": "user", "content": _USER2}
 _A2: dict[str, Any] = {"role": "assistant", "content": _ANSWER2}
+_TOOL_USE = "Weather of a city."
 _CALL = {"type": "function", "id": "call00001", "function": {"name": "get_weather", "arguments": {"city": _CITY}}}
 _T: dict[str, Any] = {"role": "assistant", "content": "", "tool_calls": [_CALL]}
 _TOOL = {
     "type": "function",
     "function": {
         "name": "get_weather",
-        "description": "Weather of a city.",
+        "description": _TOOL_USE,
         "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "A city."}}},
     },
 }
@@ -68,28 +69,32 @@ class TemplateFacts:
     `args`: the template arguments in use, the policy's own plus, where only so the prompt is how an answer
     begins, a switch of the template's. `other_args`: further sets to try for a single turn. `tail`: what stands
     behind the last answer of a conversation, None if unknown; `shared_tail`: the part of it that also stands
-    there when a turn follows. `stops` and `stop_texts`: ids and texts of the stop tokens.
+    there when a turn follows. `header`: what a prompt has behind its messages, None if unknown. `stops` and `stop_texts`: ids and texts of the stop tokens.
     `injected`: text that no message contained, without and with a system message; `system_block`: how a
     conversation without a system message begins before the first user turn, where text is injected.
+    `shows_tools`: whether the tools that are passed to the template reach the text.
     """
 
     args: dict[str, Any]
     other_args: list[dict[str, Any]]
     tail: str | None
     shared_tail: str
+    header: str | None
     stops: frozenset[int]
     stop_texts: tuple[str, ...]
     injected: dict[bool, str]
     system_block: str
+    shows_tools: bool
 
 
 def probe(renderer: Renderer, added: AddedTokens, more_stops: Sequence[int]) -> TemplateFacts:
-    """Try the template out. Sets `renderer.parts` where the template reads content only as parts."""
+    """Try the template out. Sets how the renderer hands over content: as text, as parts, or as it is."""
     plain = _try(renderer, [_U, _A])
     if plain is None or _ANSWER not in plain:
         renderer.parts = True
         plain = _try(renderer, [_U, _A])
         renderer.parts = plain is not None and _ANSWER in plain
+    renderer.joins_parts = not renderer.parts and _try(renderer, [_in_parts(_U), _in_parts(_A)]) != plain
     choices = [renderer.args, *_switched(renderer)]
     args = next((choice for choice in choices if _begins_with_prompt(renderer, choice)), renderer.args)
     answered = _try(renderer, [_U, _A], args=args)
@@ -101,19 +106,26 @@ def probe(renderer: Renderer, added: AddedTokens, more_stops: Sequence[int]) -> 
         False: _before(_try(renderer, [_U], args=args), [_USER]),
         True: _before(_try(renderer, [_S, _U], args=args), [_SYSTEM, _USER]),
     }
-    header = (between or "")[len(shared) :]
-    injected = {key: _own_words(text.removesuffix(header), added) for key, text in before.items()}
-    block = before[False].removesuffix(header) if injected[False] and before[False].endswith(header) else ""
+    asked, prompt = _try(renderer, [_U], args=args), _try(renderer, [_U], args=args, prompt=True)
+    user_header = (between or "")[len(shared) :]
+    injected = {key: _own_words(text.removesuffix(user_header), added) for key, text in before.items()}
+    block = before[False].removesuffix(user_header) if injected[False] and before[False].endswith(user_header) else ""
     return TemplateFacts(
         args=dict(args),
         other_args=[choice for choice in choices if choice != args],
         tail=tail,
         shared_tail=shared,
+        header=prompt[len(asked) :] if prompt and asked and prompt.startswith(asked) else None,
         stops=stops,
         stop_texts=tuple(added.texts[id_] for id_ in stops if id_ in added.texts),
         injected=injected,
         system_block=block,
+        shows_tools=_TOOL_USE in (_try(renderer, [_U], args=args, tools=[_TOOL]) or ""),
     )
+
+
+def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
+    return {**message, "content": [{"type": "text", "text": message["content"]}]}
 
 
 def _switched(renderer: Renderer) -> list[dict[str, Any]]:

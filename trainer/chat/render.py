@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainer.conversation import Message
+from trainer.conversation import Message, content_text
 from trainer.errors import BadInput, ModelUnavailable, UsageProblem
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ def _with_arguments(message: Message, convert: Callable[[object], object]) -> Me
     return {**message, "tool_calls": converted}
 
 
+def _is_all_text(content: object) -> bool:
+    """Whether `content` is a list of parts that are all text."""
+    return isinstance(content, list) and all(isinstance(p, dict) and p.get("type") == "text" for p in content)
+
+
 class Renderer:
     """One tokenizer's chat template under fixed arguments and a fixed day."""
 
@@ -100,6 +105,8 @@ class Renderer:
         self.args = dict(args)
         self.parts = False
         """Whether the template reads content only as a list of parts (some vision models' do)."""
+        self.joins_parts = False
+        """Whether it reads content only as text; some would print a list as Python does, others nothing at all."""
         self._templates: dict[bool, str] = {}
 
     def template(self, with_tools: bool) -> str:
@@ -139,6 +146,8 @@ class Renderer:
         given = {key: value for key, value in message.items() if key not in _OURS}
         if self.parts and isinstance(given.get("content"), str):
             given["content"] = [{"type": "text", "text": given["content"]}]
+        elif self.joins_parts and _is_all_text(given.get("content")):
+            given["content"] = content_text(given["content"])
         return given
 
 
