@@ -356,9 +356,15 @@ def test_what_the_template_refuses_is_an_issue_and_no_crash(load):
     ]
 
 
-@pytest.mark.parametrize("content", [None, [{"type": "text", "text": "Hi"}], 7])
+@pytest.mark.parametrize("content", [None, [{"type": "image", "url": "cat.png"}], 7])
 def test_content_that_a_template_cannot_join_is_a_template_error(smollm2, content):
     assert kinds(tokenise(smollm2, [user(content), assistant("x")])) == ["template-error"]
+
+
+def test_parts_that_are_text_are_joined_for_a_template_that_reads_only_text(smollm2):
+    pieces = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}]
+    done = tokenise(smollm2, [user([{"type": "text", "text": "Hi"}]), assistant(pieces)])
+    assert done == tokenise(smollm2, [user("Hi"), assistant("Hello.")])
 
 
 def test_a_lone_surrogate_is_a_template_error(smollm2):
