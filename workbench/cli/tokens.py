@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from workbench.cli import common
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from trainer.chat import MaskPolicy, Tokenised, Turns
-    from workbench.tokens import Row, Rows
+    from trainer.chat import Truncation, Turns
+    from workbench.tokens import Lens, Rows, Seen
 
 _SHOWN = 3  # rows printed where --limit does not say
 
@@ -23,6 +21,7 @@ _SHOWN = 3  # rows printed where --limit does not say
 @click.option("--model", metavar="NAME|DIR", help="Whose tokenizer and chat template to use. Default: the workspace's.")
 @click.option("--row", type=click.IntRange(min=0), metavar="N", help="Only this row, counted from 0.")
 @click.option("--audit", is_flag=True, help="Count tokens and issues over all rows instead of showing a few.")
+@click.option("--compare", metavar="NAME|DIR", help="Set another model beside: all rows, or with --row that one.")
 @click.option(
     "--policy",
     type=click.Choice(["all", "last", "full"]),
@@ -35,7 +34,20 @@ _SHOWN = 3  # rows printed where --limit does not say
     "--template-arg", "template_args", multiple=True, metavar="K=V", help="An argument for the chat template."
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
-@click.option("--max-length", type=click.IntRange(min=1), metavar="N", help="Also count rows longer than N tokens.")
+@click.option(
+    "--max-length",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The most tokens of a row. Default: what training takes, or what the model can see where that is less.",
+)
+@click.option(
+    "--truncate",
+    type=click.Choice(["drop", "keep-end", "keep-start", "drop-turns"]),
+    default="drop",
+    show_default=True,
+    help="What becomes of longer rows: drop those that would lose trained tokens, keep the last or the first "
+    "--max-length tokens, or drop the oldest turns.",
+)
 @common.json_option
 @click.pass_context
 def command(
@@ -44,11 +56,13 @@ def command(
     model: str | None,
     row: int | None,
     audit: bool,
+    compare: str | None,
     policy: str,
     date: str | None,
     template_args: tuple[str, ...],
     limit: int | None,
     max_length: int | None,
+    truncate: str,
     as_json: bool,
 ) -> None:
     """Show the tokens of rows, and which of them are trained.
@@ -59,16 +73,34 @@ def command(
     \b
     workbench tokens curated --model HuggingFaceTB/SmolLM2-135M-Instruct --row 7
     workbench tokens rows.jsonl --model ./my-model --audit
+    workbench tokens rows.jsonl --model ./my-model --compare ./other-model
     """
     from pathlib import Path
 
-    from trainer.models import DEFAULT_MODEL, load_tokenizer
+    from trainer.models import DEFAULT_MODEL
     from workbench import tokens
 
-    def show(rows: Rows, model: str) -> None:
-        tokenizer = load_tokenizer(model)
-        chosen = tokens.mask_policy(model, cast("Turns", policy), date, template_args)
-        _run(rows, tokenizer, chosen, row, audit, limit, max_length, as_json)
+    if row is not None and audit:
+        raise click.UsageError("--row shows one row and --audit counts all: give one of them.")
+
+    def show(rows: Rows, chosen: str) -> None:
+        lenses = [
+            tokens.lens(
+                name,
+                turns=cast("Turns", policy),
+                date=date,
+                template_args=template_args,
+                max_length=max_length,
+                truncate=cast("Truncation", truncate),
+            )
+            for name in ([chosen] if compare is None else [chosen, compare])
+        ]
+        if row is not None:
+            _one_row(rows, lenses, row, as_json)
+        elif audit or as_json or compare:
+            _audit(rows, lenses, limit, as_json)
+        else:
+            _few_rows(rows, lenses[0], limit or _SHOWN)
 
     if tokens.is_file(target):
         show(tokens.FileRows(Path(target).expanduser()), model or DEFAULT_MODEL)
@@ -77,81 +109,124 @@ def command(
             show(tokens.WorkspaceRows(workspace, target), model or workspace.config.model or DEFAULT_MODEL)
 
 
-def _run(
-    rows: Rows,
-    tokenizer: PreTrainedTokenizerBase,
-    policy: MaskPolicy,
-    row: int | None,
-    audit: bool,
-    limit: int | None,
-    max_length: int | None,
-    as_json: bool,
-) -> None:
+def _one_row(rows: Rows, lenses: list[Lens], number: int, as_json: bool) -> None:
     from workbench import tokens
 
-    if row is not None:
-        found = tokens.one_row(rows, row)
-        done = tokens.tokenise_row(tokenizer, found, policy)
-        if as_json:
-            common.print_json(tokens.row_data(found, done))
-        else:
-            _print_rows([(found, done)])
-    elif audit or as_json:
-        _audit(rows, tokenizer, policy, limit, max_length, as_json)
-    else:
-        shown = tokens.first_rows(rows, limit or _SHOWN)
-        _print_rows([(found, tokens.tokenise_row(tokenizer, found, policy)) for found in shown])
-        _note_rejected(rows)
-
-
-def _audit(
-    rows: Rows,
-    tokenizer: PreTrainedTokenizerBase,
-    policy: MaskPolicy,
-    limit: int | None,
-    max_length: int | None,
-    as_json: bool,
-) -> None:
-    from trainer.chat import audit
-    from workbench import tokens
-    from workbench.report.tokens import render_audit
-
-    with common.progress_bar("tokenising") as progress:
-        result = audit(
-            ((row.id, row.messages, row.tools) for row in tokens.first_rows(rows, limit)),
-            tokenizer,
-            policy,
-            max_length=max_length,
-            on_row=lambda done: progress(done, limit, "tokenising"),
-        )
+    found = [[tokens.see(lens, row) for lens in lenses] for row in tokens.rows_at(rows, number)]
     if as_json:
-        common.print_json({**result.as_dict(), "rejected": rows.rejected})
-        return
-    common.out().print(render_audit(result, ids="rows" if isinstance(rows, tokens.FileRows) else "examples"), end="")
+        data = [_row_json(seen, lenses) for seen in found]
+        common.print_json(data[0] if len(data) == 1 else {**data[0], "also": data[1:]})
+    elif len(lenses) == 1:
+        for (seen,) in found:
+            _print_row(seen, lenses[0])
+        _print_legend(any(seen.fitted.cuts for (seen,) in found))
+    else:
+        for both in found:
+            _print_row_comparison(both, lenses)
+
+
+def _row_json(seen: list[Seen], lenses: list[Lens]) -> dict[str, Any]:
+    from workbench import tokens
+
+    data = tokens.row_data(seen[0], lenses[0])
+    return data if len(seen) == 1 else {**data, "compare": tokens.row_data(seen[1], lenses[1])}
+
+
+def _few_rows(rows: Rows, lens: Lens, limit: int) -> None:
+    from workbench import tokens
+    from workbench.report.audit import render_sums
+
+    summary = tokens.new_audit(lens)
+    any_cut = False
+    for row in tokens.first_rows(rows, limit):
+        seen = tokens.see(lens, row)
+        _print_row(seen, lens)
+        summary.add(row.position, seen.done, seen.fitted)
+        any_cut = any_cut or bool(seen.fitted.cuts)
+    _print_legend(any_cut)
+    if summary.rows > 1:
+        common.out().print(render_sums(summary), end="")
     _note_rejected(rows)
 
 
-def _print_rows(rows: list[tuple[Row, Tokenised]]) -> None:
-    from trainer.chat import Audit
-    from workbench.report.tokens import issue_line, legend, render_audit, render_heading, render_tokens
+def _audit(rows: Rows, lenses: list[Lens], limit: int | None, as_json: bool) -> None:
+    from trainer.chat import differing_rows
+    from workbench import tokens
+    from workbench.report import audit as report
+
+    reports = []
+    for lens in lenses:
+        with common.progress_bar("tokenising") as progress:
+            reports.append(tokens.audit_rows(lens, rows, limit, progress))
+    first = reports[0]
+    differing = differing_rows(first.audit, reports[1].audit) if len(reports) > 1 else []
+    if as_json:
+        data = tokens.audit_data(first)
+        if len(reports) > 1:
+            ids = [first.ids(row) for row in differing]
+            data |= {"compare": tokens.audit_data(reports[1]), "differ": {"rows": differing, "ids": ids}}
+        common.print_json({**data, "rejected": rows.rejected})
+        return
+    out = common.out()
+    if len(reports) == 1:
+        named = first.ids if isinstance(rows, tokens.WorkspaceRows) else None
+        out.print(report.render_audit(first.audit, limit_is=first.lens.limit_is, ids=named), end="")
+    else:
+        out.print(report.comparison(tokens.labels(lenses), [one.audit for one in reports]))
+        out.print(report.differing_line(differing, first.audit.rows))
+    _note_rejected(rows)
+    if first.audit.suspect or differing:
+        common.note("Look at one: the same command with --row N.")
+
+
+def _print_row(seen: Seen, lens: Lens) -> None:
+    from workbench.report import tokens as report
 
     console = common.out()
     plain = not sys.stdout.isatty()
     width = 80 if plain else console.width
-    summary = Audit()
-    for row, done in rows:
-        for number, example in enumerate(done.examples, start=1):
-            console.print(render_heading(example, row.position, number, len(done.examples)))
-            console.print(render_tokens(example, width, brackets=plain), end="")
-        if not done.examples:
-            console.print(f"row {row.position} · nothing to train")
-        for issue in done.issues:
-            console.print(issue_line(issue.kind, issue.turn, issue.detail, width))
-        console.print()
-        summary.add(row.position, done)
-    console.print(legend(brackets=plain))
-    if len(rows) > 1:
-        console.print(render_audit(summary), end="")
+    parts = list(seen.parts())
+    for number, (cut, examples) in enumerate(parts, start=1):
+        dropped = cut is not None and not cut.kept
+        for example in examples:
+            console.print(report.render_heading(example, seen.row.position, number, len(parts), dropped=dropped))
+            border = None
+            if cut is not None:
+                console.print(report.cut_sentence(cut, lens.limit))
+                border = report.cut_border(cut, lens.limit)
+            console.print(report.render_tokens(example, width, brackets=plain, border=border), end="")
+    if not parts:
+        console.print(f"row {seen.row.position} · nothing to train")
+    for line in report.issue_lines(seen.issues, width):
+        console.print(line)
+    console.print()
+
+
+def _print_row_comparison(seen: list[Seen], lenses: list[Lens]) -> None:
+    from workbench import tokens
+    from workbench.report import audit as report
+    from workbench.report.tokens import issue_lines
+
+    out = common.out()
+    audits = []
+    for one, lens in zip(seen, lenses, strict=True):
+        audit = tokens.new_audit(lens)
+        audit.add(one.row.position, one.done, one.fitted)
+        audits.append(audit)
+    names = tokens.labels(lenses)
+    out.print(f"row {seen[0].row.position}")
+    out.print(report.comparison(names, audits))
+    for name, one in zip(names, seen, strict=True):
+        out.print()
+        out.print(f"{name}: {'no issues' if not one.issues else ''}".rstrip())
+        for line in issue_lines(one.issues, 80 if not sys.stdout.isatty() else out.width):
+            out.print(line)
+
+
+def _print_legend(cut: bool) -> None:
+    from workbench.report.tokens import legend
+
+    common.out().print(legend(brackets=not sys.stdout.isatty(), cut=cut))
 
 
 def _note_rejected(rows: Rows) -> None:

@@ -6,16 +6,19 @@ line. Nothing here reads markup: the text of a row is only ever appended.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from trainer.chat import ISSUES, Audit, TrainingExample
+from trainer.chat import ISSUES, Cut, Issue, TrainingExample
 from workbench.text import clip, safe_text
 
 MARK = "•"
+CUT = "×"
 OPEN, CLOSE = "⟦", "⟧"
 LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t", "developer": "s"}
 
@@ -23,21 +26,49 @@ _GUTTER = 5  # "a• │ "
 _TRAINED = "underline dodger_blue1"
 _SPECIAL = "dark_orange"
 _TRAINED_SPECIAL = "underline bold dodger_blue1"
+_GONE = "dim"
+_DETAILS = 3  # of one kind of issue in one row
 
 # One character as shown: its glyphs, its style, and whether it belongs to a trained token.
 _Glyph = tuple[str, str, bool]
 
 
-def render_tokens(example: TrainingExample, width: int = 80, *, brackets: bool = False) -> Text:
+@dataclass(frozen=True)
+class Border:
+    """A rule across the text before token `at`. What lies `before` or `behind` it may be cut away."""
+
+    at: int
+    text: str
+    before: bool = False
+    behind: bool = False
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One logical line; without a role it is the rule of the border."""
+
+    role: str | None
+    glyphs: list[_Glyph]
+    gone: bool = False
+
+
+def render_tokens(
+    example: TrainingExample, width: int = 80, *, brackets: bool = False, border: Border | None = None
+) -> Text:
     """The example as lines of at most `width` cells, each with the letter of its role and a mark where trained.
 
     With `brackets`, trained runs also stand in ⟦ ⟧: for output that cannot underline.
     """
     text = Text(no_wrap=True, end="")
-    for role, glyphs in _lines(example, brackets):
-        for piece in _wrap(glyphs, max(width - _GUTTER, 8)):
-            mark = MARK if any(trained for _, _, trained in piece) else " "
-            text.append(f"{LETTERS.get(role, role[:1] or '?')}{mark}", style="bold" if mark == MARK else "dim")
+    for line in _lines(example, brackets, border):
+        if line.role is None:
+            label = border.text if border else ""
+            text.append(clip(f"── {label} ".ljust(width, "─"), width) + "\n", style="bold")
+            continue
+        letter = LETTERS.get(line.role, safe_text(line.role[:1]) or "?")
+        for piece in _wrap(line.glyphs, max(width - _GUTTER, 8)):
+            mark = CUT if line.gone else MARK if any(trained for _, _, trained in piece) else " "
+            text.append(f"{letter}{mark}", style="bold" if mark == MARK else "dim")
             text.append(" │ ", style="dim")
             for style, run in groupby(piece, key=lambda glyph: glyph[1]):
                 text.append("".join(glyph for glyph, _, _ in run), style=style or None)
@@ -45,57 +76,90 @@ def render_tokens(example: TrainingExample, width: int = 80, *, brackets: bool =
     return text
 
 
-def render_heading(example: TrainingExample, row: int, number: int, count: int) -> Text:
-    """One line above an example: which row, which part of it, how much is trained."""
+def render_heading(example: TrainingExample, row: int, number: int, count: int, *, dropped: bool = False) -> Text:
+    """One line above an example: which row, which part of it, how much is trained, or would be were it not dropped."""
     trained, total = sum(example.trained), len(example.input_ids)
     part = f" · example {number} of {count}" if count > 1 else ""
-    return Text(f"row {row}{part} · {trained:,} of {total:,} tokens trained", style="bold")
+    would = "would be " if dropped else ""
+    return Text(f"row {row}{part} · {trained:,} of {total:,} tokens {would}trained", style="bold")
 
 
-def legend(*, brackets: bool) -> Text:
-    """One line that explains the gutter."""
+def cut_border(cut: Cut, limit: int) -> Border | None:
+    """Where the limit of `limit` tokens falls in an example; None where its oldest turns were dropped."""
+    if cut.dropped:
+        return None
+    if cut.end == cut.start:
+        return Border(limit, f"limit: {limit:,} tokens")
+    if cut.start:
+        return Border(cut.start, f"cut above: the last {limit:,} tokens stay", before=True)
+    return Border(cut.end, f"cut below: the first {limit:,} tokens stay", behind=True)
+
+
+def cut_sentence(cut: Cut, limit: int) -> Text:
+    """What a limit does to one example, in one line."""
+    trained = f"{cut.trained:,}" if cut.trained else "none"
+    cost = f"{cut.tokens:,} tokens, {trained} of them trained"
+    if cut.dropped:
+        first, last = cut.dropped[0], cut.dropped[-1]
+        which = f"message {first} is" if first == last else f"messages {first} to {last} are"
+        what = f"{which} dropped ({cost}); trained is what follows"
+    elif cut.end == cut.start:
+        what = f"dropped ({cost})"
+    else:
+        what = f"{'beginning' if cut.start else 'end'} cut ({cost})"
+    return Text(f"{CUT} longer than {limit:,} tokens: {what}", style="bold")
+
+
+def legend(*, brackets: bool, cut: bool = False) -> Text:
+    """One line that explains the gutter, with the sign for what is `cut` away where there is any."""
     shown = f"in {OPEN} {CLOSE}" if brackets else "underlined"
-    return Text(f"s system  u user  a assistant  t tool   {MARK} trained ({shown})", style="dim")
+    text = f"s system  u user  a assistant  t tool   {MARK} trained ({shown})"
+    return Text(f"{text}   {CUT} cut away" if cut else text, style="dim")
 
 
-def render_audit(audit: Audit, *, ids: str = "rows") -> Text:
-    """The counts of an audit, each kind of issue with what it means and where to look."""
-    text = Text(end="")
-    for kind, count in audit.counts.items():
-        shown = ", ".join(map(str, audit.issues[kind][:5])) + (", …" if count > 5 else "")
-        text.append(f"{kind:<19}{count:>8,}   {ids} {shown}\n")
-        text.append(f"    {ISSUES[kind]}\n", style="dim")
-    share = f" ({audit.trained / audit.tokens:.0%})" if audit.tokens else ""
-    more = f", {audit.examples:,} training examples" if audit.examples != audit.rows else ""
-    text.append(f"{audit.rows:,} rows{more}: {audit.trained:,} of {audit.tokens:,} tokens trained{share}")
-    if audit.longest:
-        text.append(f", the longest has {audit.longest:,}")
-    if not audit.counts:
-        text.append("; no issues")
-    text.append("\n")
-    return text
+def issue_lines(issues: Sequence[Issue], width: int = 80) -> Iterator[str]:
+    """The issues of a row in words: each kind with what it means, and below it what was seen in which messages."""
+    for kind, meaning in ISSUES.items():
+        where: dict[str, list[str]] = {}
+        for issue in issues:
+            if issue.kind == kind:
+                where.setdefault(issue.detail, []).extend([] if issue.turn is None else [str(issue.turn)])
+        if not where:
+            continue
+        yield from textwrap.wrap(f"! {kind}: {meaning}", width, subsequent_indent="    ")
+        for detail, turns in list(where.items())[:_DETAILS]:
+            messages = f"message{'s' * (len(turns) > 1)} {', '.join(turns)}: " if turns else ""
+            seen = clip(messages + detail, 2 * (width - 4))
+            yield from textwrap.wrap(seen, width, initial_indent="    ", subsequent_indent="    ")
+        if len(where) > _DETAILS:
+            yield f"    and {len(where) - _DETAILS} more like it"
 
 
-def issue_line(kind: str, turn: int | None, detail: str, width: int = 80) -> str:
-    """One issue of a row in one line."""
-    where = f" (message {turn})" if turn is not None else ""
-    return clip(f"! {kind}{where}: {detail}", width)
-
-
-def _lines(example: TrainingExample, brackets: bool) -> Iterator[tuple[str, list[_Glyph]]]:
-    """The logical lines: one a line of the text and role."""
+def _lines(example: TrainingExample, brackets: bool, border: Border | None) -> Iterator[_Line]:
+    """The logical lines: one a line of the text and role, and one for the border."""
     line: list[_Glyph] = []
     role = example.roles[0] if example.roles else ""
     inside = False
+    ahead = border  # None once it is crossed
+    gone = border is not None and border.before
     for chars, token in _pieces(example):
-        trained = token is not None and example.trained[token]
+        if ahead and token is not None and token >= ahead.at:
+            if brackets and inside:
+                line.append((CLOSE, "", False))
+            if line:
+                yield _Line(role, line, gone)
+            yield _Line(None, [])
+            line, inside, gone, ahead = [], False, ahead.behind, None
+        trained = token is not None and example.trained[token] and not gone
         special = token is not None and example.special[token]
         style = (_TRAINED_SPECIAL if special else _TRAINED) if trained else (_SPECIAL if special else "")
+        if gone:
+            style = _GONE
         if brackets and inside and not trained:
             line.append((CLOSE, "", False))
         if token is not None and example.roles[token] != role:
             if line:
-                yield role, line
+                yield _Line(role, line, gone)
             line, role = [], example.roles[token]
         if brackets and trained and not inside:
             line.append((OPEN, "", False))
@@ -103,12 +167,12 @@ def _lines(example: TrainingExample, brackets: bool) -> Iterator[tuple[str, list
         for char in chars:
             line.extend((glyph, style, trained) for glyph in safe_text(char))
             if char == "\n":
-                yield role, line
+                yield _Line(role, line, gone)
                 line = []
     if brackets and inside:
         line.append((CLOSE, "", False))
     if line:
-        yield role, line
+        yield _Line(role, line, gone)
 
 
 def _pieces(example: TrainingExample) -> Iterator[tuple[str, int | None]]:

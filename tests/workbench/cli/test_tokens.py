@@ -81,8 +81,10 @@ def test_without_a_terminal_brackets_and_gutter_tell_what_is_trained(workbench, 
 def test_rows_are_summed_up_with_their_issues(workbench, rows):
     code, out, err = workbench("tokens", rows, "--model", MODEL)
     assert code == 0
-    assert "! injected-system: system You are a helpful AI assistant" in out
-    assert "3 rows: " in out
+    assert "! injected-system: the chat template adds text of its own" in out
+    assert "\n    system You are a helpful AI assistant" in out
+    assert "! empty-turn: an assistant turn is empty: the model would learn to stop at once\n    message 2: " in out
+    assert out.splitlines()[-1].startswith("3 rows: ")
     assert "Left out as no conversations: 1" in err
 
 
@@ -116,16 +118,134 @@ def test_json_of_all_rows_counts_tokens_and_issues(workbench, rows, flags):
     assert 0 < data["trained"] < data["tokens"]
     assert data["issues"] == {"empty-turn": 1, "special-in-content": 1, "injected-system": 1}
     assert data["issue_rows"] == {"empty-turn": [3], "special-in-content": [3], "injected-system": [1]}
+    assert data["issue_ids"] == data["issue_rows"]  # a file's rows have no other names
+    assert (data["limit"], data["over_limit"], data["suspect"]) == (2048, 0, 1)
+    assert data["verdict"].startswith("1 row needs a look: ")
     assert data["rejected"] == 1
 
 
 def test_the_audit_names_rows_behind_each_count_and_what_it_means(workbench, rows):
-    code, out, _ = workbench("tokens", rows, "--model", MODEL, "--audit", "--max-length", "20")
+    code, out, err = workbench("tokens", rows, "--model", MODEL, "--audit", "--max-length", "20")
     assert code == 0
-    assert any(line.split() == ["empty-turn", "1", "rows", "3"] for line in out.splitlines())
-    assert "an assistant turn is empty" in out
-    assert any(line.split() == ["truncated", "3", "rows", "0,", "1,", "3"] for line in out.splitlines())
-    assert any(line.startswith("response-lost") for line in out.splitlines())
+    lines = out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("empty-turn"))
+    assert lines[at].split(maxsplit=2)[1:] == ["1", "an assistant turn is empty: the model would learn to stop at once"]
+    assert lines[at + 1].split() == ["rows", "3"]
+    at = next(i for i, line in enumerate(lines) if line.startswith("truncated"))
+    assert lines[at + 1].split() == ["rows", "0,", "1,", "3"]
+    assert any(line.startswith("response-lost") for line in lines)
+    assert "── limit: 20 tokens (--max-length)" in out
+    assert "examples 0" not in out
+    assert lines[-1].startswith("3 rows need a look: ")
+    assert max(map(len, lines)) <= 110
+    assert "--row N" in err
+
+
+def test_a_clean_set_says_so_in_its_last_line(workbench, tmp_path):
+    path = tmp_path / "clean.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:2]))
+    _, out, err = workbench("tokens", str(path), "--model", MODEL, "--audit")
+    last = out.splitlines()[-1]
+    assert last.startswith("clean: every trained turn ends with a stop token")
+    assert "2,048" in last
+    assert err == ""
+
+
+def test_without_a_maximum_the_limit_is_what_training_takes_or_what_the_model_can_see(workbench, rows, tmp_path):
+    from trainer.plan import SHORT
+
+    assert json.loads(workbench("tokens", rows, "--model", MODEL, "--json")[1])["limit"] == SHORT.max_length
+    load_tokenizer(MODEL).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 30}))
+    _, out, _ = workbench("tokens", rows, "--model", str(tmp_path), "--audit")
+    assert "── limit: 30 tokens (what the model can see)" in out
+
+
+CHAT = [
+    {"role": ("user", "assistant")[i % 2], "content": f"{word} " * 12}
+    for i, word in enumerate(["alpha", "beta", "gamma", "delta", "epsilon", "zeta"])
+]
+
+
+@pytest.fixture
+def chat(tmp_path):
+    path = tmp_path / "chat.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "system", "content": "s"}, *CHAT]}) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "says", "trained", "gone"),
+    [
+        ("drop", "× longer than 90 tokens: dropped (", {"beta", "delta", "zeta"}, set()),
+        ("keep-start", "× longer than 90 tokens: end cut (", {"beta", "delta"}, {"epsilon", "zeta"}),
+        ("keep-end", "× longer than 90 tokens: beginning cut (", {"delta", "zeta"}, {"alpha", "beta"}),
+        ("drop-turns", "× longer than 90 tokens: messages 1 to 4 are dropped (", {"zeta"}, set()),
+    ],
+)
+def test_a_row_shows_where_the_limit_cuts_it_and_marks_only_what_is_trained(workbench, chat, how, says, trained, gone):
+    argv = ["tokens", chat, "--model", MODEL, "--row", "0", "--max-length", "90", "--truncate", how]
+    _, out, _ = workbench(*argv)
+    lines = out.splitlines()
+    assert lines[0].endswith("would be trained" if how == "drop" else "tokens trained")
+    assert lines[1].startswith(says)
+    assert {word for line in lines if line.startswith("a• ") for word in trained if word in line} == trained
+    cut = [line for line in lines if line[1:5] == "× │ "]
+    assert {word for word in ("alpha", "beta", "epsilon", "zeta") if any(word in line for line in cut)} >= gone
+    assert bool(cut) == bool(gone)
+    assert any(line.startswith("──") for line in lines) == (how != "drop-turns")
+    assert any(line.startswith("! truncated: ") for line in lines)
+    assert any(line.startswith("! response-lost: ") for line in lines)
+    assert "× cut away" in lines[-1]
+    data = json.loads(workbench(*argv, "--json")[1])
+    assert len(data["cuts"]) == 1
+    assert data["left"]["tokens"] == data["total"] - data["cuts"][0]["tokens"]
+    assert data["left"]["trained"] == data["trained"] - data["cuts"][0]["trained"]
+    if how in ("keep-start", "keep-end"):
+        assert lines[0] == f"row 0 · {data['left']['trained']} of {data['total']} tokens trained"
+
+
+def test_two_models_stand_side_by_side(workbench, rows, tmp_path):
+    other = tmp_path / "other"
+    tokenizer = load_tokenizer(MODEL)
+    turn = "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    ask = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    tokenizer.chat_template = "{% for m in messages %}" + turn + "{% endfor %}" + ask
+    tokenizer.save_pretrained(other)
+    argv = ["tokens", rows, "--model", MODEL, "--compare", str(other)]
+    code, out, err = workbench(*argv)
+    assert code == 0
+    assert "trained share" in out
+    assert "1 of 3 rows differ in their issues: 1" in out
+    assert "Left out as no conversations: 1" in err
+    data = json.loads(workbench(*argv, "--json")[1])
+    assert data["issues"]["injected-system"] == 1
+    assert "injected-system" not in data["compare"]["issues"]
+    assert data["compare"]["tokens"] < data["tokens"]
+    assert data["differ"] == {"rows": [1], "ids": [1]}
+    _, out, _ = workbench(*argv, "--row", "1")
+    assert out.splitlines()[0] == "row 1"
+    assert "other: no issues" in out
+    data = json.loads(workbench(*argv, "--row", "1", "--json")[1])
+    assert data["total"] > data["compare"]["total"]
+
+
+def test_ctrl_c_in_an_audit_says_how_far_it_came(workbench, rows, monkeypatch):
+    from workbench import tokens
+
+    seen = iter(range(10))
+
+    def interrupted(self):
+        for row in original(self):
+            if next(seen) == 2:
+                raise KeyboardInterrupt
+            yield row
+
+    original = tokens.FileRows.__iter__
+    monkeypatch.setattr(tokens.FileRows, "__iter__", interrupted)
+    code, out, err = workbench("tokens", rows, "--model", MODEL, "--audit")
+    assert (code, out) == (6, "")
+    assert err.startswith("Stopped after 0 rows. Nothing was written.")
 
 
 def test_the_policy_full_trains_everything(workbench, rows):
@@ -145,7 +265,10 @@ def test_a_source_of_the_workspace_is_shown_by_name_with_its_example_ids(workben
     data = json.loads(out)
     assert code == 0
     assert data["rows"] == 3
-    assert data["issue_rows"]["empty-turn"] == [ids[2]]
+    assert data["issue_rows"]["empty-turn"] == [2]
+    assert data["issue_ids"]["empty-turn"] == [ids[2]]
+    _, out, _ = workbench("-w", str(tmp_path / "w"), "tokens", "chats", "--model", MODEL, "--audit")
+    assert f"rows 2\n{'':<29}examples {ids[2]}\n" in out
     _, out, _ = workbench("-w", str(tmp_path / "w"), "tokens", "chats", "--model", MODEL, "--row", "2", "--json")
     assert json.loads(out)["id"] == ids[2]
     code, _, err = workbench("-w", str(tmp_path / "w"), "tokens", "chat", "--model", MODEL)
@@ -162,6 +285,8 @@ def test_a_source_of_the_workspace_is_shown_by_name_with_its_example_ids(workben
         (["ROWS", "--model", MODEL, "--date", "soon"], 2, "'soon' is not a date"),
         (["ROWS", "--model", MODEL, "--template-arg", "thinking"], 2, "name=value"),
         (["ROWS", "--model", "./no-such-folder"], 5, "no such folder"),
+        (["ROWS", "--model", MODEL, "--compare", "./no-such-folder"], 5, "no such folder"),
+        (["ROWS", "--model", MODEL, "--row", "1", "--audit"], 2, "give one of them"),
         (["missing.jsonl", "--model", MODEL], 3, "missing.jsonl: there is no such file"),
     ],
 )
