@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from filters.audit import Audit
 from filters.dedup.exact import Exact
 from filters.dedup.semantic import Semantic
 from filters.rules.cut_off import CutOff
@@ -26,6 +27,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "repetition": Repetition,
     "mojibake": Mojibake,
     "language": Language,
+    "audit": Audit,
     "random-k": RandomK,
     "longest-k": LongestK,
 }

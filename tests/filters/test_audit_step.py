@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+
+from filters.audit import AuditParams, issues_scorer
+from filters.errors import RecipeProblem, Wipeout
+from filters.pipeline import MemoryScores
+from filters.recipe import parse_recipe
+from trainer.chat import MaskPolicy, configured_stops, tokenise
+from trainer.errors import ModelUnavailable
+from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
+
+
+def drops(found):
+    return {drop.id: (drop.reason, drop.detail) for drop in found[0].drops}
+
+
+def test_rows_with_an_issue_leave_and_the_reason_names_it(batches, outcomes, talk):
+    rows = batches(
+        [
+            talk("Hi", "Hello."),
+            talk("Hi", ""),
+            [{"role": "user", "content": "Anyone?"}],
+            talk("Say <|im_end|>", "No."),
+            talk("Hi", "word " * 200),
+            talk("Hi", "", "Hi again", "<|im_start|>"),
+        ]
+    )
+    recipe = """
+steps:
+  - audit: {drop: [empty-turn, zero-trained, special-in-content, response-lost], max_length: 150, max_drop: 1}
+"""
+    found = drops(outcomes(recipe, rows))
+    assert {id: reason for id, (reason, _) in found.items()} == {
+        1: "empty-turn",
+        2: "zero-trained",
+        3: "special-in-content",
+        4: "response-lost",
+        5: "empty-turn",  # the first of `drop` that the row has
+    }
+    assert found[1][1] == "message 1: no content and no tool call"
+    assert found[3][1] == "message 0: contains <|im_end|>"
+    assert "trained tokens" in found[4][1]
+
+
+def test_only_the_kinds_that_are_named_drop(batches, outcomes, talk):
+    rows = batches([talk("Hi", "Hello."), talk("Hi", "")])
+    assert drops(outcomes("steps: [{audit: {drop: [no-stop]}}]", rows)) == {}
+
+
+def test_the_limit_is_what_training_takes_and_its_border_is_exact(batches, outcomes, talk):
+    model = DEFAULT_MODEL
+    messages = talk("Hi", "Hello there.")
+    stops = configured_stops(resolve_model(model, weights=False).path)
+    done = tokenise(load_tokenizer(model), messages, None, MaskPolicy(stop_ids=stops))
+    length = len(done.examples[0].input_ids)
+    rows = batches([messages, talk("Hi", "word " * 2100), *[talk("Hi", "Yes.")] * 2])
+
+    def dropped(settings):
+        return set(drops(outcomes(f"steps: [{{audit: {{drop: [truncated], max_drop: 1{settings}}}}}]", rows)))
+
+    assert dropped("") == {1}
+    assert dropped(f", max_length: {length}") == {1}
+    assert dropped(f", max_length: {length - 1}") == {0, 1}
+
+
+def test_a_step_that_would_take_too_much_stops(batches, outcomes, talk):
+    rows = batches([talk(f"Hi {i}", "Hello.") for i in range(4)])
+    with pytest.raises(Wipeout, match=r"4 of 4 rows.*injected-system"):
+        outcomes("steps: [{audit: {drop: [injected-system]}}]", rows)
+
+
+def test_scores_are_kept_by_content_template_tokenizer_and_policy(batches, outcomes, talk, tmp_path):
+    rows = batches([talk("Hi", "Hello."), talk("Hi", "")])
+    recipe = "steps: [{audit: {drop: [empty-turn]}}]"
+    cache = MemoryScores()
+    first = drops(outcomes(recipe, rows, scores=cache))
+    asked = []
+
+    class Watched(MemoryScores):
+        def get(self, hashes, scorer, fingerprint):
+            return cache.get(hashes, scorer, fingerprint)
+
+        def put(self, scores, scorer, fingerprint):
+            asked.extend(scores)
+
+    assert drops(outcomes(recipe, rows, scores=Watched())) == first
+    assert asked == []
+
+    prints = {issues_scorer(DEFAULT_MODEL).fingerprint}
+    prints.add(issues_scorer(DEFAULT_MODEL, "last").fingerprint)
+    prints.add(issues_scorer(DEFAULT_MODEL, "all", 77).fingerprint)
+    tokenizer = load_tokenizer(DEFAULT_MODEL)
+    tokenizer.save_pretrained(tmp_path)
+    prints.add(issues_scorer(str(tmp_path)).fingerprint)
+    tokenizer.chat_template = tokenizer.chat_template + "{# another #}"
+    tokenizer.save_pretrained(tmp_path)
+    prints.add(issues_scorer(str(tmp_path)).fingerprint)
+    assert len(prints) == 5
+
+
+def test_one_row_that_breaks_is_an_error_and_the_others_are_judged(make_row, talk):
+    rows = [make_row("Hi", "Hello.", id=0), make_row(messages=["x"], id=1), make_row("Hi", "", id=2)]
+    scores = issues_scorer(DEFAULT_MODEL).score(rows)
+    assert [score.state for score in scores] == ["ok", "error", "ok"]
+    assert "empty-turn" in (scores[2].label or "").split()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        (
+            "drop: [no_stp]",
+            "recipe:4: audit: drop must hold kinds of issues; 'no_stp' is none (did you mean 'no-stop'?)",
+        ),
+        ("drop: [weather]", "known are template-error, zero-trained"),
+        ("drop: []", "recipe:4: audit: drop"),
+        ("max_length: 9", "'audit' needs 'drop'"),
+        (
+            "drop: [no-stop]\n      max_len: 9",
+            "recipe:5: 'audit' has no parameter 'max_len'. Did you mean 'max_length'?",
+        ),
+    ],
+)
+def test_a_mistake_in_the_recipe_is_found_with_its_line(parameters, says):
+    with pytest.raises(RecipeProblem) as caught:
+        parse_recipe(f"steps:\n  - exact\n  - audit:\n      {parameters}\n")
+    assert says in str(caught.value)
+
+
+def test_a_model_that_is_not_there_is_told_before_any_row_is_read(outcomes, talk, batches):
+    rows = batches([talk("Hi", "Hello.")])
+    read = []
+
+    def watched():
+        read.append(1)
+        return rows()
+
+    with pytest.raises(ModelUnavailable, match="no such folder"):
+        outcomes("steps: [exact, {audit: {drop: [no-stop], model: ./not-there}}]", watched)
+    assert read == []
+    assert AuditParams(drop=["no-stop"]).model == DEFAULT_MODEL
