@@ -178,6 +178,6 @@ def _rows(cursor: Connection, positions: Sequence[int]) -> list[ExampleRow]:
     origins = also_in(cursor, [content_hash for *_, content_hash in rows])
     for _, id, source, row, turns, messages, tools, meta, *decision, content_hash in rows:
         turn_list, tool_list, leftovers = json.loads(messages), json.loads(tools or "null"), json.loads(meta or "{}")
-        elsewhere = [origin for origin in origins.get(content_hash, []) if origin[0] != source]
-        shown.append(ExampleRow(id, source, row, turns, turn_list, tool_list, leftovers, *decision, also_in=elsewhere))
+        decision.append([origin for origin in origins.get(content_hash, []) if origin[0] != source])
+        shown.append(ExampleRow(id, source, row, turns, turn_list, tool_list, leftovers, *decision))
     return shown

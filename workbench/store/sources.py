@@ -224,6 +224,16 @@ def overlaps(store: Store, source: Source) -> list[tuple[str, int]]:
     return [(str(name), int(count)) for name, count in rows]
 
 
+def made_from(store: Store, source: Source) -> list[str]:
+    """The versions that were made out of a source directly, oldest first."""
+    rows = store.rows(
+        """SELECT v.name FROM versions v JOIN recipe_runs r ON r.id = v.recipe_run_id
+           WHERE json_contains(r.inputs, to_json(?)) ORDER BY v.id""",
+        [source.name],
+    )
+    return [str(name) for (name,) in rows]
+
+
 def also_in(cursor: Connection, hashes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
     """Where each of these contents came from: content hash -> (source, row) of every row that has it."""
     found: dict[str, list[tuple[str, int]]] = {}
@@ -240,19 +250,14 @@ def also_in(cursor: Connection, hashes: Sequence[str]) -> dict[str, list[tuple[s
 def remove_source(store: Store, name: str) -> None:
     """Delete a source with its rows and rejects. Raises UsageProblem where a version was made out of it."""
     source = get_source(store, name)
-    runs = store.rows(
-        """SELECT r.id, v.name FROM recipe_runs r LEFT JOIN versions v ON v.recipe_run_id = r.id
-           WHERE json_contains(r.inputs, to_json(?)) ORDER BY r.id""",
-        [name],
-    )
-    made = [version for _, version in runs if version is not None]
-    if made:
+    if made := made_from(store, source):
         raise UsageProblem(
             f"{', '.join(made)} came from source {name!r} and would lose rows and reasons",
             do=f"Remove first what was made out of it: workbench versions rm {made[-1]}.",
         )
+    runs = store.rows("SELECT id FROM recipe_runs WHERE json_contains(inputs, to_json(?))", [name])
     with store.transaction() as cursor:
-        for run_id, _ in runs:  # begun and never finished: nothing to go on from without these rows
+        for (run_id,) in runs:  # begun and never finished: nothing to go on from without these rows
             discard_run(cursor, run_id)
         for table in ("examples", "rejects", "fixed_rejects", "source_files"):
             cursor.execute(f"DELETE FROM {table} WHERE source_id = ?", [source.id])
