@@ -40,6 +40,7 @@ FAMILIES = {
     "qwen3_8": ("<|im_end|>", "</think>\n\n", "<|im_end|>"),
     "qwen3_instruct_2507": ("<|im_end|>", "", "<|im_end|>"),
     "qwen3_vl": ("<|im_end|>", "", "<|im_end|>"),
+    "smollm2": ("<|im_end|>", "", "<|im_end|>"),
     "smolvlm": ("<end_of_utterance>", " ", "<end_of_utterance>"),
 }
 
@@ -108,14 +109,17 @@ def family():
 
 
 @pytest.fixture(scope="session")
-def with_template(smollm2, family):
-    """The SmolLM2 tokenizer, dressed as another family: its template, its special tokens. Shared: copy to change."""
-    dressed: dict[tuple[str, bool], object] = {}
+def with_template(load, family):
+    """with_template(name): a tokenizer dressed as another family: its template, its special tokens.
 
-    def dress(name: str, pre_tokenizer: PreTokenizer | None = SPLIT_LINES):
-        key = (name, pre_tokenizer is None)
+    It is SmolLM2's unless told otherwise, and shared by all tests of a run: copy it before changing it.
+    """
+    dressed: dict[tuple[str, str, bool], object] = {}
+
+    def dress(name: str, pre_tokenizer: PreTokenizer | None = SPLIT_LINES, vocabulary: str = "smollm2"):
+        key = (name, vocabulary, pre_tokenizer is None)
         if key not in dressed:
-            tokenizer = copy.deepcopy(smollm2)
+            tokenizer = copy.deepcopy(load(vocabulary))
             if pre_tokenizer:
                 tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
             tokenizer.chat_template = (FOLDER / f"{name}.jinja").read_text()
