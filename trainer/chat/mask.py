@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from trainer.chat.cache import Shelf, TokenCache, row_key
 from trainer.chat.chat_format import ChatFormat, chat_format
 from trainer.chat.checks import conversation_issues
 from trainer.chat.cuts import labelled, prompt_ends
@@ -57,26 +58,32 @@ def tokenise_many(
     rows: Iterable[Row],
     policy: MaskPolicy | None = None,
     *,
+    cache: TokenCache | None = None,
     batch_size: int = 64,
 ) -> Iterator[Tokenised]:
     """`tokenise` for many `rows`, in their order: the same results, made several times as fast.
 
     Batches are tokenised in threads (a fast tokenizer lets go of Python's lock) while the next ones are rendered.
-    At most a few batches of `batch_size` rows are held at a time.
+    At most a few batches of `batch_size` rows are held at a time. Rows that `cache` holds are taken from there, and
+    the others are put there, also when the iterator is closed early.
     """
     chat = chat_format(tokenizer, policy)
+    shelf = cache.shelf(chat) if cache else None
     # A slow tokenizer is Python code that nobody promised to be safe in threads.
     threads = min(4, os.cpu_count() or 1) if tokenizer.is_fast else 1
-    waiting: deque[tuple[list[_Plan | Tokenised], Future[list[Encoding]]]] = deque()
-    with ThreadPoolExecutor(threads, "tokenise") as pool:
-        for batch in _batches(rows, batch_size):
-            plans = [_plan(chat, messages, tools) for messages, tools in batch]
-            waiting.append((plans, pool.submit(_encode, chat, plans)))
-            if len(waiting) > threads:
-                plans, encodings = waiting.popleft()
-                yield from _finish(chat, plans, encodings.result())
-        for plans, encodings in waiting:
-            yield from _finish(chat, plans, encodings.result())
+    waiting: deque[tuple[list[_Keyed], Future[list[Encoding]]]] = deque()
+    try:
+        with ThreadPoolExecutor(threads, "tokenise") as pool:
+            for batch in _batches(rows, batch_size):
+                planned = [_planned(chat, shelf, *row) for row in batch]
+                waiting.append((planned, pool.submit(_encode, chat, [plan for _, plan in planned])))
+                if len(waiting) > threads:
+                    yield from _finished(chat, shelf, *waiting.popleft())
+            while waiting:
+                yield from _finished(chat, shelf, *waiting.popleft())
+    finally:
+        if shelf is not None:
+            shelf.flush()
 
 
 def prompt_ids(
@@ -126,6 +133,27 @@ def _plan(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[Any] | 
     except RenderError as error:
         return Tokenised([], [Issue("template-error", None, error.what)])
     return _Plan(conversation, found, issues)
+
+
+_Keyed = tuple[bytes | None, _Plan | Tokenised]
+"""A row with what the cache is to find it by; None where it is not to be put there."""
+
+
+def _planned(chat: ChatFormat, shelf: Shelf | None, messages: Sequence[Message], tools: Sequence[Any] | None) -> _Keyed:
+    key = row_key(messages, tools) if shelf is not None else None
+    if shelf is not None and (known := shelf.get(key)):
+        return None, known
+    return key, _plan(chat, messages, tools)
+
+
+def _finished(
+    chat: ChatFormat, shelf: Shelf | None, planned: Sequence[_Keyed], encodings: Future[list[Encoding]]
+) -> Iterator[Tokenised]:
+    done_rows = _finish(chat, [plan for _, plan in planned], encodings.result())
+    for (key, _), done in zip(planned, done_rows, strict=True):
+        if shelf is not None and key:
+            shelf.put(key, done)
+        yield done
 
 
 def _encode(chat: ChatFormat, plans: Sequence[_Plan | Tokenised]) -> list[Encoding]:

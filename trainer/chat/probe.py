@@ -69,7 +69,8 @@ class TemplateFacts:
     `args`: the template arguments in use, the policy's own plus, where only so the prompt is how an answer
     begins, a switch of the template's. `other_args`: further sets to try for a single turn. `tail`: what stands
     behind the last answer of a conversation, None if unknown; `shared_tail`: the part of it that also stands
-    there when a turn follows. `header`: what a prompt has behind its messages, None if unknown. `stops` and `stop_texts`: ids and texts of the stop tokens.
+    there when a turn follows. `header`: what a prompt has behind its messages, None if unknown. `stops` and
+    `stop_texts`: ids and texts of the stop tokens.
     `injected`: text that no message contained, without and with a system message; `system_block`: how a
     conversation without a system message begins before the first user turn, where text is injected.
     `shows_tools`: whether the tools that are passed to the template reach the text.

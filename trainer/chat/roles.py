@@ -36,10 +36,7 @@ def token_roles(
 
 def _message_end(conversation: Conversation, facts: TemplateFacts, text: str, index: int, after: int) -> int:
     """Where message `index` ends in `text`: exact where the template is stable, else behind its content."""
-    try:
-        part = conversation.upto(index + 1)
-    except RenderError:
-        part = ""
+    part = _written(conversation, facts, index + 1)
     if len(part) > after and text.startswith(part):
         return len(part)
     content = content_text(conversation.messages[index].get("content")).strip()
@@ -49,3 +46,17 @@ def _message_end(conversation: Conversation, facts: TemplateFacts, text: str, in
     end = found + len(content)
     tail = facts.shared_tail
     return end + len(tail) if text.startswith(tail, end) else end
+
+
+def _written(conversation: Conversation, facts: TemplateFacts, count: int) -> str:
+    """The first `count` messages as they are rendered; empty where they cannot be."""
+    following = conversation.messages[count].get("role") if count < len(conversation.messages) else None
+    try:
+        if facts.header and following == "assistant":
+            # The prompt of the turn that follows was rendered in any case; its header belongs to that turn.
+            prompt = conversation.upto(count, prompt=True)
+            if prompt.endswith(facts.header):
+                return prompt.removesuffix(facts.header)
+        return conversation.upto(count)
+    except RenderError:
+        return ""
