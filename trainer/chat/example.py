@@ -24,7 +24,7 @@ ISSUES = {
     "injected-system": "the chat template adds text of its own that no message contains",
     "double-bos": "the sequence begins twice",
     "truncated": "longer than the limit",
-    "response-lost": "longer than the limit, and trained tokens lie behind it",
+    "response-lost": "longer than the limit, and trained tokens are lost",
 }
 """Every kind of issue, in the order to show them, with what it means."""
 
