@@ -1,164 +1,99 @@
-"""Writing examples to a file: messages and Parquet lose nothing; Alpaca and ShareGPT say what they lose.
+"""Writing examples: messages, Parquet and `datasets` folders lose nothing; the other forms say what they lose.
 
-Reading a `messages` or `parquet` file back gives the same content hashes in the same order, and the same metadata.
+Reading a lossless form back gives the same content hashes in the same order, and the same metadata.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trainer.conversation import Message, canonical_json
 from workbench.errors import UsageProblem
-from workbench.formats.turns import FUNCTION_CALL
+from workbench.formats import encode
+from workbench.formats.encode import Encode, Example, Lost
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+COLUMNS = ("messages", "tools", "meta")
+
 # Legal inside JSON strings, but text tools split lines at them: escaped, a line stays a line for everybody.
 _LINE_BREAKS = {"\u0085": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-_SHAREGPT_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "human",
-    "assistant": "gpt",
-    "tool": "observation",
+_TEXT_FORMS: dict[str, Encode] = {
+    "messages": encode.messages,
+    "alpaca": encode.alpaca,
+    "sharegpt": encode.sharegpt,
+    "prompt-completion": encode.prompt_completion,
 }
+FORMATS = (*_TEXT_FORMS, "parquet", "datasets")
+"""What can be written. `datasets` is a folder, the others are files."""
+
+LOSSLESS = frozenset(["messages", "parquet", "datasets"])
+
+_MANY_DIGITS = re.compile(r"\d{19}")
+_INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
 
 @dataclass(frozen=True)
 class WriteReport:
-    """How many examples were written, and a line with a count for each kind of thing the format has no place for."""
+    """How many examples were written, a line with a count for each thing lost, and what a reader should know."""
 
     rows: int
     lost: list[str]
+    notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Example:
-    """One example as canonical JSON texts; `meta` is None when there is none."""
-
-    messages: str
-    tools: str | None
-    meta: str | None
-
-
-_Lost = Counter[str]
-_Encode = Callable[[_Example, _Lost], str | None]
-
-
-def write_examples(batches: Iterator[pa.RecordBatch], out: Path, format: str) -> WriteReport:
-    """Writes every example of `batches` to `out`, whole or not at all (a temporary file beside it, then a rename).
-
-    Batches have the columns `messages`, `tools` (null where none) and perhaps `meta`, all canonical JSON text; others
-    are ignored. `format` is one of FORMATS. Text formats are a JSON array where `out` ends in `.json`, else one
-    object a line. Raises UsageProblem for an unknown format or a place that cannot be written to.
-    """
+def check_format(format: str) -> None:
+    """Raise UsageProblem for a format that cannot be written."""
     if format not in FORMATS:
         raise UsageProblem(f"there is no format {format!r} to write", do=f"Formats are {', '.join(FORMATS)}.")
-    lost: _Lost = Counter()
-    with _replacing(out) as temporary:
-        encode = _ENCODERS.get(format)
-        rows = (
-            _write_parquet(batches, temporary) if encode is None else _write_text(batches, temporary, out, encode, lost)
+
+
+def write_examples(
+    batches: Iterable[pa.RecordBatch], target: Path, format: str, *, pairs_as_text: bool = False
+) -> WriteReport:
+    """Writes every example of `batches` to `target`: a new file, or for `datasets` into a folder that is there.
+
+    Batches have the columns `messages`, `tools` (null where none) and perhaps `meta`, all canonical JSON text; others
+    are ignored. Text formats are a JSON array where `target` ends in `.json`, else one object a line. With
+    `pairs_as_text`, `prompt-completion` has text columns: only for examples that are plain pairs (`only_pairs`).
+    Raises UsageProblem for an unknown format, OSError where writing fails.
+    """
+    check_format(format)
+    if format == "parquet":
+        return _write_parquet(batches, target)
+    if format == "datasets":
+        return _write_datasets(batches, target)
+    lost: Lost = Lost()
+    notes = []
+    encoder = _TEXT_FORMS[format]
+    if pairs_as_text and format == "prompt-completion":
+        encoder = encode.prompt_completion_text
+        notes.append(
+            "Every row is one question and one answer, so the columns are text; TRL uses no chat template on it."
         )
-    return WriteReport(rows, [f"{what}: {count}" for what, count in sorted(lost.items())])
+    rows = _write_text(_examples(batches), target, encoder, lost)
+    return WriteReport(rows, [f"{what}: {count:,}" for what, count in sorted(lost.items())], notes)
 
 
-def _encode_messages(example: _Example, lost: _Lost) -> str:
-    return _object(messages=example.messages, tools=example.tools, meta=example.meta)
+def only_pairs(batches: Iterable[pa.RecordBatch]) -> bool:
+    """Whether every example is one user turn and one answer, with nothing more to them; stops at the first other."""
+    return all(encode.is_plain_pair(example) for example in _examples(batches))
 
 
-def _encode_alpaca(example: _Example, lost: _Lost) -> str | None:
-    messages: list[Message] = json.loads(example.messages)
-    system = messages[0]["content"] if messages[0]["role"] == "system" else None
-    talk = messages[1:] if system is not None else messages
-    roles = [message["role"] for message in talk]
-    if roles != ["user", "assistant"] * (len(roles) // 2) or not talk or any("tool_calls" in turn for turn in talk):
-        lost["Examples not written, as Alpaca knows only user and assistant turns in alternation, without tools"] += 1
-        return None
-    if example.tools is not None:
-        lost["Examples that lost their tool schemas"] += 1
-    _count_fields(messages, {"role", "content"}, lost)
-    if system == "":
-        lost["Empty system turns, which Alpaca cannot tell from none"] += 1
-    texts = [turn["content"] for turn in talk]
-    return _object(
-        instruction=canonical_json(texts[-2]),
-        input='""',
-        output=canonical_json(texts[-1]),
-        system=None if system is None else canonical_json(system),
-        history=canonical_json(list(zip(texts[:-2:2], texts[1:-2:2], strict=True))) if len(texts) > 2 else None,
-        meta=example.meta,
-    )
-
-
-def _encode_sharegpt(example: _Example, lost: _Lost) -> str:
-    messages: list[Message] = json.loads(example.messages)
-    _count_fields(messages, {"role", "content", "tool_calls", "train"}, lost)
-    turns: list[dict[str, Any]] = []
-    for message in messages:
-        role, content, calls = message["role"], message["content"], message.get("tool_calls")
-        weight = {} if message.get("train", True) else {"weight": 0}
-        if role == "developer":
-            lost["Turns whose role `developer` became `system`"] += 1
-        if content or not calls:
-            turns.append({"from": _SHAREGPT_ROLES[role], "value": content, **weight})
-        if calls:
-            if content:
-                lost["Turns with text and tool calls that became two turns"] += 1
-            turns.append({"from": FUNCTION_CALL, "value": _call_text(calls, lost), **weight})
-    return _object(
-        conversations=canonical_json(turns),
-        tools=None if example.tools is None else canonical_json(example.tools),
-        meta=example.meta,
-    )
-
-
-def _call_text(calls: list[dict[str, Any]], lost: _Lost) -> str:
-    flat = []
-    for call in calls:
-        function = call["function"]
-        flat.append({"name": function["name"], "arguments": function["arguments"]})
-        if call.keys() - {"type", "function"} or function.keys() - {"name", "arguments"}:
-            lost["Tool calls that lost their id or other fields"] += 1
-    return canonical_json(flat[0] if len(flat) == 1 else flat)
-
-
-def _count_fields(messages: list[Message], kept: set[str], lost: _Lost) -> None:
-    for message in messages:
-        for field in message.keys() - kept:
-            lost[f"Turns that lost their `{field}`"] += 1
-
-
-def _object(**texts: str | None) -> str:
-    """A JSON object out of members that are JSON text already; None is left out."""
-    return "{" + ",".join(f'"{name}":{text}' for name, text in texts.items() if text is not None) + "}"
-
-
-_ENCODERS: dict[str, _Encode] = {
-    "messages": _encode_messages,
-    "alpaca": _encode_alpaca,
-    "sharegpt": _encode_sharegpt,
-}
-FORMATS = (*_ENCODERS, "parquet")
-"""What can be written. `messages` and `parquet` are lossless."""
-
-
-def _write_text(batches: Iterator[pa.RecordBatch], temporary: Path, out: Path, encode: _Encode, lost: _Lost) -> int:
-    array = out.suffix.lower() == ".json"
+def _write_text(examples: Iterable[Example], target: Path, encoder: Encode, lost: Lost) -> int:
+    array = target.suffix.lower() == ".json"
     rows = 0
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+    with target.open("w", encoding="utf-8", newline="\n") as file:
         if array:
             file.write("[")
-        for example in _examples(batches):
-            text = encode(example, lost)
+        for example in examples:
+            text = encoder(example, lost)
             if text is None:
                 continue
             for char, escape in _LINE_BREAKS.items():
@@ -170,18 +105,75 @@ def _write_text(batches: Iterator[pa.RecordBatch], temporary: Path, out: Path, e
     return rows
 
 
-def _write_parquet(batches: Iterator[pa.RecordBatch], temporary: Path) -> int:
-    """The texts as text columns: Arrow structs would fill tool arguments with nulls."""
-    import pyarrow as pa
+def _write_parquet(batches: Iterable[pa.RecordBatch], target: Path) -> WriteReport:
     import pyarrow.parquet as pq
 
-    schema = pa.schema([(name, pa.string()) for name in ("messages", "tools", "meta")])
-    rows = 0
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    count = _Count()
+    with target.open("wb") as file, pq.ParquetWriter(file, _schema(), compression="zstd") as writer:
         for batch in batches:
-            writer.write_batch(pa.record_batch(_columns(batch), schema=schema))
-            rows += batch.num_rows
-    return rows
+            writer.write_batch(_json_columns(batch, count))
+    return count.report()
+
+
+def _write_datasets(batches: Iterable[pa.RecordBatch], folder: Path) -> WriteReport:
+    """The folder of `Dataset.save_to_disk`; that library shards and describes what was first written in one piece."""
+    import pyarrow as pa
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    count = _Count()
+    scratch = folder / "scratch"  # the library refuses to read from the folder that it writes to
+    scratch.mkdir()
+    with (scratch / "rows.arrow").open("wb") as file, pa.ipc.new_stream(file, _schema()) as writer:
+        for batch in batches:
+            writer.write_batch(_json_columns(batch, count))
+    Dataset.from_file(str(scratch / "rows.arrow")).save_to_disk(str(folder))
+    shutil.rmtree(scratch)
+    return count.report()
+
+
+@dataclass
+class _Count:
+    rows: int = 0
+    large: int = 0  # rows with an integer that `datasets` cannot decode
+
+    def report(self) -> WriteReport:
+        notes = []
+        if self.large:
+            notes.append(f"Rows with an integer beyond 64 bits, at which the library `datasets` fails: {self.large:,}")
+        return WriteReport(self.rows, [], notes)
+
+
+def _schema() -> pa.Schema:
+    """JSON columns: text to every reader, Python values to `datasets` (docs/decisions/json-columns.md)."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.json_()) for name in COLUMNS])
+
+
+def _json_columns(batch: pa.RecordBatch, count: _Count) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    texts = _columns(batch)
+    count.rows += batch.num_rows
+    count.large += sum(any(map(_has_large_integer, row)) for row in zip(*texts, strict=True))
+    columns = [pa.ExtensionArray.from_storage(pa.json_(), pa.array(text, pa.string())) for text in texts]
+    return pa.record_batch(columns, schema=_schema())
+
+
+def _has_large_integer(text: str | None) -> bool:
+    if text is None or not _MANY_DIGITS.search(text):
+        return False
+    found = False
+
+    def look(digits: str) -> int:
+        nonlocal found
+        value = int(digits)
+        found = found or not _INT64_MIN <= value <= _UINT64_MAX
+        return value
+
+    json.loads(text, parse_int=look)
+    return found
 
 
 def _columns(batch: pa.RecordBatch) -> list[list[str | None]]:
@@ -191,26 +183,7 @@ def _columns(batch: pa.RecordBatch) -> list[list[str | None]]:
     return [messages, tools, [None if meta == "{}" else meta for meta in metas]]
 
 
-def _examples(batches: Iterator[pa.RecordBatch]) -> Iterator[_Example]:
+def _examples(batches: Iterable[pa.RecordBatch]) -> Iterator[Example]:
     for batch in batches:
         for messages, tools, meta in zip(*_columns(batch), strict=True):
-            yield _Example(messages or "[]", tools, meta)
-
-
-@contextmanager
-def _replacing(out: Path) -> Iterator[Path]:
-    """A temporary path beside `out` that takes its place when the block succeeds and vanishes when it does not."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(out)
-    except OSError as error:
-        raise UsageProblem(
-            f"cannot write this file: {error.strerror or error}",
-            where=str(out),
-            do="Choose a folder that exists and can be written to.",
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+            yield Example(messages or "[]", tools, meta)

@@ -1,0 +1,47 @@
+"""What a dataset card says of rows beyond their sources: languages, work by hand, eval sets left out.
+
+Which sources they came from, with licence and origin, is `workbench.store.sources.origins`.
+"""
+
+from __future__ import annotations
+
+import json
+
+from workbench.store.database import Store
+from workbench.store.members import Named
+from workbench.store.versions import get_version
+
+
+def languages(store: Store, named: Named) -> dict[str, int]:
+    """How many rows are in which language (ISO 639-1), of those that a step has judged; the surest judgement counts."""
+    rows = store.rows(
+        f"""WITH told AS (SELECT content_hash, arg_max(label, value) AS label FROM scores
+                          WHERE scorer = 'language' AND state = 'ok' AND label IS NOT NULL GROUP BY content_hash)
+            SELECT label, count(*) FROM ({_examples(named)}) e JOIN told USING (content_hash)
+            GROUP BY label ORDER BY count(*) DESC, label"""
+    )
+    return {str(label): int(count) for label, count in rows}
+
+
+def by_hand(store: Store, named: Named) -> int:
+    """How many rows a person edited, or corrected after they had been rejected."""
+    row = store.row(
+        f"""SELECT count(*) FROM ({_examples(named)}) e WHERE parent_id IS NOT NULL OR EXISTS
+            (SELECT 1 FROM fixed_rejects f WHERE f.source_id = e.source_id AND f.row = e.row)"""
+    )
+    return int(row[0]) if row else 0
+
+
+def left_out_for(store: Store, version: str) -> list[str]:
+    """The eval sets whose prompts were left out when the version of that name was frozen."""
+    rows = store.rows(
+        "SELECT params->'$.evalsets' FROM steps WHERE recipe_run_id = ? AND params->'$.evalsets' IS NOT NULL",
+        [get_version(store, version).recipe_run_id],
+    )
+    return [name for (names,) in rows for name in json.loads(names)]
+
+
+def _examples(named: Named) -> str:
+    if named.kind == "source":
+        return f"SELECT * FROM examples WHERE source_id = {named.id} AND parent_id IS NULL"
+    return f"SELECT e.* FROM version_examples v JOIN examples e ON e.id = v.example_id WHERE v.version_id = {named.id}"
