@@ -166,6 +166,11 @@ class Seen:
         """What a person should know of the row, the limit's doing included."""
         return [*self.done.issues, *self.fitted.issues]
 
+    @property
+    def cut_away(self) -> bool:
+        """Whether tokens of an example that is trained are cut away."""
+        return any(cut.end > cut.start for cut in self.fitted.cuts)
+
     def parts(self) -> Iterator[tuple[Cut | None, list[TrainingExample]]]:
         """For each example of the row what the limit does to it, and what there is to show of it.
 

@@ -120,7 +120,7 @@ class Audit:
         counts = np.bincount(np.searchsorted(edges, np.asarray(self.lengths)), minlength=len(edges))
         return [(low + 1, high, int(count)) for (low, high), count in zip(pairwise([0, *edges]), counts, strict=True)]
 
-    def filling(self) -> dict[str, float]:
+    def waste(self) -> dict[str, float]:
         """The share of positions that hold no token: BATCH rows padded as they come, of like length, or packed."""
         lengths = list(self.fitted)
         return {
@@ -149,7 +149,7 @@ class Audit:
                 "examples": self.lost_examples,
             },
             "histogram": [{"from": low, "to": high, "examples": count} for low, high, count in self.histogram()],
-            "filling": {"batch": BATCH} | {kind: round(share, 4) for kind, share in self.filling().items()},
+            "waste": {"batch": BATCH} | {kind: round(share, 4) for kind, share in self.waste().items()},
             "suspect": self.suspect,
             "verdict": self.verdict(),
         }

@@ -119,7 +119,7 @@ def _one_row(rows: Rows, lenses: list[Lens], number: int, as_json: bool) -> None
     elif len(lenses) == 1:
         for (seen,) in found:
             _print_row(seen, lenses[0])
-        _print_legend(any(seen.fitted.cuts for (seen,) in found))
+        _print_legend(any(seen.cut_away for (seen,) in found))
     else:
         for both in found:
             _print_row_comparison(both, lenses)
@@ -142,7 +142,7 @@ def _few_rows(rows: Rows, lens: Lens, limit: int) -> None:
         seen = tokens.see(lens, row)
         _print_row(seen, lens)
         summary.add(row.position, seen.done, seen.fitted)
-        any_cut = any_cut or bool(seen.fitted.cuts)
+        any_cut = any_cut or seen.cut_away
     _print_legend(any_cut)
     if summary.rows > 1:
         common.out().print(render_sums(summary), end="")

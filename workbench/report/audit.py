@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
@@ -16,10 +17,10 @@ _NAMED = 8  # rows named behind a count
 _BAR = 36  # cells of the longest bar
 
 _HOW = {
-    "drop": "Dropped: those that would lose trained tokens",
-    "keep-start": "Their ends are cut",
-    "keep-end": "Their beginnings are cut",
-    "drop-turns": "Their oldest turns are dropped",
+    "drop": "what would lose trained tokens is dropped",
+    "keep-start": "their ends are cut",
+    "keep-end": "their beginnings are cut",
+    "drop-turns": "their oldest turns are dropped",
 }
 
 
@@ -31,20 +32,20 @@ def render_audit(audit: Audit, *, limit_is: str = "", ids: Callable[[int], int] 
         text.append("\n")
         for line in _lengths(audit, limit_is):
             text.append(line + "\n")
-        text.append(_filling(audit) + "\n")
+        text.append(_waste(audit) + "\n")
         if audit.over:
             text.append(_lost(audit) + "\n")
     if audit.counts:
         text.append("\n")
     for kind, count in audit.counts.items():
-        text.append(f"{kind:<19}", style="bold")
-        text.append(f"{count:>8,}  ")
-        text.append(f"{ISSUES[kind]}\n", style="dim")
         keys = list(islice(audit.issues[kind], _NAMED))
         more = ", …" if count > _NAMED else ""
-        text.append(f"{'':<29}rows {', '.join(map(str, keys))}{more}\n")
+        text.append(f"{kind:<19}", style="bold")
+        text.append(f"{count:>8,}  rows {', '.join(map(str, keys))}{more}\n")
         if ids:
-            text.append(f"{'':<29}examples {', '.join(str(ids(key)) for key in keys)}{more}\n", style="dim")
+            text.append(f"{'':<29}examples {', '.join(str(ids(key)) for key in keys)}{more}\n")
+        meaning = textwrap.fill(ISSUES[kind], 80, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        text.append(meaning + "\n", style="dim")
     text.append("\n" if audit.rows else "")
     text.append(audit.verdict() + "\n", style="bold")
     return text
@@ -98,16 +99,19 @@ def _lengths(audit: Audit, limit_is: str) -> Iterator[str]:
             yield f"── limit: {audit.limit:,} tokens{why} ".ljust(60, "─")
 
 
-def _filling(audit: Audit) -> str:
-    shares = audit.filling()
+def _waste(audit: Audit) -> str:
+    shares = audit.waste()
     return (
-        f"Filling, if {BATCH} rows a batch are padded: {shares['padded']:.0%} as they come, "
-        f"{shares['sorted']:.0%} of like length;\nif packed to {audit.limit:,} tokens: {shares['packed']:.0%}"
+        f"Wasted on padding, {BATCH} rows a batch: {shares['padded']:.0%} as they come, "
+        f"{shares['sorted']:.0%} sorted by length.\n"
+        f"Wasted on packing to {audit.limit:,} tokens: {shares['packed']:.0%}."
     )
 
 
 def _lost(audit: Audit) -> str:
+    whole = f"{audit.lost_examples:,} {'example' if audit.lost_examples == 1 else 'examples'} whole"
+    turns = f"{audit.lost_turns:,} {'turn' if audit.lost_turns == 1 else 'turns'}"
     return (
-        f"{audit.over:,} longer than the limit. {_HOW[audit.how]} ({audit.lost_examples:,} dropped).\n"
-        f"Lost: {audit.lost_tokens:,} tokens, {audit.lost_trained:,} of them trained, of {audit.lost_turns:,} turns"
+        f"{audit.over:,} longer than the limit; {_HOW[audit.how]}.\n"
+        f"Lost: {whole}; {audit.lost_tokens:,} tokens, {audit.lost_trained:,} of them trained ({turns})."
     )

@@ -39,6 +39,8 @@ def budget_sentence(event: dict[str, Any], runs: int) -> str:
         text += (
             f", about {_duration(event['seconds_per_run'])} a run, {_duration(event['seconds_per_run'] * runs)} in all"
         )
+    if event["stretched"]:
+        text += "; the minutes given buy less than that, but fewer steps teach nothing worth comparing"
     return text
 
 

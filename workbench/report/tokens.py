@@ -120,15 +120,15 @@ def legend(*, brackets: bool, cut: bool = False) -> Text:
 def issue_lines(issues: Sequence[Issue], width: int = 80) -> Iterator[str]:
     """The issues of a row in words: each kind with what it means, and below it what was seen in which messages."""
     for kind, meaning in ISSUES.items():
-        where: dict[str, list[str]] = {}
+        where: dict[str, list[int]] = {}
         for issue in issues:
             if issue.kind == kind:
-                where.setdefault(issue.detail, []).extend([] if issue.turn is None else [str(issue.turn)])
+                where.setdefault(issue.detail, []).extend([] if issue.turn is None else [issue.turn])
         if not where:
             continue
         yield from textwrap.wrap(f"! {kind}: {meaning}", width, subsequent_indent="    ")
         for detail, turns in list(where.items())[:_DETAILS]:
-            messages = f"message{'s' * (len(turns) > 1)} {', '.join(turns)}: " if turns else ""
+            messages = f"message{'s' * (len(turns) > 1)} {', '.join(map(str, sorted(turns)))}: " if turns else ""
             seen = clip(messages + detail, 2 * (width - 4))
             yield from textwrap.wrap(seen, width, initial_indent="    ", subsequent_indent="    ")
         if len(where) > _DETAILS:

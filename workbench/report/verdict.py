@@ -129,9 +129,15 @@ def _footnote(result: dict[str, Any]) -> str:
     if not result["verdict"]:
         legend = ""
     return (
-        f"{legend}experiment {result['experiment']} · {settings['model']} ({settings['held']}, {settings['dtype']}) · "
+        f"{legend}experiment {result['experiment']} · {settings['model']} ({_model(settings)}) · "
         f"{seeds} · trained tokens a run: {tokens} · eval set {settings['evalset']}"
     )
+
+
+def _model(settings: dict[str, Any]) -> str:
+    """How the model was held, and which weights its name stood for."""
+    known = (settings["held"], settings["dtype"], str(settings.get("revision", ""))[:24])
+    return ", ".join(part for part in known if part)
 
 
 def render_sides(sides: Sequence[Side], arms: dict[str, str], limit: int) -> RenderableType:

@@ -73,10 +73,10 @@ def test_every_length_is_in_one_class_of_the_histogram_and_the_limit_ends_one(sm
     assert audit([], smollm2, limit=10).histogram() == []
 
 
-def test_filling_counts_what_is_trained_after_the_limit(smollm2):
+def test_waste_counts_what_is_trained_after_the_limit(smollm2):
     rows = [row(i, ("system", "s"), ("user", "word " * n), ("assistant", "x")) for i, n in enumerate((9, 9, 9, 200))]
-    assert audit(rows, smollm2, limit=100).filling()["padded"] == 0
-    assert audit(rows, smollm2, limit=1000).filling()["padded"] > 0.5
+    assert audit(rows, smollm2, limit=100).waste()["padded"] == 0
+    assert audit(rows, smollm2, limit=1000).waste()["padded"] > 0.5
 
 
 def test_the_verdict_counts_rows_to_look_at_and_leaves_out_what_templates_do_by_nature(smollm2):
@@ -96,7 +96,7 @@ def test_as_dict_names_every_row_behind_a_count(smollm2):
     data = json.loads(json.dumps(result.as_dict()))
     assert data["issues"] == {"injected-system": 50}
     assert data["issue_rows"] == {"injected-system": list(range(50))}
-    assert data["filling"]["padded"] == 0
+    assert data["waste"]["padded"] == 0
 
 
 def test_rows_whose_issues_differ_between_two_tokenizers_are_told(smollm2, qwen3):
