@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -85,8 +86,9 @@ def shadows(distributions: Mapping[str, list[str]]) -> list[Finding]:
     return found
 
 
+@functools.cache
 def devices() -> Finding:
-    """What torch can compute on, asked in a process of its own."""
+    """What torch can compute on, asked in a process of its own: once, since it takes seconds and does not change."""
     try:
         answer = subprocess.run(
             [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_SECONDS, check=True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,77 @@ class Called:
 
 
 Bench = Callable[..., Called]
+
+# Imports once what commands need, then for every line that it reads has a child run a command. Real processes, without
+# a second of imports for each.
+APART = """
+import contextlib, json, os, resource, signal, sys, time
+import filters.pipeline, filters.recipe, workbench.workspace
+from workbench.cli import common, main
+
+@contextlib.contextmanager
+def deadly_bar(title):
+    def progress(done, total, what):
+        if what == asked["die_at"] and done:
+            os.kill(os.getpid(), signal.SIGKILL)
+    yield progress
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    started = time.monotonic()
+    pid = os.fork()
+    if not pid:
+        for number, path in enumerate((os.devnull, asked["out"], asked["err"])):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+        if asked["quota"] is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (asked["quota"],) * 2)
+        if asked["die_at"]:
+            common.progress_bar = deadly_bar
+        sys.argv = ["workbench", *asked["argv"]]
+        try:
+            main()
+        except SystemExit as end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code or 0)
+    if asked["after"] is not None:
+        time.sleep(asked["after"])
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    print(json.dumps([code, time.monotonic() - started]), flush=True)
+"""
+
+
+class Apart:
+    """Calls commands in other processes, with what can befall one. `seconds` is what the last took."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self._process = process
+        self._folder = folder
+        self.seconds = 0.0
+
+    def __call__(
+        self, *argv: object, after: float | None = None, die_at: str | None = None, quota: int | None = None
+    ) -> Called:
+        """Call the command; with SIGKILL `after` seconds or when it tells of progress in the recipe step `die_at`.
+
+        With `quota` no file that it writes can grow beyond so many bytes, as on a full disk.
+        """
+        out, err = self._folder / "out", self._folder / "err"
+        asked = {"argv": list(map(str, argv)), "after": after, "die_at": die_at, "quota": quota}
+        self._process.stdin.write(json.dumps({**asked, "out": str(out), "err": str(err)}) + "\n")
+        self._process.stdin.flush()
+        code, self.seconds = json.loads(self._process.stdout.readline())
+        return Called(code, out.read_text(), err.read_text())
+
+
+@pytest.fixture(scope="session")
+def apart(tmp_path_factory) -> Iterator[Apart]:
+    """apart(*argv): the `workbench` command in a process of its own."""
+    argv = [sys.executable, "-c", APART]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Apart(process, tmp_path_factory.mktemp("apart"))
+        process.stdin.close()
 
 
 @pytest.fixture

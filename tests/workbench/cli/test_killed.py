@@ -1,46 +1,20 @@
-"""SIGKILL in the middle of the work, then the same command again: nothing lost, nothing doubled."""
+"""SIGKILL in the middle of the work, then the same command again: nothing lost, nothing doubled.
+
+A few moments each; `benchmarks/faults.py` takes twenty of the real commands.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from workbench.workspace import Workspace
 
 from .conftest import assert_intact
 
-IMPORT = """
-import os, signal, sys
-from pathlib import Path
-from workbench.workspace import Workspace
-
-def die(done, total, what):
-    if done > total / 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Workspace.open(sys.argv[1]).import_file(Path(sys.argv[2]), progress=die)
-"""
-
-RUN = """
-import os, signal, sys
-from workbench.workspace import Workspace
-
-def die(done, total, what):
-    if what == "refusal" and done:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-Workspace.open(sys.argv[1]).run_recipe(sys.argv[2], ["raw"], "curated", progress=die)
-"""
-
-
-def _killed(program: str, *argv: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, argv)], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+MOMENTS = (0.15, 0.4, 0.65, 0.9)  # of the time that the work takes undisturbed
 
 
 def _tables(root: Path) -> dict[str, int]:
@@ -55,28 +29,37 @@ def _tables(root: Path) -> dict[str, int]:
     return counts
 
 
-def test_a_killed_import_leaves_nothing_and_the_next_one_brings_all(bench, root, tmp_path):
+def test_a_killed_import_leaves_all_or_nothing_and_the_next_one_brings_all(bench, root, tmp_path, apart):
     path = tmp_path / "many.jsonl"
-    with path.open("w") as file:
-        for number in range(12_000):
-            file.write(json.dumps({"prompt": f"question {number}", "completion": "answer " * 20}) + "\n")
-    empty = _tables(root)
-    _killed(IMPORT, root, path)
-    assert _tables(root) == empty
+    path.write_text("".join(json.dumps({"prompt": f"q {n}", "completion": "answer " * 20}) + "\n" for n in range(8000)))
+    whole = tmp_path / "whole"
+    Workspace.init(whole).close()
+    assert apart("-w", whole, "import", path).code == 0
+    empty, full, seconds = _tables(root), _tables(whole), apart.seconds
+    assert full["examples"] == 8000
+    killed = 0
+    for moment in MOMENTS:
+        killed += apart("-w", root, "import", path, after=seconds * moment).code == -signal.SIGKILL
+        assert _tables(root) in (empty, full)
+        assert_intact(root)
+    assert killed
     called = bench("import", path, "--json")
-    assert (called.code, called.json["imported"]) == (0, 12_000)
-    assert called.json["duplicates_of_known"] == 0
+    assert (called.code, called.json["imported"], called.json["rejected"]) == (0, 8000, 0)
+    assert _tables(root) == full
     assert_intact(root)
 
 
-def test_a_killed_run_goes_on_behind_its_finished_steps_to_the_same_version(bench, anywhere, tmp_path, alpaca, recipe):
-    root, other = tmp_path / "ws", tmp_path / "undisturbed"
-    Workspace.init(other).close()
-    for folder in (root, other):
-        assert anywhere("-w", folder, "import", alpaca, "--name", "raw").code == 0
-    _killed(RUN, root, recipe)
-    half = _tables(root)
-    assert (half["recipe_runs"], half["steps"], half["versions"]) == (1, 2, 0)
+def test_a_killed_run_goes_on_behind_its_finished_steps_to_the_same_version(bench, anywhere, root, made, apart):
+    other = root.with_name("undisturbed")
+    shutil.copytree(made / "imported", root, dirs_exist_ok=True)
+    shutil.copytree(made / "curated", other)
+    recipe = made / "recipe.yaml"
+    for finished, step in enumerate(("exact", "length", "refusal")):
+        called = apart("-w", root, "run", recipe, "--from", "raw", "--name", "curated", die_at=step)
+        assert called.code == -signal.SIGKILL
+        half = _tables(root)
+        assert (half["recipe_runs"], half["steps"], half["versions"]) == (1, finished, 0)
+        assert_intact(root)
     resumed = bench("run", recipe, "--from", "raw", "--name", "curated", "--json").json
     straight = anywhere("-w", other, "run", recipe, "--from", "raw", "--name", "curated", "--json").json
     assert (resumed["resumed_steps"], straight["resumed_steps"]) == (2, 0)

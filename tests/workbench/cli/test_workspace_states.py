@@ -11,6 +11,7 @@ import sys
 import duckdb
 import pytest
 
+from workbench.cli import COMMANDS
 from workbench.workspace import DATABASE, Workspace
 
 HOLD = """
@@ -20,6 +21,38 @@ workspace = Workspace.open(sys.argv[1])
 print("open", flush=True)
 sys.stdin.read()
 """
+
+IMPORT = """
+import sys
+from pathlib import Path
+from workbench.workspace import Workspace
+
+def wait(done, total, what):
+    if done:
+        print("importing", flush=True)
+        sys.stdin.readline()
+        sys.stdin.close()
+        sys.stdin = open("/dev/null")
+
+Workspace.open(sys.argv[1]).import_file(Path(sys.argv[2]), progress=wait)
+"""
+
+# Every command, called as if its workspace were free.
+IN_USE: dict[str, list[str]] = {
+    "init": [],
+    "import": ["x.json"],
+    "run": ["safe-default", "--from", "s", "--name", "v"],
+    "examples": ["s"],
+    "versions": ["ls"],
+    "tokens": ["s", "--model", "m"],
+    "evalset": ["ls"],
+    "train": ["v"],
+    "compare": ["a", "b"],
+    "experiments": ["ls"],
+    "doctor": [],
+    "vacuum": [],
+    "demo": [],
+}
 
 
 @pytest.fixture
@@ -71,12 +104,29 @@ def test_init_again_keeps_what_is_there(anywhere, root, write_pairs):
     workspace.close()
 
 
-def test_a_workspace_in_use_names_the_process_that_holds_it(bench, root, holder):
-    for argv in (["versions", "ls"], ["import", "x.json"]):
-        called = bench(*argv)
-        assert (called.code, called.out) == (4, "")
-        assert f"process {holder.pid}" in called.err
-        assert "Close it" in called.err
+def test_every_command_that_needs_a_workspace_in_use_names_the_process_that_holds_it(anywhere, bench, root, holder):
+    assert IN_USE.keys() == COMMANDS.keys()
+    for command, argv in IN_USE.items():
+        called = anywhere(command, root) if command == "init" else bench(command, *argv)
+        said = called.out if command == "doctor" else called.err
+        assert called.code == 4, (command, called)
+        assert f"in use by process {holder.pid}" in said
+        assert "Close it there" in said
+        if command != "doctor":
+            assert (called.out, len(called.err.splitlines())) == ("", 1), command
+
+
+def test_while_an_import_runs_others_are_told_and_it_goes_on(bench, root, write_pairs):
+    pairs = write_pairs(*((f"question {n}", f"answer {n}") for n in range(5000)))
+    argv = [sys.executable, "-c", IMPORT, str(root), str(pairs)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "importing\n"
+        for command in (["versions", "ls"], ["import", pairs], ["vacuum"]):
+            called = bench(*command)
+            assert (called.code, f"process {process.pid}" in called.err) == (4, True)
+        process.communicate("go on\n")
+    assert process.returncode == 0
+    assert [source["imported"] for source in bench("versions", "ls", "--json").json["sources"]] == [5000]
 
 
 def test_a_holder_that_was_killed_blocks_nobody(bench, holder):
