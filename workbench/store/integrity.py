@@ -45,15 +45,16 @@ def _owned(what: str, table: str, key: str, owner: str) -> _Orphans:
 
 
 _NO_SOURCE = "NOT EXISTS (SELECT 1 FROM sources o WHERE o.id = t.source_id)"
+_NO_ROWS = "NOT EXISTS (SELECT 1 FROM examples e WHERE e.source_id = t.source_id)"
 _NAMED = """(t.id IN (SELECT example_id FROM version_examples) OR t.id IN (SELECT example_id FROM decisions)
              OR t.id IN (SELECT duplicate_of FROM decisions WHERE duplicate_of IS NOT NULL)
              OR t.id IN (SELECT parent_id FROM examples WHERE parent_id IS NOT NULL))"""
 # Nothing can ever show these rows, so a repair may remove them; owners first, since what they own goes with them.
 _ORPHANS = (
     _Orphans("examples that nothing names have a source", "examples", f"{_NO_SOURCE} AND NOT {_NAMED}"),
-    _owned("rejects have a source", "rejects", "source_id", "sources"),
-    _owned("corrected rejects have a source", "fixed_rejects", "source_id", "sources"),
-    _owned("files have a source", "source_files", "source_id", "sources"),
+    _Orphans("rejects have a source", "rejects", f"{_NO_SOURCE} AND {_NO_ROWS}"),
+    _Orphans("corrected rejects have a source", "fixed_rejects", f"{_NO_SOURCE} AND {_NO_ROWS}"),
+    _Orphans("files have a source", "source_files", f"{_NO_SOURCE} AND {_NO_ROWS}"),
     _owned("steps have a recipe run", "steps", "recipe_run_id", "recipe_runs"),
     _owned("decisions have a step", "decisions", "step_id", "steps"),
     _owned("duplicate pairs have a step", "duplicate_pairs", "step_id", "steps"),
