@@ -56,7 +56,9 @@ def ours(dtype: str, trained_tokens: int) -> dict:
     from trainer.plan import TrainingSetting
 
     base, rows, held_out = load_rows()(dtype)
-    setting = TrainingSetting(preset="benchmark", learning_rate=5e-4, tokens_per_step=TOKENS_PER_STEP)
+    setting = TrainingSetting(
+        preset="benchmark", learning_rate=5e-4, tokens_per_step=TOKENS_PER_STEP, micro_tokens=1024
+    )
     moments = [time.perf_counter()]
     counted = [0]
 
@@ -87,7 +89,7 @@ def trl(dtype: str, trained_tokens: int, packed: bool) -> dict:
     from transformers import TrainerCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
-    from trainer.finetune import mean_loss, scored_positions
+    from trainer.losses import mean_loss, scored_positions
     from trainer.schedule import seeded_order
 
     base, rows, held_out = load_rows()(dtype)

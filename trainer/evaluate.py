@@ -18,7 +18,7 @@ from trainer.base import Base
 from trainer.chat import MaskPolicy, prompt_ids, stop_ids, tokenise
 from trainer.conversation import Message
 from trainer.errors import BadInput
-from trainer.finetune import padded, scored_positions, token_losses
+from trainer.losses import padded, scored_positions, token_losses
 from trainer.schedule import micro_batches
 
 OnItem = Callable[[int, int], None]
@@ -220,7 +220,7 @@ def _mean_losses(
     done = 0
     with scored_positions(base.model) as select:
         for cut in micro_batches([len(ids) for ids, _ in rows], micro_tokens):
-            batch = {key: value.to(base.device) for key, value in padded([rows[i] for i in cut], 0).items()}
+            batch = {key: value.to(base.device) for key, value in padded([rows[i] for i in cut]).items()}
             with torch.inference_mode(), base.autocast():
                 losses, owners = token_losses(model, select, batch)
             for place, index in enumerate(cut):

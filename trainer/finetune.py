@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainer.base import Base
 from trainer.errors import BadInput, Problem, Stopped
+from trainer.losses import Select, mean_loss, padded, scored_positions, token_losses
 from trainer.plan import TrainingSetting
 from trainer.protocol import write_atomic
 from trainer.quantize import bitsandbytes
+from trainer.sanity import Sanity, note_gradients, step0_difference, trainable_share
 from trainer.schedule import TrainRow, micro_batches, steps_of
 
 bitsandbytes()  # before peft and trl, which import it without our guard
@@ -32,31 +34,11 @@ from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
 from transformers import PrinterCallback, TrainerCallback, set_seed  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 CHECKPOINT_SECONDS = 60.0
 """A killed run loses at most this much training."""
 
 OnStep = Callable[[int, int, float, int], None]
 """`on_step(step, steps, loss, trained_tokens_so_far)`, after every optimizer step."""
-
-
-@dataclass(frozen=True)
-class Sanity:
-    """What every run checks of itself. Losses in nats per trained token.
-
-    `step0_difference`: largest difference between the untouched adapter's loss and the base's on single rows.
-    `gradient_reach`: share of the adapter's B matrices with a gradient after the first step (A's is zero then,
-    because B starts at zero). `foreign_gradients`: parameters outside the adapter that have one.
-    """
-
-    step0_difference: float
-    gradient_reach: float
-    foreign_gradients: int
-    trainable_share: float
-    validation_before: float | None
-    validation_after: float | None
 
 
 @dataclass
@@ -94,60 +76,10 @@ def adapter(base: Base, setting: TrainingSetting, seed: int) -> Iterator[PeftMod
         base.model.eval()
 
 
-@contextmanager
-def scored_positions(model: PreTrainedModel) -> Iterator[Callable[[torch.Tensor], None]]:
-    """Make the model compute logits only where asked: yields a setter for the (rows, tokens) boolean mask.
-
-    Within the block the model's logits come out as (number of True, vocabulary). The vocabulary is the widest
-    layer of a small model; most positions (prompt, padding) need none of it.
-    """
-    state: dict[str, torch.Tensor] = {}
-
-    def select(_module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (args[0][state["mask"]], *args[1:])
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(select)
-    try:
-        yield lambda mask: state.__setitem__("mask", mask)
-    finally:
-        handle.remove()
-
-
-def padded(rows: Sequence[tuple[Sequence[int], Sequence[int]]], pad_id: int) -> dict[str, torch.Tensor]:
-    """(ids, labels) rows as right-padded tensors `input_ids`, `labels` of shape (rows, longest).
-
-    No attention mask is needed: in a causal model no real token can see the padding behind it, and padding
-    has no label. Padding is known by length, never by its id, which is often the stop token's.
-    """
-    width = max(len(ids) for ids, _ in rows)
-    input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    labels = torch.full((len(rows), width), -100, dtype=torch.long)
-    for i, (ids, row_labels) in enumerate(rows):
-        input_ids[i, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-        labels[i, : len(ids)] = torch.tensor(row_labels, dtype=torch.long)
-    return {"input_ids": input_ids, "labels": labels}
-
-
-def token_losses(
-    model: Any, select: Callable[[torch.Tensor], None], batch: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Negative log-likelihoods (nats) of a padded batch's labelled tokens, and each one's row, both flat.
-
-    A label at position t is predicted at t-1; the first position of a row cannot be predicted.
-    """
-    targets = batch["labels"][:, 1:]
-    mask = torch.zeros_like(batch["labels"], dtype=torch.bool)
-    mask[:, :-1] = targets != -100
-    select(mask)
-    logits = model(input_ids=batch["input_ids"], use_cache=False).logits
-    losses = torch.nn.functional.cross_entropy(logits.float(), targets[mask[:, :-1]], reduction="none")
-    return losses, mask.nonzero()[:, 0]
-
-
 class _Trainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer whose batch is a whole optimizer step, cut into micro-batches by us."""
 
-    select: Callable[[torch.Tensor], None]
+    select: Select
     check_first_step: Callable[[], None] | None = None
 
     def training_step(
@@ -173,12 +105,54 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         return 0
 
 
+class _Schedule:
+    """A run's optimizer steps: which rows, how many trained tokens, and each step as micro-batches."""
+
+    def __init__(self, rows: Sequence[TrainRow], setting: TrainingSetting, seed: int, steps: int) -> None:
+        if not any(row.trained for row in rows):
+            raise BadInput("no row has a trained token", do="Look at `workbench tokens` with --audit.")
+        self._rows = rows
+        self._micro_tokens = setting.micro_tokens
+        self._steps = steps_of(rows, seed=seed, steps=steps, tokens_per_step=setting.tokens_per_step)
+        self.tokens = [sum(rows[i].trained for i in step) for step in self._steps]
+
+    def collate(self, items: list[dict[str, int]]) -> dict[str, Any]:
+        """The batch of one step: what our trainer's `training_step` takes."""
+        [item] = items
+        pairs = [(self._rows[i].input_ids, self._rows[i].labels) for i in self._steps[item["step"]]]
+        cuts = micro_batches([len(ids) for ids, _ in pairs], self._micro_tokens)
+        return {"micro": [padded([pairs[i] for i in cut]) for cut in cuts], "trained": self.tokens[item["step"]]}
+
+
+class _EarlyStop:
+    """Validation loss, looked at eight times a run; its history outlives the process, as the checkpoint does."""
+
+    LOOKS = 8
+
+    def __init__(self, path: Path, before: float | None, loss: Callable[[], float | None]) -> None:
+        self._path, self._loss = path, loss
+        self._seen: dict[str, float] = json.loads(path.read_text()) if path.exists() else {"0": before or 0.0}
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether the loss has risen twice in a row, the second time at `step`."""
+        if step % max(1, steps // self.LOOKS):
+            return False
+        self._seen[str(step)] = self._loss() or 0.0
+        write_atomic(self._path, json.dumps(self._seen))
+        return self.was_due(step)
+
+    def was_due(self, step: int) -> bool:
+        """Whether `step` was looked at before and found to be the end."""
+        seen = [loss for at, loss in self._seen.items() if int(at) <= step]
+        return str(step) in self._seen and len(seen) > 2 and seen[-1] > seen[-2] > seen[-3]
+
+
 class _Watch(TrainerCallback):  # type: ignore[misc]
     """Reports steps, saves a checkpoint now and then, and ends the run when asked to."""
 
     def __init__(self, on_step: OnStep, tokens: Sequence[int], wants_stop: Callable[[], bool]) -> None:
         self.on_step, self.tokens, self.wants_stop = on_step, tokens, wants_stop
-        self.validate: Callable[[int], bool] | None = None
+        self.early_stop: _EarlyStop | None = None
         self.saved = time.monotonic()
         self.interrupted = False
         self.stopped_early = False
@@ -193,9 +167,9 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             control.should_save = True
             self.saved = time.monotonic()
-        if self.validate and self.validate(state.global_step):
+        if self.early_stop and self.early_stop.is_due(state.global_step, len(self.tokens)):
             self.stopped_early = True
-            control.should_training_stop = True
+            control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Report the loss of the step."""
@@ -229,94 +203,58 @@ def finetune(
     (evaluation). Raises BadInput where no row has a trained token, Problem where gradients do not reach the
     whole adapter.
     """
-    if not any(row.trained for row in rows):
-        raise BadInput("no row has a trained token", do="Look at `workbench tokens` with --audit.")
-    plan = steps_of(rows, seed=seed, steps=steps, tokens_per_step=setting.tokens_per_step)
-    tokens = [sum(rows[i].trained for i in step) for step in plan]
-    pad_id = base.tokenizer.pad_token_id if base.tokenizer.pad_token_id is not None else 0
-
-    def collate(items: list[dict[str, int]]) -> dict[str, Any]:
-        step = plan[items[0]["step"]]
-        pairs = [(rows[i].input_ids, rows[i].labels) for i in step]
-        cuts = micro_batches([len(ids) for ids, _ in pairs], setting.micro_tokens)
-        return {
-            "micro": [padded([pairs[i] for i in cut], pad_id) for cut in cuts],
-            "trained": tokens[items[0]["step"]],
-        }
-
-    checkpoints = out / "checkpoints"
+    schedule = _Schedule(rows, setting, seed, steps)
+    checkpoints, first_step = out / "checkpoints", out / "first_step.json"
     checkpoint = _whole_checkpoint(checkpoints)
-    sanity: dict[str, Any] = {}
-    first_step = out / "first_step.json"
+    watch = _Watch(on_step, schedule.tokens, wants_stop)
     started = time.monotonic()
     with adapter(base, setting, seed) as model:
         with scored_positions(base.model) as select:
-            probe = [(row.input_ids, row.labels) for row in rows[:4] if row.trained]
-            sanity["step0_difference"] = _step0_difference(base, model, select, probe, pad_id)
-            trainable, total = model.get_nb_trainable_parameters()
-            sanity["trainable_share"] = trainable / total
-            sanity["validation_before"] = mean_loss(base, model, select, validation, setting.micro_tokens)
-            watch = _Watch(on_step, tokens, wants_stop)
+
+            def validation_loss() -> float | None:
+                return mean_loss(base, model, select, validation, setting.micro_tokens)
+
+            sanity: dict[str, Any] = {
+                "step0_difference": step0_difference(base, model, select, [r for r in rows[:4] if r.trained]),
+                "trainable_share": trainable_share(model),
+                "validation_before": validation_loss(),
+            }
+            last = steps
+            if setting.early_stop and validation:
+                watch.early_stop = _EarlyStop(out / "validation.json", sanity["validation_before"], validation_loss)
+                if checkpoint and watch.early_stop.was_due(_step_of(checkpoint)):  # stopped again in its evaluation
+                    last, watch.stopped_early = _step_of(checkpoint), True
             trainer = _Trainer(
                 model=model,
-                args=_arguments(base, setting, seed, len(plan), checkpoints),
-                train_dataset=datasets.Dataset.from_dict({"step": list(range(len(plan)))}),
+                args=_arguments(base, setting, seed, last, checkpoints),
+                train_dataset=datasets.Dataset.from_dict({"step": list(range(last))}),
                 processing_class=base.tokenizer,
-                data_collator=collate,
+                data_collator=schedule.collate,
                 callbacks=[watch],
             )
             trainer.remove_callback(PrinterCallback)
             trainer.select = select
             if checkpoint is None:
-                trainer.check_first_step = lambda: _note_gradients(model, first_step)
-            if setting.early_stop and validation:
-                best: list[float] = [sanity["validation_before"] or float("inf")]
-
-                def validate(step: int) -> bool:
-                    """Whether validation loss has risen twice in a row, looked at eight times a run."""
-                    if step % max(1, len(plan) // 8):
-                        return False
-                    best.append(mean_loss(base, model, select, validation, setting.micro_tokens) or 0.0)
-                    model.train()
-                    return len(best) > 2 and best[-1] > best[-2] > best[-3]
-
-                watch.validate = validate
-            trainer.train(resume_from_checkpoint=checkpoint)
+                trainer.check_first_step = lambda: note_gradients(model, first_step)
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if watch.interrupted:
                 raise Stopped("Stopped", do="The same command resumes where it was.")
             sanity |= json.loads(first_step.read_text())
-            model.eval()
-            sanity["validation_after"] = mean_loss(base, model, select, validation, setting.micro_tokens)
+            sanity["validation_after"] = validation_loss()
             model.save_pretrained(str(out / "adapter"))
             seconds = time.monotonic() - started
         losses = [float(log["loss"]) for log in trainer.state.log_history if "loss" in log]
         del trainer
         then(model)
-    done = len(losses) if watch.stopped_early else len(plan)
+    done = len(losses) if watch.stopped_early else steps
     return RunResult(
         steps=done,
-        trained_tokens=sum(tokens[:done]),
+        trained_tokens=sum(schedule.tokens[:done]),
         seconds=seconds,
         losses=losses,
         sanity=Sanity(**sanity),
         stopped_early=watch.stopped_early,
     )
-
-
-def mean_loss(
-    base: Base, model: Any, select: Callable[[torch.Tensor], None], rows: Sequence[TrainRow], micro_tokens: int
-) -> float | None:
-    """Mean loss (nats) over all trained tokens of `rows`, or None where there are none."""
-    pad_id = base.tokenizer.pad_token_id if base.tokenizer.pad_token_id is not None else 0
-    total, count = 0.0, 0
-    model.eval()
-    for cut in micro_batches([len(row.input_ids) for row in rows], micro_tokens):
-        batch = padded([(rows[i].input_ids, rows[i].labels) for i in cut], pad_id)
-        batch = {key: value.to(base.device) for key, value in batch.items()}
-        with torch.inference_mode(), base.autocast():
-            losses, _ = token_losses(model, select, batch)
-        total, count = total + float(losses.double().sum()), count + len(losses)
-    return total / count if count else None
 
 
 def _arguments(base: Base, setting: TrainingSetting, seed: int, steps: int, checkpoints: Path) -> SFTConfig:
@@ -351,48 +289,11 @@ def _arguments(base: Base, setting: TrainingSetting, seed: int, steps: int, chec
     )
 
 
-def _step0_difference(
-    base: Base, model: PeftModel, select: Callable[[torch.Tensor], None], rows: Sequence[Any], pad_id: int
-) -> float:
-    """Largest difference of single rows' losses between the untouched adapter and the base (nats); 0 is right."""
-    worst = 0.0
-    model.eval()
-    for row in rows:
-        batch = {key: value.to(base.device) for key, value in padded([row], pad_id).items()}
-        with torch.inference_mode(), base.autocast():
-            ours, _ = token_losses(model, select, batch)
-            with model.disable_adapter():
-                theirs, _ = token_losses(model, select, batch)
-        worst = max(worst, abs(float(ours.mean()) - float(theirs.mean())))
-    return worst
+def _step_of(checkpoint: Path) -> int:
+    return int(json.loads((checkpoint / "trainer_state.json").read_text())["global_step"])
 
 
-def _gradients(model: PeftModel) -> dict[str, Any]:
-    """Where gradients arrived after the first backward pass."""
-    reached, matrices, foreign = 0, 0, 0
-    for name, parameter in model.named_parameters():
-        has = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
-        if "lora_B" in name:
-            matrices += 1
-            reached += has
-        elif "lora_" not in name:
-            foreign += has
-    return {"gradient_reach": reached / max(matrices, 1), "foreign_gradients": foreign}
-
-
-def _note_gradients(model: PeftModel, path: Path) -> None:
-    """Write where gradients arrived. Raises Problem where they miss part of the adapter or go elsewhere."""
-    found = _gradients(model)
-    if found["gradient_reach"] < 1.0 or found["foreign_gradients"]:
-        raise Problem(
-            f"gradients reached {found['gradient_reach']:.0%} of the adapter and {found['foreign_gradients']} other "
-            "parameters in the first step",
-            do="The run would not train what it should; try --quantize none and report the model's name.",
-        )
-    write_atomic(path, json.dumps(found))
-
-
-def _whole_checkpoint(folder: Path) -> str | None:
+def _whole_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; halves that a kill left behind are removed.
 
     transformers writes into the final folder, `trainer_state.json` last.
@@ -400,7 +301,7 @@ def _whole_checkpoint(folder: Path) -> str | None:
     whole = []
     for path in folder.glob("checkpoint-*"):
         try:
-            whole.append((int(json.loads((path / "trainer_state.json").read_text())["global_step"]), path))
+            whole.append((_step_of(path), path))
         except (OSError, ValueError, KeyError):
             shutil.rmtree(path)
-    return str(max(whole)[1]) if whole else None
+    return max(whole)[1] if whole else None

@@ -66,7 +66,7 @@ class TrainingSetting(_Frozen):
     lora_alpha: int = 32
     warmup: float = 0.03
     clip: float = 1.0
-    micro_tokens: int = 2048
+    micro_tokens: int = 1024
     max_length: int = 2048
     early_stop: bool = False
 
@@ -131,6 +131,8 @@ class ResolvedBudget(_Frozen):
     trained_tokens_per_second: float | None
     seconds_per_run: float | None
     seconds_per_evaluation: float | None
+    stretched: bool = False
+    """Whether the minutes of the plan buy less than the fewest steps worth comparing, which are trained then."""
 
     @property
     def trained_tokens(self) -> int:

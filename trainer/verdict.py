@@ -70,7 +70,8 @@ DEFAULT_METRICS: Final = (
 class MetricResult:
     """One metric of the comparison, as in the JSON of `compare`. Numbers that cannot be known are infinite.
 
-    `p` is the metric's own; `verdict` is Holm-corrected for guardrails. `token_weighted` is the change where every
+    `p` is the metric's own, `p_decisive` the one its `verdict` stands on: Holm-corrected for guardrails, and with
+    the noise floor where there is one seed. `token_weighted` is the change where every
     token counts alike instead of every item. `n_missing` items have no value in some run and are left out.
     """
 
@@ -82,6 +83,7 @@ class MetricResult:
     delta: float
     ci: tuple[float, float]
     p: float
+    p_decisive: float
     mde: float
     verdict: Outcome
     token_weighted: float | None = None
@@ -172,7 +174,8 @@ def decide(measured: Sequence[Measured]) -> Verdict:
     if len({(m.difference.n_seeds, m.difference.confidence) for m in measured}) > 1:
         raise UsageProblem("all metrics of a comparison must have the same seeds and confidence")
     primary = primaries[0]
-    outcomes = _outcomes(measured)
+    p_values = _decisive_p(measured)
+    outcomes = {m.spec.name: _outcome(m, p_values[m.spec.name]) for m in measured}
     result: Outcome = outcomes[primary.spec.name]
     breaches = [m for m in measured if m.breached(outcomes[m.spec.name])]
     if result == BETTER and breaches:
@@ -186,26 +189,27 @@ def decide(measured: Sequence[Measured]) -> Verdict:
         verdict=result,
         primary=primary.spec.name,
         scope=primary.difference.scope,
-        metrics=tuple(_result(m, outcomes[m.spec.name]) for m in measured),
+        metrics=tuple(_result(m, p_values[m.spec.name], outcomes[m.spec.name]) for m in measured),
         sentences=tuple(sentences),
     )
 
 
-def _outcomes(measured: Sequence[Measured]) -> dict[str, Outcome]:
-    """Significantly better, significantly worse, or neither, for each metric; guardrails by Holm."""
+def _decisive_p(measured: Sequence[Measured]) -> dict[str, float]:
+    """The p that decides about each metric: guardrails corrected together by Holm."""
     p_values = {m.spec.name: m.difference.decisive_p for m in measured}
     family = [m.spec.name for m in measured if m.spec.role == "guardrail"]
     p_values.update(zip(family, holm([p_values[name] for name in family]), strict=True))
-
-    def outcome(m: Measured) -> Outcome:
-        if m.harm == 0 or p_values[m.spec.name] >= 1 - m.difference.confidence:
-            return NO_DIFFERENCE
-        return WORSE if m.harm > 0 else BETTER
-
-    return {m.spec.name: outcome(m) for m in measured}
+    return p_values
 
 
-def _result(m: Measured, outcome: Outcome) -> MetricResult:
+def _outcome(m: Measured, p: float) -> Outcome:
+    """Significantly better, significantly worse, or neither."""
+    if m.harm == 0 or p >= 1 - m.difference.confidence:
+        return NO_DIFFERENCE
+    return WORSE if m.harm > 0 else BETTER
+
+
+def _result(m: Measured, p_decisive: float, outcome: Outcome) -> MetricResult:
     d = m.difference
     return MetricResult(
         name=m.spec.name,
@@ -216,6 +220,7 @@ def _result(m: Measured, outcome: Outcome) -> MetricResult:
         delta=d.delta,
         ci=d.ci,
         p=d.p,
+        p_decisive=p_decisive,
         mde=d.mde,
         verdict=outcome,
         token_weighted=d.token_weighted,

@@ -25,6 +25,7 @@ from workbench.store.recipe_runs import (
     find_run,
     ledger,
     recipe_run,
+    rename_run,
     save_step,
 )
 from workbench.store.scores import StoredScores
@@ -89,10 +90,10 @@ def run_recipe(
         if dry_run:
             return _dry_report(members, list(_steps(recipe, members, scores, embed, (), allow_wipeout, progress)))
         input_hash = _input_hash(members)
-        done = _done(store, recipe.recipe_hash, input_hash, version)
+        done = _done(store, _asked(recipe, allow_wipeout), input_hash, version)
         if done:
             return done
-        run = _begin_or_resume(store, recipe, input_hash, members)
+        run = _begin_or_resume(store, recipe, input_hash, members, allow_wipeout)
         finished = dropped_ids(store, run.id)
         for outcome in _steps(recipe, members, scores, embed, finished, allow_wipeout, progress):
             with store.transaction() as cursor:
@@ -162,13 +163,24 @@ def _input_hash(members: Members) -> str:
     return digest.hexdigest()
 
 
-def _begin_or_resume(store: Store, recipe: Recipe, input_hash: str, members: Members) -> RecipeRun:
-    stopped = find_run(store, recipe.recipe_hash, input_hash, "running")
+def _asked(recipe: Recipe, allow_wipeout: bool) -> str:
+    """What names a run beside its rows: with the guard off other rows may fall, so it is another run."""
+    return recipe.recipe_hash + (" allow-wipeout" if allow_wipeout else "")
+
+
+def _begin_or_resume(store: Store, recipe: Recipe, input_hash: str, members: Members, allow_wipeout: bool) -> RecipeRun:
+    """The run that was stopped, or a new one. What the guard let pass stands with the guard off, not the reverse."""
+    asked = _asked(recipe, allow_wipeout)
+    stopped = find_run(store, asked, input_hash, "running")
+    if not stopped and allow_wipeout and (guarded := find_run(store, recipe.recipe_hash, input_hash, "running")):
+        with store.transaction() as cursor:
+            rename_run(cursor, guarded[0].id, asked)
+        stopped = guarded
     if stopped:
         return stopped[0]
     names = [named.name for named in members.names]
     with store.transaction() as cursor:
-        run_id = begin_run(cursor, recipe.text, recipe.recipe_hash, input_hash, members.rows, names)
+        run_id = begin_run(cursor, recipe.text, asked, input_hash, members.rows, names)
     return recipe_run(store, run_id)
 
 

@@ -96,6 +96,13 @@ def conclude(ws: Workspace, id: str) -> Result:
     return result
 
 
+def is_measured(ws: Workspace, id: str) -> bool:
+    """Whether the job of experiment `id` has finished every run, so that `conclude` can be called."""
+    job = ExperimentPlan.model_validate(json.loads(rows.find_experiment(ws.store, id).plan)["job"])
+    wanted = [*(run.id for run in job.runs), *([BASE] if job.base else [])]
+    return all((ws.runs_dir / id / "results" / name / "summary.json").exists() for name in wanted)
+
+
 def answers_side_by_side(ws: Workspace, id: str) -> list[Side]:
     """The greedy answers of the base and of each arm's first seed to every eval item."""
     noted = json.loads(rows.find_experiment(ws.store, id).plan)
@@ -192,7 +199,8 @@ def _result(
         means=means,
         sanity={name: summary["sanity"] for name, summary in summaries.items() if "sanity" in summary},
         left_out={arm: summaries[runs[0]]["left_out"] for arm, runs in compared.items()},
-        settings=budget | {"model": job.model.name, "held": first["held"], "evalset": noted["evalset"]},
+        settings=budget
+        | {"model": job.model.name, "revision": first["revision"], "held": first["held"], "evalset": noted["evalset"]},
         adapters={r.id: str(folder / "results" / r.id / "adapter") for r in job.runs},
     )
 

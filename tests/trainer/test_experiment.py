@@ -14,9 +14,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from trainer.arms import read_arm, shared_validation  # noqa: E402
+from trainer.budget import round_down  # noqa: E402
 from trainer.chat import MaskPolicy  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
-from trainer.experiment import _round_down, read_arm, run_experiment, shared_validation  # noqa: E402
+from trainer.experiment import run_experiment  # noqa: E402
 from trainer.plan import Budget, Evaluation, ExperimentPlan, Run, TrainingSetting  # noqa: E402
 from trainer.protocol import Events, read_events  # noqa: E402
 
@@ -181,7 +183,7 @@ def test_equal_rows_are_told_apart_so_that_none_is_lost(tiny, tmp_path):
 
 @pytest.mark.parametrize(("steps", "expected"), [(0.5, 0), (7, 6), (29, 25), (31, 30), (99, 80), (1234, 1200)])
 def test_steps_are_rounded_so_that_like_machines_agree(steps, expected):
-    assert _round_down(steps) == expected
+    assert round_down(steps) == expected
 
 
 def read_arm_of(tiny, tmp_path, conversations):

@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 from trainer.base import load_base  # noqa: E402
 from trainer.chat import tokenise  # noqa: E402
 from trainer.errors import BadInput, Problem, Stopped  # noqa: E402
-from trainer.finetune import adapter, finetune, padded, scored_positions, token_losses  # noqa: E402
+from trainer.finetune import adapter, finetune  # noqa: E402
+from trainer.losses import padded, scored_positions, token_losses  # noqa: E402
 from trainer.schedule import TrainRow, micro_batches  # noqa: E402
 
 
@@ -126,6 +127,19 @@ def test_early_stop_ends_a_run_whose_validation_loss_rises(tiny, setting, rows, 
     assert result.stopped_early
     assert result.steps < 40
     assert result.steps == len(result.losses)
+
+    for stop_at in (result.steps - 2, result.steps):
+        seen: list[int] = []
+        out = tmp_path / f"cut-{stop_at}"
+        with pytest.raises(Stopped):
+            finetune(
+                tiny, wrong, eager, seed=0, steps=40, out=out, validation=rows[:6],
+                on_step=lambda step, *_, seen=seen: seen.append(step),
+                wants_stop=lambda seen=seen, stop_at=stop_at: len(seen) + 1 >= stop_at,
+            )  # fmt: skip
+        resumed = finetune(tiny, wrong, eager, seed=0, steps=40, out=out, validation=rows[:6])
+        assert (resumed.steps, resumed.stopped_early) == (result.steps, True), "what was seen before the stop counts"
+        assert resumed.losses == pytest.approx(result.losses, abs=1e-5)
 
 
 def test_rows_without_trained_tokens_are_bad_input(tiny, setting, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from trainer.base import load_base  # noqa: E402
-from trainer.finetune import finetune, padded, scored_positions, token_losses  # noqa: E402
+from trainer.finetune import finetune  # noqa: E402
+from trainer.losses import padded, scored_positions, token_losses  # noqa: E402
 from trainer.quantize import bitsandbytes  # noqa: E402
 
 

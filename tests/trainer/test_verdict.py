@@ -124,7 +124,7 @@ def test_json_holds_the_contract_and_no_nan():
     text = json.dumps(result.as_json(), allow_nan=False)
     metric = json.loads(text)["metrics"][0]
     assert list(metric) == [
-        "name", "role", "higher_is_better", "baseline", "candidate", "delta", "ci", "p", "mde", "verdict",
+        "name", "role", "higher_is_better", "baseline", "candidate", "delta", "ci", "p", "p_decisive", "mde", "verdict",
         "token_weighted", "n_missing",
     ]  # fmt: skip
     assert (metric["ci"], metric["mde"], metric["p"]) == ([None, None], None, 1.0)

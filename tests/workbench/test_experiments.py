@@ -295,7 +295,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "arm", "arm": "baseline", "rows": 1200, "trained_tokens": 5000, "left_out": {"zero-trained": 3}},
     {"event": "budget", "steps": 20, "trained_tokens": 5120,
      "training": {"tokens_per_step": 256, "preset": "short", "learning_rate": 0.001},
-     "dtype": "float32", "seconds_per_run": 120.0},
+     "dtype": "float32", "seconds_per_run": 120.0, "stretched": False},
     {"event": "evaluate", "run": "base", "what": "own answers", "done": 1, "total": 8},
     {"event": "run-done", "run": "base"},
     {"event": "train", "run": "baseline-0", "step": 1, "steps": 20, "loss": 2.5, "tokens_per_second": None},

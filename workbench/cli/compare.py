@@ -51,6 +51,7 @@ def setting_options(command: F) -> F:
             show_default=True,
             help="Train all assistant turns, the last one only, or every token.",
         ),
+        common.template_arg_option,
         click.option("--date", metavar="YYYY-MM-DD", help="The day that the chat template sees. Default: today."),
         click.option(
             "--max-new-tokens", type=click.IntRange(min=1), default=96, show_default=True, help="Length of answers."
@@ -82,7 +83,11 @@ def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Q
         trained_tokens=options["trained_tokens"],
         minutes=options["minutes"],
         training=training,
-        policy=PolicySetting(turns=options["policy"], date=options["date"]),
+        policy=PolicySetting(
+            turns=options["policy"],
+            date=options["date"],
+            template_args=common.template_args(options["template_args"]),
+        ),
         max_new_tokens=options["max_new_tokens"],
     )
 

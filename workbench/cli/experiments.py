@@ -64,6 +64,9 @@ def show(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> No
         from workbench.store.experiments import find_experiment
 
         row = find_experiment(ws.store, experiment)
+        if row.result is None and outcomes.is_measured(ws, row.id):  # its job outlived the terminal that began it
+            outcomes.conclude(ws, row.id)
+            row = find_experiment(ws.store, experiment)
         if row.result is None:
             raise UsageProblem(
                 f"it has no result yet ({row.state})",

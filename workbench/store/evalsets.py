@@ -71,6 +71,7 @@ def add_eval_set(store: Store, name: str, items: Sequence[EvalItem]) -> tuple[Ev
     there = next((found for found in eval_sets(store) if found.name == name), None)
     if there:
         if there.manifest_hash == manifest:
+            _check_groups(store, there, items)
             return there, False
         raise UsageProblem(
             f"there is an eval set {name!r} with other items ({there.rows:,})",
@@ -86,6 +87,15 @@ def add_eval_set(store: Store, name: str, items: Sequence[EvalItem]) -> tuple[Ev
         schema = pa.schema([pa.field("eval_set_id", pa.int64()), *ITEMS])
         insert(cursor, "eval_items", pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema))
     return made, True
+
+
+def _check_groups(store: Store, there: EvalSet, items: Sequence[EvalItem]) -> None:
+    known = eval_rows(store, there).select(["cluster", "slice"]).to_pylist()
+    if known != [{"cluster": item.cluster, "slice": item.slice} for item in items]:
+        raise UsageProblem(
+            f"there is an eval set {there.name!r} with the same items in other clusters or slices",
+            do="Choose another --name: clusters are part of every interval, so they never change.",
+        )
 
 
 def eval_rows(store: Store, eval_set: EvalSet) -> pa.Table:

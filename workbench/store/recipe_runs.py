@@ -90,6 +90,11 @@ def find_run(store: Store, recipe_hash: str, input_hash: str, state: str) -> lis
     return [_run(row) for row in found]
 
 
+def rename_run(cursor: Connection, run_id: int, recipe_hash: str) -> None:
+    """Let a stopped run go on as the run of `recipe_hash`."""
+    cursor.execute("UPDATE recipe_runs SET recipe_hash = ? WHERE id = ?", [recipe_hash, run_id])
+
+
 def begin_run(
     cursor: Connection, recipe: str | None, recipe_hash: str, input_hash: str, rows_in: int, inputs: Sequence[str]
 ) -> int:

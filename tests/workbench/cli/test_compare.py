@@ -28,7 +28,7 @@ KEYS = {
     "experiment", "baseline", "candidate", "seeds", "trained_tokens", "scope", "verdict", "primary", "metrics",
 }  # fmt: skip
 METRIC_KEYS = {
-    "name", "role", "higher_is_better", "baseline", "candidate", "delta", "ci", "p", "mde", "verdict",
+    "name", "role", "higher_is_better", "baseline", "candidate", "delta", "ci", "p", "p_decisive", "mde", "verdict",
 }  # fmt: skip
 
 
@@ -221,6 +221,16 @@ def test_the_same_question_again_runs_no_job_and_gives_the_same_answer(lab, wors
     gated = anywhere(*lab.compare("good", "bad", "--seeds", SEEDS, "--gate")[3:])
     assert gated.code == 7
     assert "bad against good: worse" in gated.out
+
+
+def test_a_job_that_outlived_its_terminal_is_concluded_when_it_is_looked_at(lab, worse, anywhere):
+    id = worse.json["experiment"]
+    workspace = Workspace.open(lab.root)
+    with workspace.store.transaction() as cursor:
+        cursor.execute("UPDATE experiments SET state = 'running', result = NULL WHERE id = ?", [id])
+    workspace.close()
+    shown = anywhere("-w", lab.root, "experiments", "show", id, "--json")
+    assert (shown.code, shown.json) == (0, worse.json)
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,9 @@ def test_an_eval_set_never_changes(bench, tmp_path):
     first = bench("evalset", "import", path, "--name", "gold", "--json").json
     again = bench("evalset", "import", path, "--name", "gold", "--json").json
     assert (first["new"], again["new"], again["manifest_hash"]) == (True, False, first["manifest_hash"])
-    other = bench("evalset", "import", _file(tmp_path, _talk("a", "2"), name="o.jsonl"), "--name", "gold")
-    assert other.code == 2
+    for changed in (_talk("a", "2"), _talk("a", "1", cluster="x"), _talk("a", "1", task="math")):
+        other = bench("evalset", "import", _file(tmp_path, changed, name="o.jsonl"), "--name", "gold")
+        assert other.code == 2
     assert len(bench("evalset", "ls", "--json").json["evalsets"]) == 1
 
 

@@ -110,6 +110,14 @@ def test_the_wipe_out_guard_stops_and_can_be_overruled_without_doing_the_work_ag
     assert allowed["rows_out"] < 500
 
 
+def test_what_fell_with_the_guard_off_is_not_taken_over_with_the_guard_on(imported, tmp_path):
+    emptied = _recipe(tmp_path, "length: {on: response, min_words: 80}; length: {min_words: 100000, max_drop: 1}")
+    unguarded = imported("run", emptied, "--from", "raw", "--name", "none", "--allow-wipeout")
+    assert "leaves none" in unguarded.err
+    guarded = imported("run", emptied, "--from", "raw", "--name", "none")
+    assert (guarded.code, "--allow-wipeout" in guarded.err) == (3, True)
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "says"),
     [

@@ -1,0 +1,105 @@
+"""An arm's rows, tokenised, and the eval items: what an experiment's folder holds, read from its Parquet files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainer.chat import MaskPolicy, tokenise
+from trainer.errors import BadInput
+from trainer.evaluate import EvalItem
+from trainer.schedule import TrainRow
+
+if TYPE_CHECKING:
+    from trainer.base import Base
+
+VALIDATION_ROWS = 24
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The tokenised rows of one version, and what was left out of them: counts by reason."""
+
+    rows: list[TrainRow]
+    left_out: dict[str, int]
+
+    @property
+    def trained_tokens(self) -> int:
+        """Trained tokens of one pass over the arm."""
+        return sum(row.trained for row in self.rows)
+
+
+def read_arm(base: Base, path: Path, policy: MaskPolicy, max_length: int) -> Arm:
+    """Tokenise the conversations of a Parquet file (`content_hash`, `messages`, `tools`).
+
+    Rows with nothing to train and rows longer than `max_length` tokens are left out and counted, never cut.
+    """
+    rows: list[TrainRow] = []
+    left_out: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for record in _records(path):
+        copy = seen[record["content_hash"]]
+        seen[record["content_hash"]] += 1
+        tools = json.loads(record["tools"]) if record["tools"] else None
+        tokenised = tokenise(base.tokenizer, json.loads(record["messages"]), tools, policy)
+        if not tokenised.examples:
+            left_out["template-error"] += 1
+        for number, example in enumerate(tokenised.examples):
+            row = TrainRow(f"{record['content_hash']}/{copy}/{number}", example.input_ids, example.labels)
+            if not row.trained:
+                left_out["zero-trained"] += 1
+            elif len(row.input_ids) > max_length:
+                left_out["longer than max_length"] += 1
+            else:
+                rows.append(row)
+    return Arm(rows, dict(left_out))
+
+
+def read_items(path: Path) -> list[EvalItem]:
+    """The eval items of a Parquet file (`item`, `messages`, `tools`, `cluster`)."""
+    return [
+        EvalItem(
+            item=int(record["item"]),
+            messages=json.loads(record["messages"]),
+            tools=json.loads(record["tools"]) if record["tools"] else None,
+            cluster=str(record["cluster"]),
+        )
+        for record in _records(path)
+    ]
+
+
+def shared_validation(arms: Sequence[Arm]) -> list[TrainRow]:
+    """Rows that every arm has, to watch training by: up to 24 and a twentieth of the smallest arm, by key.
+
+    They are taken out of training in every arm, and are never the set that the verdict is about.
+    """
+    shared = set.intersection(*({row.key for row in arm.rows} for arm in arms)) if arms else set()
+    size = min(VALIDATION_ROWS, min((len(arm.rows) for arm in arms), default=0) // 20)
+    chosen = set(sorted(shared)[:size])
+    return [row for row in arms[0].rows if row.key in chosen] if arms else []
+
+
+def without(arm: Arm, validation: Sequence[TrainRow]) -> Arm:
+    """The arm without the rows that watch its training, and without their copies; they count as left out."""
+    keys = {row.key for row in validation}
+    # A copy of a validation row (same content, another place) would leak it.
+    contents = {key.split("/")[0] for key in keys}
+    rows = [row for row in arm.rows if row.key.split("/")[0] not in contents]
+    held_out = len(arm.rows) - len(rows)
+    return Arm(rows, arm.left_out | ({"held out to watch training": held_out} if held_out else {}))
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BadInput("not a readable Parquet file", where=str(path)) from error
+    for batch in file.iter_batches(batch_size=1024):
+        yield from batch.to_pylist()
