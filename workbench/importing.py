@@ -181,17 +181,22 @@ def _known(store: Store, known: Source, path: Path, name: str | None, license: s
             where=str(path),
             do=f"Use it by that name, or remove it first with `workbench sources rm {known.name}`.",
         )
+    return unchanged(store, known, license)
+
+
+def unchanged(store: Store, source: Source, license: str | None) -> ImportReport:
+    """The report for bytes that a source has already; the source gets the licence, if one is given."""
     if license:
-        set_license(store, known.id, license)
+        set_license(store, source.id, license)
     with store.reading() as cursor:
-        reasons = reject_reasons(cursor, known.id, SHOWN_REASONS)
+        reasons = reject_reasons(cursor, source.id, SHOWN_REASONS)
     return ImportReport(
-        known.name,
-        known.format,
-        known.rows,
-        known.imported,
-        known.rejected,
-        known.imported,
+        source.name,
+        source.format,
+        source.rows,
+        source.imported,
+        source.rejected,
+        source.imported,
         reasons,
         added=0,
         already=True,

@@ -17,20 +17,33 @@ from workbench.curation import RunReport, find_recipe, freeze_rows, run_recipe
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import UsageProblem, WorkspaceUnusable
 from workbench.evalset_import import EvalImport, hold_out, import_evalset
+from workbench.growing import grow_file
 from workbench.importing import ImportReport, import_file
+from workbench.rejects import ExportedRejects, FixedRejects, export_rejects, import_fixes
 from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
 from workbench.store.database import Store, VersionRow
 from workbench.store.examples import Page, Which, examples
 from workbench.store.integrity import Check, check
-from workbench.store.members import CURATION_COLUMNS, EXPORT_COLUMNS, Members, resolve
-from workbench.store.rejects import RejectRow, rejects
-from workbench.store.sources import Origin, Source, get_source, origins, sources
+from workbench.store.members import CURATION_COLUMNS, Members, resolve
+from workbench.store.rejects import RejectRow, fixed_rows, reject_reasons, rejects
+from workbench.store.sources import (
+    Origin,
+    Source,
+    SourceFile,
+    files,
+    get_source,
+    made_from,
+    origins,
+    overlaps,
+    remove_source,
+    sources,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from workbench.formats.write import WriteReport
+    from workbench.exporting import Exported
 
 DATABASE = "workbench.duckdb"
 
@@ -42,6 +55,23 @@ class VersionReport:
     version: versions.Version
     origins: list[Origin]
     stages: list[versions.Stage]
+
+
+@dataclass(frozen=True)
+class SourceReport:
+    """A source, its files, its rejects by reason (reason, how many, first row), and who else has its rows.
+
+    `fixed` rows were rejects and came in after a correction; `overlaps` names other sources with how many rows of
+    this one have content that they have too; `versions` were made out of it directly.
+    """
+
+    source: Source
+    examples: int
+    fixed: int
+    reasons: list[tuple[str, int, int]]
+    files: list[SourceFile]
+    overlaps: list[tuple[str, int]]
+    versions: list[str]
 
 
 class Workspace:
@@ -109,12 +139,15 @@ class Workspace:
         format: str | None = None,
         mapping: dict[str, str] | None = None,
         license: str | None = None,
+        grow: bool = False,
         progress: Progress | None = None,
     ) -> ImportReport:
-        """Import a file as a source; see `workbench.importing.import_file`."""
-        return import_file(
-            self.store, path, name=name, format=format, mapping=mapping, license=license, progress=progress
-        )
+        """Import a file as a source, or with `grow` what it has behind the rows of the source of that name.
+
+        See `workbench.importing.import_file` and `workbench.growing.grow_file`.
+        """
+        bring_in = grow_file if grow else import_file
+        return bring_in(self.store, path, name=name, format=format, mapping=mapping, license=license, progress=progress)
 
     def sources(self) -> list[Source]:
         """All sources, oldest first."""
@@ -145,9 +178,40 @@ class Workspace:
         named = resolve(self.store, name)
         return examples(self.store, named, which=which, search=search, where=where, limit=limit, offset=offset)
 
+    def show_source(self, name: str) -> SourceReport:
+        """A source with its files, its rejects by reason, and who else has its rows."""
+        source = get_source(self.store, name)
+        return SourceReport(
+            source,
+            resolve(self.store, name).rows,
+            len(fixed_rows(self.store, source)),
+            self.reject_reasons(name),
+            files(self.store, source),
+            overlaps(self.store, source),
+            made_from(self.store, source),
+        )
+
+    def remove_source(self, name: str) -> None:
+        """Delete a source that no version was made out of."""
+        remove_source(self.store, name)
+
     def rejects(self, name: str, *, limit: int = 20, offset: int = 0) -> tuple[int, list[RejectRow]]:
         """How many rows of a source's file were rejected, and some of them with their reasons."""
         return rejects(self.store, get_source(self.store, name), limit, offset)
+
+    def reject_reasons(self, name: str) -> list[tuple[str, int, int]]:
+        """The reasons for the rejects of a source, the most frequent first: (reason, how many, first row)."""
+        source = get_source(self.store, name)
+        with self.store.reading() as cursor:
+            return reject_reasons(cursor, source.id)
+
+    def export_rejects(self, name: str, out: Path, *, force: bool = False) -> ExportedRejects:
+        """Write the rejects of a source to be corrected; see `workbench.rejects.export_rejects`."""
+        return export_rejects(self.store, name, out, force=force)
+
+    def import_fixes(self, name: str, path: Path, progress: Progress | None = None) -> FixedRejects:
+        """Take in corrected rejects; see `workbench.rejects.import_fixes`."""
+        return import_fixes(self.store, name, path, progress)
 
     # Versions
 
@@ -196,11 +260,38 @@ class Workspace:
         """What lies between two sources or versions, with the reasons, and the first `limit` rows that went."""
         return diffs.diff(self.store, resolve(self.store, a), resolve(self.store, b), limit)
 
-    def export(self, name: str, out: Path, format: str = "messages") -> WriteReport:
-        """Write a source or version to a file; the report says what the format has no place for."""
-        from workbench.formats.write import write_examples
+    def export(
+        self,
+        name: str,
+        out: Path,
+        format: str = "messages",
+        *,
+        model: str | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write a source or version with its card to a file or folder; see `workbench.exporting.export`."""
+        from workbench.exporting import export
 
-        return write_examples(self._batches(name, EXPORT_COLUMNS), out, format)
+        return export(self.store, name, out, format, model=model, force=force, progress=progress)
+
+    def push(
+        self,
+        name: str,
+        target: str,
+        *,
+        public: bool = False,
+        model: str | None = None,
+        force: bool = False,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Push a source or version with its card to the hub; see `workbench.exporting.push`."""
+        from workbench.exporting import push
+
+        scratch = self.cache_dir
+        return push(
+            self.store, name, target, scratch=scratch, public=public, model=model, force=force, progress=progress
+        )
 
     def remove_version(self, name: str) -> None:
         """Delete a version that nothing else needs."""

@@ -42,6 +42,8 @@ _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES,
 COMMANDS = {
     "init": "init",
     "import": "import_",
+    "sources": "sources",
+    "rejects": "rejects",
     "run": "run",
     "examples": "examples",
     "versions": "versions",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
-from workbench.errors import UsageProblem
 
 if TYPE_CHECKING:
     from workbench.store.examples import ExampleRow
-    from workbench.workspace import Workspace
+
+_ALSO_IN = 3  # rows of other sources named
 
 
 @click.command("examples")
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 @click.option("--search", metavar="TEXT", help="Only rows whose prompt or response contains TEXT, in any case.")
 @click.option("--sql", metavar="WHERE", help='Only rows that meet this SQL condition, e.g. "length(response) < 20".')
 @click.option("--dropped", is_flag=True, help="The rows that fell on the way to this version, each with its reason.")
-@click.option("--rejected", is_flag=True, help="The rows of this source's file that could not be imported, and why.")
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N")
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N found.")
 @click.option("--full", is_flag=True, help="Print whole turns.")
@@ -31,7 +30,6 @@ def command(
     search: str | None,
     sql: str | None,
     dropped: bool,
-    rejected: bool,
     limit: int,
     offset: int,
     full: bool,
@@ -48,11 +46,6 @@ def command(
     workbench examples curated --dropped --sql "step = 'length'"
     """
     with common.workspace(ctx) as workspace:
-        if rejected:
-            if search or sql or dropped:
-                raise UsageProblem("--rejected stands alone", do="Leave out --search, --sql and --dropped.")
-            _rejects(workspace, name, limit, offset, as_json)
-            return
         page = workspace.examples(
             name, which="dropped" if dropped else "kept", search=search, where=sql, limit=limit, offset=offset
         )
@@ -64,7 +57,7 @@ def command(
         common.note(_nothing(name, page.total, offset, bool(search or sql), dropped))
         return
     _print(page.rows, full)
-    common.note(_shown(page.total, offset, len(page.rows), "rows"))
+    common.note(_shown(page.total, offset, len(page.rows)))
 
 
 def _example_data(row: ExampleRow, dropped: bool) -> dict[str, Any]:
@@ -75,6 +68,7 @@ def _example_data(row: ExampleRow, dropped: bool) -> dict[str, Any]:
         "messages": row.messages,
         "tools": row.tools,
         "meta": row.meta,
+        "also_in": [{"source": source, "row": number} for source, number in row.also_in],
     }
     if dropped:
         data |= {"step": row.step, "reason": row.reason, "detail": row.detail, "duplicate_of": row.duplicate_of}
@@ -94,31 +88,17 @@ def _print(rows: list[ExampleRow], full: bool) -> None:
             heading += f" · dropped by {row.step}: {row.reason}"
             heading += f" ({clip(row.detail, 120)})" if row.detail else ""
             heading += f", like id {row.duplicate_of}" if row.duplicate_of is not None else ""
+        if row.also_in:
+            named = ", ".join(f"{source}:{number}" for source, number in row.also_in[:_ALSO_IN])
+            more = len(row.also_in) - _ALSO_IN
+            heading += f" · also in {named}" + (f" and {more:,} more" if more > 0 else "")
         out.print(Text(heading, style="dim"))
         out.print(conversation(row.messages, full=full))
 
 
-def _rejects(workspace: Workspace, name: str, limit: int, offset: int, as_json: bool) -> None:
-    from workbench.text import clip
-
-    total, rows = workspace.rejects(name, limit=limit, offset=offset)
-    if as_json:
-        listed = [{"row": row.row, "reason": row.reason, "raw": row.raw} for row in rows]
-        common.print_json({"name": name, "total": total, "offset": offset, "rejects": listed})
-        return
-    if not rows:
-        common.note(f"Every row of {name} was imported." if total == 0 else f"There are only {total:,} rejects.")
-        return
-    out = common.out()
-    for row in rows:
-        out.print(f"row {row.row}: {clip(row.reason, 300)}")
-        out.print(f"  {clip(row.raw, 200)}")
-    common.note(_shown(total, offset, len(rows), "rejects"))
-
-
-def _shown(total: int, offset: int, count: int, what: str) -> str:
+def _shown(total: int, offset: int, count: int) -> str:
     more = f"; go on with --offset {offset + count}" if offset + count < total else ""
-    return f"{offset + 1:,} to {offset + count:,} of {total:,} {what}{more}."
+    return f"{offset + 1:,} to {offset + count:,} of {total:,} rows{more}."
 
 
 def _nothing(name: str, total: int, offset: int, asked: bool, dropped: bool) -> str:

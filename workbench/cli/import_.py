@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--format", metavar="F", help="The shape of the rows, where it should not be told from them.")
 @click.option("--map", "mapping", metavar="prompt=COL,response=COL", help="The columns to read; system=COL too.")
 @click.option("--license", metavar="L", help="Under which licence the data may be used, for the record.")
+@click.option("--grow", is_flag=True, help="Add to the source of this name only the rows that the file has got since.")
 @common.json_option
 @click.pass_context
 def command(
@@ -29,6 +30,7 @@ def command(
     format: str | None,
     mapping: str | None,
     license: str | None,
+    grow: bool,
     as_json: bool,
 ) -> None:
     """Import a file of conversations: JSON, JSON Lines, CSV or Parquet.
@@ -49,6 +51,7 @@ def command(
             format=format,
             mapping=parse_mapping(mapping) if mapping else None,
             license=license,
+            grow=grow,
             progress=progress,
         )
     if as_json:
@@ -60,6 +63,8 @@ def command(
                 "rejected": report.rejected,
                 "format": report.format,
                 "duplicates_of_known": report.duplicates_of_known,
+                "added": report.added,
+                "fixed": report.fixed,
                 "already_imported": report.already,
                 "reject_reasons": [
                     {"reason": reason, "rows": rows, "first_row": first} for reason, rows, first in report.reasons
@@ -88,12 +93,17 @@ def _print(report: ImportReport) -> None:
     if report.already:
         out.print(f"These bytes are already source {report.source}: nothing was added.")
         return
-    out.print(f"{report.source}: {report.imported:,} of {report.rows:,} rows imported as {report.format}.")
+    if report.added == report.rows:
+        out.print(f"{report.source}: {report.imported:,} of {report.rows:,} rows imported as {report.format}.")
+    else:
+        fixed = f" {report.fixed:,} rejected rows are corrected in it and came in too." if report.fixed else ""
+        out.print(f"{report.source}: {report.added:,} new rows, now {report.rows:,}.{fixed}")
     if report.rejected:
-        out.print(f"{report.rejected:,} rows rejected:")
+        out.print(f"{report.rejected:,} rows are rejected:")
         for reason, rows, first in report.reasons:
             out.print(f"  {rows:,} from row {first}: {clip(reason, 200)}")
-        common.note(f"All of them: workbench examples {report.source} --rejected")
+        common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
     if report.duplicates_of_known:
-        out.print(f"{report.duplicates_of_known:,} rows have content that an earlier source already had.")
+        out.print(f"{report.duplicates_of_known:,} examples have content that another source already had.")
+        common.note(f"Which ones: workbench sources show {report.source}")
     common.note(f"Next: workbench run RECIPE --from {report.source} --name VERSION")

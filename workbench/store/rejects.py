@@ -79,3 +79,11 @@ def mark_fixed(cursor: Connection, source_id: int, rows: Sequence[int]) -> None:
         )
     finally:
         cursor.unregister("fixed_now")
+
+
+def replace_rejects(cursor: Connection, source_id: int, rows: Sequence[tuple[int, str, str]]) -> None:
+    """Give rejects another (row, reason, raw), on a transaction's cursor."""
+    for row, reason, raw in rows:
+        cursor.execute(
+            "UPDATE rejects SET reason = ?, raw = ? WHERE source_id = ? AND row = ?", [reason, raw, source_id, row]
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from workbench.store.database import Connection, Store, fetch, insert, next_id, 
 from workbench.store.members import Named, not_found
 from workbench.store.recipe_runs import discard_run
 
+_WINDOW = 4096  # rows read at a time
 _EXAMPLES = pa.schema(
     [
         ("id", pa.int64()),
@@ -167,13 +168,13 @@ class SourceWriter:
             ],
         )
 
-    def update(self, *, path: str | None = None, file_hash: str | None = None) -> None:
-        """Write the totals of a source that was there, and where it was read from this time."""
+    def update(self, *, path: str | None = None, file_hash: str | None = None, license: str | None = None) -> None:
+        """Write the totals of a source that was there, and what else is new of it."""
         imported, rejected = self.counts()
         self._cursor.execute(
             """UPDATE sources SET rows = ?, imported = ?, rejected = ?, path = coalesce(?, path),
-               file_hash = coalesce(?, file_hash) WHERE id = ?""",
-            [imported + rejected, imported, rejected, path, file_hash, self.source_id],
+               file_hash = coalesce(?, file_hash), license = coalesce(?, license) WHERE id = ?""",
+            [imported + rejected, imported, rejected, path, file_hash, license, self.source_id],
         )
 
     def known_elsewhere(self) -> int:
@@ -185,6 +186,21 @@ class SourceWriter:
             [self.source_id, self.first_example, self.source_id],
         )
         return int(count)
+
+
+def stored_rows(store: Store, source: Source) -> Iterator[tuple[int, str | None, str | None, str | None]]:
+    """What the rows of a source became, in their order, streamed: (row, content_hash, meta, raw).
+
+    A row comes once for each of its examples, with `raw` None; a reject with its raw text and nothing else.
+    """
+    with store.reading() as cursor:
+        reader = cursor.sql(
+            """SELECT row, content_hash, meta, NULL AS raw, id FROM examples WHERE source_id = ? AND parent_id IS NULL
+               UNION ALL SELECT row, NULL, NULL, raw, 0 FROM rejects WHERE source_id = ? ORDER BY row, id""",
+            params=[source.id, source.id],
+        ).to_arrow_reader(_WINDOW)
+        for batch in reader:
+            yield from zip(*(column.to_pylist() for column in batch.columns[:4]), strict=True)
 
 
 def files(store: Store, source: Source) -> list[SourceFile]:
@@ -206,7 +222,7 @@ def origins(store: Store, named: Named) -> list[Origin]:
     )
     rows = store.rows(
         f"""SELECT s.name, s.license, s.path, s.file_hash, count(*) FROM ({members}) m JOIN examples e ON e.id = m.id
-            JOIN sources s ON s.id = e.source_id GROUP BY ALL, s.id ORDER BY s.id"""
+            JOIN sources s ON s.id = e.source_id GROUP BY s.id, s.name, s.license, s.path, s.file_hash ORDER BY s.id"""
     )
     return [Origin(*row) for row in rows]
 

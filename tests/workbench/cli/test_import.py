@@ -30,11 +30,22 @@ def test_the_same_bytes_again_add_nothing_and_are_called_by_their_first_name(ben
     bench("import", alpaca)
     copy = tmp_path / "copy.json"
     copy.write_bytes(alpaca.read_bytes())
-    called = bench("import", copy, "--name", "other", "--json")
+    called = bench("import", copy, "--json")
     assert called.code == 0
-    assert (called.json["source"], called.json["already_imported"]) == ("alpaca_en", True)
+    assert (called.json["source"], called.json["already_imported"], called.json["added"]) == ("alpaca_en", True, 0)
     assert called.json["rows"] == called.json["imported"] + called.json["rejected"] == 999
     assert [source["name"] for source in bench("versions", "ls", "--json").json["sources"]] == ["alpaca_en"]
+
+
+def test_the_same_bytes_by_another_name_are_refused_with_the_name_that_they_have(bench, write_pairs):
+    path = write_pairs(("a", "b"))
+    bench("import", path, "--name", "first")
+    called = bench("import", path, "--name", "second")
+    assert (called.code, called.out) == (2, "")
+    assert "source 'first' already" in called.err
+    assert "workbench sources rm first" in called.err
+    assert bench("sources", "rm", "first").code == 0
+    assert bench("import", path, "--name", "second", "--json").json["source"] == "second"
 
 
 def test_the_same_bytes_read_by_another_mapping_are_another_source(bench, write_pairs):
@@ -63,13 +74,13 @@ def test_rejected_rows_are_kept_with_reason_and_text_and_can_be_read(bench, tmp_
     path.write_text("\n".join([json.dumps(good[0]), '{"prompt": "no answer"}', *map(json.dumps, good[1:]), "{broken"]))
     called = bench("import", path, "--json")
     assert (called.code, called.json["rows"], called.json["imported"], called.json["rejected"]) == (0, 5, 3, 2)
-    listed = bench("examples", "mixed", "--rejected", "--json").json
+    listed = bench("rejects", "ls", "mixed", "--json").json
     assert [(reject["row"], reject["raw"].strip()) for reject in listed["rejects"]] == [
         (1, '{"prompt": "no answer"}'),
         (4, "{broken"),
     ]
     assert all(reject["reason"] for reject in listed["rejects"])
-    assert "no answer" in bench("examples", "mixed", "--rejected").out
+    assert "no answer" in bench("rejects", "ls", "mixed").out
 
 
 def test_a_file_that_is_mostly_rejected_leaves_nothing_behind(bench, root, tmp_path):

@@ -49,6 +49,8 @@ IN_USE: dict[str, list[str]] = {
     "train": ["v"],
     "compare": ["a", "b"],
     "experiments": ["ls"],
+    "sources": ["ls"],
+    "rejects": ["ls", "a"],
     "doctor": [],
     "vacuum": [],
     "demo": [],

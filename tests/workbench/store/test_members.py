@@ -22,7 +22,7 @@ def _add(store: Store, name: str, texts: list[str], **meta: str) -> None:
     with store.transaction() as cursor:
         writer = SourceWriter(cursor)
         writer.add_examples(rows)
-        writer.finish(name, "somewhere", "messages", name, None, {})
+        writer.create(name, "somewhere", "messages", name, None, {})
 
 
 @pytest.fixture

@@ -1,0 +1,151 @@
+"""`workbench rejects`: the rows that could not be imported: list, write out, correct, take in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from workbench.cli import common
+
+if TYPE_CHECKING:
+    from workbench.rejects import FixedRejects
+    from workbench.store.rejects import RejectRow
+
+_REASONS = 10
+_STILL = 10
+
+
+@click.group("rejects")
+def command() -> None:
+    """Rows that could not be imported: why, and how to correct them.
+
+    \b
+    workbench rejects ls chats
+    workbench rejects export chats -o broken.jsonl
+    (correct broken.jsonl in an editor)
+    workbench rejects import chats broken.jsonl
+    """
+
+
+@command.command("ls")
+@click.argument("source", metavar="SOURCE")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, metavar="N")
+@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N.")
+@click.option("--full", is_flag=True, help="Print the whole text of each row.")
+@common.json_option
+@click.pass_context
+def ls(ctx: click.Context, source: str, limit: int, offset: int, full: bool, as_json: bool) -> None:
+    """List the reasons, and the rejected rows with their text."""
+    with common.workspace(ctx) as workspace:
+        total, rows = workspace.rejects(source, limit=limit, offset=offset)
+        reasons = workspace.reject_reasons(source)
+    if as_json:
+        common.print_json(
+            {
+                "source": source,
+                "total": total,
+                "offset": offset,
+                "reasons": [{"reason": reason, "rows": count, "first": first} for reason, count, first in reasons],
+                "rejects": [{"row": row.row, "reason": row.reason, "raw": row.raw} for row in rows],
+            }
+        )
+        return
+    if not rows:
+        gone = f"There are only {total:,} rejects: --offset {offset} is behind the last."
+        common.note(gone if total else f"Every row of {source} was imported.")
+        return
+    _print(reasons, rows, full)
+    more = f"; go on with --offset {offset + len(rows)}" if offset + len(rows) < total else ""
+    common.note(f"{offset + 1:,} to {offset + len(rows):,} of {total:,} rejects{more}.")
+    common.note(f"To correct them: workbench rejects export {source} -o FILE.jsonl")
+
+
+def _print(reasons: list[tuple[str, int, int]], rows: list[RejectRow], full: bool) -> None:
+    from workbench.report.terminal import table
+    from workbench.text import clip, safe_text
+
+    out = common.out()
+    listed = table("rows", "first", "reason", right=("rows", "first"))
+    for reason, count, first in reasons[:_REASONS]:
+        listed.add_row(f"{count:,}", str(first), clip(reason, 300))
+    out.print(listed)
+    if len(reasons) > _REASONS:
+        out.print(f"and {len(reasons) - _REASONS:,} more reasons")
+    out.print()
+    for row in rows:
+        out.print(f"row {row.row}: {clip(row.reason, 300)}")
+        out.print(f"  {safe_text(row.raw) if full else clip(row.raw, 200)}")
+
+
+@command.command("export")
+@click.argument("source", metavar="SOURCE")
+@click.option("-o", "--out", required=True, metavar="FILE", help="The file to write (JSON Lines).")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@common.json_option
+@click.pass_context
+def export(ctx: click.Context, source: str, out: str, force: bool, as_json: bool) -> None:
+    """Write the rejected rows to a file that can be corrected by hand.
+
+    One line a row, with its number, the reason, and the row: as "value" where its text is JSON, else as "raw" text.
+    Correct the value or the text (or write a "value" instead), delete the lines that you leave, and give the file to
+    `workbench rejects import`.
+    """
+    from pathlib import Path
+
+    with common.workspace(ctx) as workspace:
+        report = workspace.export_rejects(source, Path(out).expanduser(), force=force)
+    if as_json:
+        common.print_json({"path": out, "rows": report.rows, "parsed": report.parsed, "cut": report.cut})
+        return
+    common.out().print(f"{out}: {report.rows:,} rejects of {source}, {report.parsed:,} of them as values.")
+    if report.cut:
+        rows = ", ".join(map(str, report.cut[:5])) + (", ..." if len(report.cut) > 5 else "")
+        common.note(f"Longer than what is kept of a reject, so their text is cut: row {rows}. Take it from the file.")
+    if report.rows:
+        common.note(f"When it is corrected: workbench rejects import {source} {out}")
+
+
+@command.command("import")
+@click.argument("source", metavar="SOURCE")
+@click.argument("file", metavar="FILE")
+@common.json_option
+@click.pass_context
+def import_(ctx: click.Context, source: str, file: str, as_json: bool) -> None:
+    """Take corrected rows into their source, at their row numbers.
+
+    What is still wrong stays a reject. Versions that were frozen before stay as they are. Exit code 3 where no row
+    could be taken in.
+    """
+    from pathlib import Path
+
+    with common.workspace(ctx) as workspace, common.progress_bar("reading") as progress:
+        report = workspace.import_fixes(source, Path(file).expanduser(), progress)
+    if as_json:
+        common.print_json(
+            {
+                "source": source,
+                "fixed": report.fixed,
+                "fixed_before": report.before,
+                "still_rejected": [{"row": row, "reason": reason} for row, reason in report.still],
+                "rejected": report.rejected,
+            }
+        )
+    else:
+        _print_fixed(source, report)
+    if report.still and not report.fixed and not report.before:
+        ctx.exit(3)
+
+
+def _print_fixed(source: str, report: FixedRejects) -> None:
+    from workbench.text import clip
+
+    out = common.out()
+    before = f" {report.before:,} had come in before." if report.before else ""
+    out.print(f"{source}: {report.fixed:,} corrected rows came in.{before} {report.rejected:,} rejects are left.")
+    if report.still:
+        out.print(f"{len(report.still):,} rows of the file are still wrong:")
+        for row, reason in report.still[:_STILL]:
+            out.print(f"  row {row}: {clip(reason, 200)}")
+        if len(report.still) > _STILL:
+            out.print(f"  and {len(report.still) - _STILL:,} more")
