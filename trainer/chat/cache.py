@@ -235,4 +235,7 @@ def _runs(values: Sequence[Any]) -> list[tuple[Any, int]]:
 
 
 def _unrun(runs: Sequence[tuple[Any, int]]) -> list[Any]:
-    return [value for value, count in runs for value in [value] * count]
+    values: list[Any] = []
+    for value, count in runs:
+        values += [value] * count
+    return values
