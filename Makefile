@@ -1,6 +1,8 @@
 # The two commands a newcomer needs are `make demo` and `make test`.
 PYTHON ?= python3
 VENV := .venv
+# Test processes side by side; each may hold a model of half a gigabyte.
+JOBS ?= 2
 BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.installed
 	$(BIN)/workbench demo $(if $(MODEL),--model $(MODEL)) $(if $(DEVICE),--device $(DEVICE))
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # The blocks, tables and links of the README and docs are checked by tests/test_readme.py.
 check: $(VENV)/.installed-dev lint types walls test

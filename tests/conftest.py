@@ -15,6 +15,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Before any library is imported: tests run beside each other on small machines, and none may look for a network.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: threads of one would wait for those of another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
