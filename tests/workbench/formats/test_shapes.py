@@ -62,7 +62,7 @@ def test_leftover_columns_are_metadata(read):
     ("given", "role"),
     [("human", "user"), ("user", "user"), ("system", "system"), ("gpt", "assistant"), ("bing", "assistant"),
      ("bard", "assistant"), ("chatgpt", "assistant"), ("assistant", "assistant"), ("observation", "tool"),
-     ("tool", "tool"), ("GPT", "assistant")],
+     ("tool", "tool"), ("GPT", "assistant"), ("prompter", "user"), ("developer", "developer")],
 )  # fmt: skip
 def test_sharegpt_roles(read, given, role):
     row = {"conversations": [{"from": given, "value": "x"}, {"from": "gpt", "value": "a"}]}
@@ -123,10 +123,11 @@ def test_messages_keep_what_templates_read(read):
     [
         {"content": None, "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]},
         {"content": "", "tool_calls": [{"name": "f", "arguments": {"x": 1}}]},
+        {"content": "", "tool_calls": [{"name": "f", "parameters": {"x": 1}}]},
         {"content": None, "function_call": {"name": "f", "arguments": '{"x": 1}'}},
         {"content": [{"type": "tool_call", "value": '{"name": "f", "arguments": {"x": 1}}'}]},
     ],
-    ids=["arguments as text", "flat", "legacy", "content part"],
+    ids=["arguments as text", "flat", "parameters", "legacy", "content part"],
 )
 def test_tool_calls_in_any_form_are_one_form(read, turn):
     assert messages(read, {"messages": [U, {"role": "assistant", **turn}]})[1] == {
@@ -134,6 +135,25 @@ def test_tool_calls_in_any_form_are_one_form(read, turn):
         "content": "",
         "tool_calls": [CALL],
     }
+
+
+def test_what_stands_beside_a_call_or_a_schema_is_kept(read):
+    flat = {"id": "c1", "name": "f", "arguments": {"x": 1}}
+    search = {"type": "web_search", "name": "look"}
+    turn = {
+        "role": "function_call",
+        "content": '{"name": "f", "arguments": {"x": 1}}',
+        "tool_calls": [flat],
+        "id": "t1",
+    }
+    record = one(read, {"messages": [U, turn], "tools": [search, {"type": "function", "name": "f"}]})
+    assert json.loads(record.messages)[1] == {
+        "role": "assistant",
+        "content": "",
+        "id": "t1",
+        "tool_calls": [CALL, {**CALL, "id": "c1"}],
+    }
+    assert json.loads(record.tools) == [search, {"type": "function", "function": {"name": "f"}}]
 
 
 def test_content_parts_are_joined_as_they_stand(read):
