@@ -47,6 +47,8 @@ class Row:
 class FileRows:
     """The rows of a file, read without a workspace. `rejected` counts those that are no conversation."""
 
+    cache = None  # what is looked at in passing leaves nothing behind
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rejected = 0
@@ -75,8 +77,10 @@ class WorkspaceRows:
     rejected = 0
 
     def __init__(self, workspace: Workspace, name: str) -> None:
+        from trainer.chat.cache import TokenCache
         from workbench.store.members import resolve
 
+        self.cache = TokenCache(workspace.cache_dir / "tokens")
         self.workspace = workspace
         self.name = name
         self._total = resolve(workspace.store, name).rows
@@ -273,7 +277,9 @@ def audit_rows(
             progress(count, limit or rows.total(count), f"tokenising ({lens.label})")
 
     try:
-        found = audit(entries(), lens.tokenizer, lens.policy, limit=lens.limit, how=lens.truncate, on_row=tell)
+        found = audit(
+            entries(), lens.tokenizer, lens.policy, limit=lens.limit, how=lens.truncate, cache=rows.cache, on_row=tell
+        )
     except KeyboardInterrupt:
         raise Stopped(f"Stopped after {done:,} rows", do="Nothing was written.") from None
     by_position = isinstance(rows, WorkspaceRows)  # a file's rows are named by their place in it, rejected ones counted

@@ -21,6 +21,8 @@ from trainer.conversation import Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from trainer.chat.cache import TokenCache
+
 NOTES = frozenset({"expanded", "injected-system"})
 """Kinds of issues that a template has by nature: good to know, and nothing is wrong with the row."""
 
@@ -162,11 +164,13 @@ def audit(
     *,
     limit: int | None = None,
     how: Truncation = "drop",
+    cache: TokenCache | None = None,
     on_row: Callable[[int], None] | None = None,
 ) -> Audit:
     """Tokenise `rows` of (key, messages as JSON, tools as JSON or None) in a stream; only counts are kept.
 
-    `limit` (tokens) and `how` are those of `trainer.chat.truncate.fit`. `on_row(done)` is called after each row.
+    `limit` (tokens) and `how` are those of `trainer.chat.truncate.fit`. Rows that `cache` holds are not tokenised
+    again. `on_row(done)` is called after each row.
     """
     result = Audit(limit, how, policy.turns if policy else "all")
     ahead: deque[tuple[int, list[Message], list[Any] | None]] = deque()
@@ -176,7 +180,7 @@ def audit(
             ahead.append((key, json.loads(messages), json.loads(tools) if tools else None))
             yield ahead[-1][1:]
 
-    for done in tokenise_many(tokenizer, parsed(), policy):
+    for done in tokenise_many(tokenizer, parsed(), policy, cache=cache):
         key, messages, tools = ahead.popleft()
         fitted = None if limit is None else fit(tokenizer, done, messages, tools, policy, limit, how)
         result.add(key, done, fitted)

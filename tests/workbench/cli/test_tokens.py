@@ -267,6 +267,10 @@ def test_a_source_of_the_workspace_is_shown_by_name_with_its_example_ids(workben
     assert data["rows"] == 3
     assert data["issue_rows"]["empty-turn"] == [2]
     assert data["issue_ids"]["empty-turn"] == [ids[2]]
+    cached = list((tmp_path / "w/cache/tokens").rglob("*.arrow"))
+    assert len(cached) == 1
+    assert json.loads(workbench("-w", str(tmp_path / "w"), "tokens", "chats", "--model", MODEL, "--json")[1]) == data
+    assert list((tmp_path / "w/cache/tokens").rglob("*.arrow")) == cached
     _, out, _ = workbench("-w", str(tmp_path / "w"), "tokens", "chats", "--model", MODEL, "--audit")
     assert f" rows 2\n{'':<29}examples {ids[2]}\n" in out
     _, out, _ = workbench("-w", str(tmp_path / "w"), "tokens", "chats", "--model", MODEL, "--row", "2", "--json")
