@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
+from workbench.errors import Stopped, UsageProblem
 
 if TYPE_CHECKING:
+    from workbench.exporting import Exported
     from workbench.store.diff import Diff, GoneRow
     from workbench.workspace import VersionReport
 
@@ -225,29 +227,88 @@ def freeze(ctx: click.Context, source: str, name: str, without: tuple[str, ...],
 
 @command.command("export")
 @click.argument("name", metavar="VERSION|SOURCE")
-@click.option("-o", "--out", required=True, metavar="OUT", help="The file to write; one that is there is replaced.")
+@click.option("-o", "--out", metavar="OUT", help="The file to write, or the folder for the format datasets.")
+@click.option("--to", metavar="hf:ORG/NAME", help="Push to this data set of the Hugging Face hub instead.")
 @click.option(
     "--format",
     "format",
     metavar="F",
-    help="messages and parquet lose nothing; alpaca and sharegpt say what they lose. Default: by the file's name.",
+    help="messages, parquet, datasets (these lose nothing), alpaca, sharegpt, prompt-completion (they say what they "
+    "lose). Default: parquet for OUT.parquet and the hub, else messages.",
 )
+@click.option("--model", metavar="NAME|DIR", help="Also count tokens for the card, by this model's tokenizer.")
+@click.option("--public", is_flag=True, help="Let everybody see a new data set of the hub. Default: private.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
 @common.json_option
 @click.pass_context
-def export(ctx: click.Context, name: str, out: str, format: str | None, as_json: bool) -> None:
-    """Write rows to a file."""
+def export(
+    ctx: click.Context,
+    name: str,
+    out: str | None,
+    to: str | None,
+    format: str | None,
+    model: str | None,
+    public: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write rows and their dataset card to a file or folder, or push them to the hub.
+
+    The card says where the rows came from, under which licences, what was dropped and why, and how to make them
+    again. It is OUT.card.md beside a file, README.md in a folder and on the hub. A file that ends in .json is one
+    array, any other has one object a line.
+
+    \b
+    workbench versions export curated -o curated.jsonl
+    workbench versions export curated -o alpaca.json --format alpaca
+    workbench versions export curated -o curated --format datasets --model HuggingFaceTB/SmolLM2-135M-Instruct
+    workbench versions export curated --to hf:my-team/curated
+    """
     from pathlib import Path
 
-    path = Path(out).expanduser()
-    chosen = format or ("parquet" if path.suffix == ".parquet" else "messages")
-    with common.workspace(ctx) as workspace:
-        report = workspace.export(name, path, chosen)
+    if (out is None) == (to is None):
+        raise UsageProblem("an export goes to one place", do="Give either -o OUT or --to hf:ORG/NAME.")
+    if to is not None and format not in (None, "parquet"):
+        raise UsageProblem(f"the hub gets Parquet, not {format}", do="Leave out --format.")
+    try:
+        with common.workspace(ctx) as workspace, common.progress_bar("writing") as progress:
+            if to is not None:
+                done = workspace.push(name, to, public=public, model=model, force=force, progress=progress)
+            else:
+                path = Path(out or "").expanduser()
+                chosen = format or ("parquet" if path.suffix.lower() == ".parquet" else "messages")
+                done = workspace.export(name, path, chosen, model=model, force=force, progress=progress)
+    except KeyboardInterrupt:
+        raise Stopped("Stopped; nothing was written", do="The same command starts again.") from None
     if as_json:
-        common.print_json({"rows": report.rows, "format": chosen, "path": out, "lost": report.lost})
+        common.print_json(_exported_data(done, out))
         return
-    common.out().print(f"{out}: {report.rows:,} rows as {chosen}.")
-    for lost in report.lost:
+    if done.pushed:
+        seen = "private" if done.pushed.private else "public"
+        common.out().print(
+            f"{done.pushed.url}: {done.rows:,} rows as Parquet, manifest {done.manifest_hash[:12]}; {seen}."
+        )
+    else:
+        common.out().print(
+            f"{out}: {done.rows:,} rows as {done.format}, manifest {done.manifest_hash[:12]}; card {done.card}."
+        )
+    for lost in done.lost:
         common.note(f"lost: {lost}")
+    for note in done.notes:
+        common.note(f"note: {note}")
+
+
+def _exported_data(done: Exported, out: str | None) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "rows": done.rows,
+        "format": done.format,
+        "manifest_hash": done.manifest_hash,
+        "lost": done.lost,
+        "notes": done.notes,
+    }
+    if done.pushed:
+        return data | {"url": done.pushed.url, "commit": done.pushed.commit, "private": done.pushed.private}
+    return data | {"path": out, "card": str(done.card)}
 
 
 @command.command("rm")

@@ -74,9 +74,7 @@ def write_examples(
     encoder = _TEXT_FORMS[format]
     if pairs_as_text and format == "prompt-completion":
         encoder = encode.prompt_completion_text
-        notes.append(
-            "Every row is one question and one answer, so the columns are text; TRL uses no chat template on it."
-        )
+        notes.append("Every row is a plain pair, so the columns are text, on which TRL puts no chat template.")
     rows = _write_text(_examples(batches), target, encoder, lost)
     return WriteReport(rows, [f"{what}: {count:,}" for what, count in sorted(lost.items())], notes)
 

@@ -26,8 +26,8 @@ def languages(store: Store, named: Named) -> dict[str, int]:
 def by_hand(store: Store, named: Named) -> int:
     """How many rows a person edited, or corrected after they had been rejected."""
     row = store.row(
-        f"""SELECT count(*) FROM ({_examples(named)}) e WHERE parent_id IS NOT NULL OR EXISTS
-            (SELECT 1 FROM fixed_rejects f WHERE f.source_id = e.source_id AND f.row = e.row)"""
+        f"""SELECT count(*) FROM ({_examples(named)}) WHERE parent_id IS NOT NULL
+            OR (source_id, row) IN (SELECT (source_id, row) FROM fixed_rejects)"""
     )
     return int(row[0]) if row else 0
 
@@ -42,6 +42,9 @@ def left_out_for(store: Store, version: str) -> list[str]:
 
 
 def _examples(named: Named) -> str:
+    """SQL for the examples of a source or version, without their texts."""
+    columns = "e.source_id, e.row, e.parent_id, e.content_hash"
     if named.kind == "source":
-        return f"SELECT * FROM examples WHERE source_id = {named.id} AND parent_id IS NULL"
-    return f"SELECT e.* FROM version_examples v JOIN examples e ON e.id = v.example_id WHERE v.version_id = {named.id}"
+        return f"SELECT {columns} FROM examples e WHERE source_id = {named.id} AND parent_id IS NULL"
+    members = f"SELECT example_id FROM version_examples WHERE version_id = {named.id}"
+    return f"SELECT {columns} FROM ({members}) v JOIN examples e ON e.id = v.example_id"
