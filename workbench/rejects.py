@@ -11,6 +11,7 @@ from typing import Any
 from filters.step import Progress
 from workbench.errors import BadInput
 from workbench.formats.containers import open_container
+from workbench.formats.files import InputFile
 from workbench.formats.json_rows import parse_json
 from workbench.formats.read import Record, read_row
 from workbench.formats.rows import RAW_LIMIT, RowProblem
@@ -138,7 +139,7 @@ class _Text:
 
 def _corrections(path: Path) -> Iterator[tuple[str, int, object]]:
     """(where it stands, row, value or else `_Text`) of every line. Raises BadInput for one without."""
-    for number, entry in enumerate(open_container(path).rows()):
+    for number, entry in enumerate(open_container(InputFile(path)).rows()):
         where = f"{path}, entry {number + 1}"
         line = entry.value
         problem = entry.problem

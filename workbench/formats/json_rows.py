@@ -10,9 +10,9 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
+from workbench.formats.files import InputFile
 from workbench.formats.rows import RAW_LIMIT, RawRow
 
 # `strict=False`: a raw tab inside a string is text to us. Refusing it would buy nothing and lose the row.
@@ -27,19 +27,17 @@ _TOO_DEEP = "the JSON is nested too deep"
 class JsonLines:
     """One JSON value a line. Lines end at a line feed and nowhere else; blank lines are not rows."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.position = 0
+    kind = "JSON Lines"
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
 
     def rows(self) -> Iterator[RawRow]:
         """Every line that is not blank; a line that is no UTF-8 or no JSON is a row with a problem."""
-        self.position = 0
-        with self._path.open("rb") as file:
-            for line in file:  # binary files split at b"\n" alone: U+2028, U+0085 and form feeds stay text
-                if self.position == 0 and line.startswith(_BOM):
-                    self.position = len(_BOM)
-                    line = line[len(_BOM) :]
-                self.position += len(line)
+        with self._file.open() as file:
+            for i, line in enumerate(file):  # binary files split at b"\n" alone: U+2028 and form feeds stay text
+                if i == 0:
+                    line = line.removeprefix(_BOM)
                 if not line.strip():
                     continue
                 try:
@@ -58,16 +56,16 @@ class JsonArray:
     on behind the closing bracket, which is not looked at.
     """
 
-    def __init__(self, path: Path, *, start: int, wrapped: bool = False) -> None:
-        self._path = path
+    kind = "JSON array"
+
+    def __init__(self, file: InputFile, *, start: int, wrapped: bool = False) -> None:
+        self._file = file
         self._start = start
         self._wrapped = wrapped
-        self.position = 0
 
     def rows(self) -> Iterator[RawRow]:
         """The elements in order. Commas between them may be missing: the rows are clear without."""
-        self.position = 0
-        with self._path.open("rb") as file:
+        with self._file.open() as file:
             window = _Window(file, self._start)
             while char := window.peek():
                 if char == "]":
@@ -79,7 +77,6 @@ class JsonArray:
                     window.pos += 1
                     continue
                 row, whole = _next_row(window)
-                self.position = file.tell()
                 yield row
                 if not whole:
                     return
@@ -89,18 +86,17 @@ class JsonArray:
 class JsonStream:
     """JSON values one after the other, each over as many lines as it likes: pretty-printed rows."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.position = 0
+    kind = "JSON objects"
+
+    def __init__(self, file: InputFile) -> None:
+        self._file = file
 
     def rows(self) -> Iterator[RawRow]:
         """The values in order."""
-        self.position = 0
-        with self._path.open("rb") as file:
+        with self._file.open() as file:
             window = _Window(file, 0)
             while window.peek():
                 row, whole = _next_row(window)
-                self.position = file.tell()
                 yield row
                 if not whole:
                     return

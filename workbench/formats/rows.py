@@ -28,7 +28,7 @@ class RawRow(NamedTuple):
 class Container(Protocol):
     """A file opened as a sequence of rows; `rows()` starts from the top each time."""
 
-    position: int  # bytes of the file read so far, for a progress bar
+    kind: str  # in words: "JSON Lines"
 
     def rows(self) -> Iterator[RawRow]:
         """The rows in order, each of them once, streamed."""

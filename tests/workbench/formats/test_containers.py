@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import gzip
 import io
 import json
 from pathlib import Path
@@ -237,7 +238,9 @@ def test_damaged_parquet_is_bad_input(tmp_path):
         ("a.csv", b"question,answer\n", "the file has no rows"),
         ("a.txt", b"hello", "cannot tell what this file is"),
         ("a.json", b"hello", "cannot tell what this file is"),
-        ("a.json", b"\x1f\x8b\x08\x00abc", "compressed with gzip"),
+        ("a.json.gz", b"\x1f\x8b\x08\x00abc", "the gzip data breaks off"),
+        ("a.json.gz", gzip.compress(gzip.compress(b"[1]")), "packed twice, at last with gzip"),
+        ("a.json", b"PK\x03\x04abc", "a zip archive"),
         ("a.json", '[{"a": 1}]'.encode("utf-16"), "not UTF-8 text"),
     ],
 )
@@ -254,11 +257,9 @@ def test_parquet_without_rows_is_bad_input(tmp_path):
         open_source(tmp_path / "a.parquet")
 
 
-def test_no_file_and_a_folder(tmp_path: Path):
+def test_no_file(tmp_path: Path):
     with pytest.raises(BadInput, match="no such file"):
         open_source(tmp_path / "none.json")
-    with pytest.raises(BadInput, match="a folder"):
-        open_source(tmp_path)
 
 
 def test_raw_text_of_a_reject_is_cut_and_can_be_stored(read):

@@ -1,0 +1,128 @@
+"""Data sets of the Hugging Face hub: their files, which configuration and split holds which, fetched to its cache.
+
+The `datasets` library says which files make up a split; they are read by the containers here, not by it, because
+Arrow would fill tool arguments with nulls and refuse columns of mixed types.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from workbench.errors import BadInput, HubUnavailable, UsageProblem
+from workbench.formats.folders import DataFile, Found
+from workbench.formats.rows import printable
+
+HUB = "hf:"
+
+_FORM = "Write hf:ORG/NAME, hf:ORG/NAME/CONFIG or hf:ORG/NAME/CONFIG:SPLIT."
+_FIRST_ANSWER = 10.0  # seconds
+_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<config>[^:]+))?(?::(?P<split>[\w.-]+))?")
+_LOCAL = re.compile(r"(?P<folder>(?:/|\./|\.\./|~/)[^:]*)(?::(?P<split>[\w.-]+))?")
+
+
+def fetch(name: str) -> Found:
+    """The files of `org/name[/config][:split]`, or of a folder of that layout (`/data/set[:split]`, `./set`).
+
+    Files are named `split/file`. Raises UsageProblem for a name that cannot be one, BadInput for a configuration or
+    split that is not there, HubUnavailable where the hub does not answer within 10 seconds or does not give it.
+    """
+    where = HUB + name
+    if local := _LOCAL.fullmatch(name):
+        folder = Path(local["folder"]).expanduser()
+        if not folder.is_dir():
+            raise BadInput("there is no such folder", where=where, do="Check the path.")
+        return _files(where, str(folder), None, local["split"])
+    parsed = _NAME.fullmatch(name)
+    if not parsed:
+        raise UsageProblem(f"{name!r} names no data set of the hub", do=_FORM)
+    _check_reachable(where, parsed["repo"])
+    return _files(where, f"hf://datasets/{parsed['repo']}", parsed["config"], parsed["split"])
+
+
+def _check_reachable(where: str, repo: str) -> None:
+    """One question to the hub, in a thread, because looking up its address knows no time limit."""
+    from huggingface_hub import HfApi
+
+    answers: SimpleQueue[Exception | None] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            HfApi().dataset_info(repo, timeout=_FIRST_ANSWER)
+            answers.put(None)
+        except Exception as error:
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        error = answers.get(timeout=_FIRST_ANSWER)
+    except Empty:
+        error = TimeoutError(f"no answer within {_FIRST_ANSWER:.0f} seconds")
+    if error is not None:
+        raise _unavailable(where, error)
+
+
+def _files(where: str, path: str, config: str | None, split: str | None) -> Found:
+    from datasets import load_dataset_builder
+    from datasets.exceptions import DatasetsError
+    from datasets.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    try:
+        builder = load_dataset_builder(path, config)
+    except ValueError as error:
+        # The library's own words list the configurations that there are.
+        raise BadInput(" ".join(str(error).split("\nExample")[0].split()), where=where, do=_FORM) from None
+    except (DatasetsError, OSError) as error:
+        raise _unavailable(where, error) from None
+    by_split: dict[str, list[str]] = {str(name): list(urls) for name, urls in (builder.config.data_files or {}).items()}
+    if split is not None and split not in by_split:
+        raise BadInput(f"there is no split {split!r}", where=where, do=f"There are {', '.join(by_split) or 'none'}.")
+    files = [
+        DataFile(f"{name}/{printable(inside)}", local)
+        for name, urls in by_split.items()
+        if split in (None, name)
+        for inside, local in (_local(where, url, path) for url in urls)
+    ]
+    if not files:
+        raise BadInput("the data set has no files that can be read", where=where, do=_FORM)
+    return Found(files, [])
+
+
+def _local(where: str, url: str, root: str) -> tuple[str, Path]:
+    """A file's path inside the data set, and on this disk, fetched if it is not here yet. Broken fetches go on."""
+    if not url.startswith("hf://"):
+        return os.path.relpath(url, root), Path(url)
+    from huggingface_hub import HfFileSystem, hf_hub_download
+
+    try:
+        at: Any = HfFileSystem().resolve_path(url)
+        local = hf_hub_download(at.repo_id, at.path_in_repo, repo_type="dataset", revision=at.revision)
+    except Exception as error:
+        raise _unavailable(where, error) from None
+    return at.path_in_repo, Path(local)
+
+
+def _unavailable(where: str, error: Exception) -> HubUnavailable:
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return HubUnavailable(
+            "the data set is gated", where=where, do="Ask for access on its page, then sign in with `hf auth login`."
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return HubUnavailable(
+            "the hub has no such data set, or it is private",
+            where=where,
+            do="Check the name; for a private one sign in with `hf auth login`.",
+        )
+    reason = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else str(error).split("\n")[0]
+    return HubUnavailable(
+        f"the hub cannot be reached ({reason.rstrip('.') or type(error).__name__})",
+        where=where,
+        do="Check the network, or fetch the data set elsewhere and import its folder.",
+    )

@@ -1,0 +1,166 @@
+"""A row becomes records, or a reject with the reason and the row's text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.conversation import canonical_json, content_hash
+from workbench.formats.json_rows import DECODER
+from workbench.formats.parts import Parts, Row
+from workbench.formats.rows import RawRow, RowProblem, printable
+from workbench.formats.shapes import SHAPES, Shape, mapped, unknown_shape
+from workbench.formats.turns import kind, tool_schemas
+
+FORMAT_GLUE = " + "
+"""Stands between the names of the formats that the files of one source have."""
+
+_MAX_DEPTH = 100  # deeper than any tool schema; far above, recursion would fail somewhere downstream
+_MOST_TEXT = 100_000_000  # characters: a tree's beginning is said again in each of its paths
+_TOO_DEEP = f"the JSON is nested too deep (at most {_MAX_DEPTH} levels)"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A conversation of a row: canonical JSON texts, their hash, and the columns left over as JSON-able `meta`.
+
+    `part` numbers the conversations of one row from zero: the records with part 0 are the rows imported.
+    """
+
+    row: int
+    messages: str
+    tools: str | None
+    content_hash: str
+    meta: dict[str, Any]
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that is not imported, why, and its text (at most 100,000 characters, valid UTF-8)."""
+
+    row: int
+    reason: str
+    raw: str
+
+
+def converted(number: int, row: RawRow, shape: Shape | None) -> Iterator[Record | Reject]:
+    """Row `number` as its records, which come all or not at all, or as one reject."""
+    try:
+        yield from _records(number, row, shape)
+    except RowProblem as problem:
+        yield Reject(number, printable(str(problem)), _raw(row))
+
+
+def read_row(number: int, value: object, *, format: str, mapping: dict[str, str]) -> list[Record]:
+    """The records of one row by itself, read as rows of this format, or with this mapping, are. Raises RowProblem.
+
+    Where the files of a source had several formats ("alpaca + sharegpt"), it is read as the first that it fits.
+    """
+    shapes = [SHAPES[name] for name in format.split(FORMAT_GLUE) if name in SHAPES]
+    fitting = [shape for shape in shapes if isinstance(value, dict) and shape.fits(value)]
+    shape = mapped(mapping) if mapping else next(iter(fitting + shapes), None)
+    return _records(number, RawRow(value, None), shape)
+
+
+def _records(number: int, row: RawRow, shape: Shape | None) -> list[Record]:
+    """The records of a row, at least one. Raises RowProblem with the reason when there is none or one is unusable."""
+    if row.problem is not None:
+        raise RowProblem(row.problem)
+    value = row.value
+    if not isinstance(value, dict):
+        raise RowProblem(f"the row is {kind(value)}, not an object")
+    if shape is None:
+        raise unknown_shape(value)
+    records: list[Record] = []
+    size = 0
+    try:
+        for part, parts in enumerate(shape.convert(value)):
+            record = _record(number, part, parts, value)
+            size += len(record.messages)
+            if part and size > _MOST_TEXT:
+                raise RowProblem(f"the conversations of the row have more than {_MOST_TEXT:,} characters together")
+            records.append(record)
+    except UnicodeEncodeError:
+        raise _surrogates(row) from None
+    except RecursionError:
+        raise RowProblem(_TOO_DEEP) from None
+    return records
+
+
+def _record(number: int, part: int, parts: Parts, row: Row) -> Record:
+    if not any(message["role"] == "assistant" for message in parts.messages):
+        raise RowProblem("the conversation has no assistant turn")
+    tools = tool_schemas(parts.tools)
+    meta = _meta(row, parts.used)
+    for name, extra in parts.extra.items():
+        while name in meta:
+            name += "_"
+        meta[name] = extra
+    messages_text = _text(parts.messages)
+    tools_text = None if tools is None else _text(tools)
+    digest = content_hash(messages_text, tools_text)
+    if meta:
+        _text(meta).encode("utf-8")
+    return Record(number, messages_text, tools_text, digest, meta, part)
+
+
+def _text(value: object) -> str:
+    """Canonical JSON text of `value`. Raises RowProblem when it is nested too deep or holds NaN."""
+    try:
+        text = canonical_json(value)
+    except ValueError:
+        raise RowProblem("a number is NaN or infinite, which JSON cannot carry") from None
+    if text.count("[") + text.count("{") > _MAX_DEPTH and _is_deep(value):
+        raise RowProblem(_TOO_DEEP)
+    return text
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _meta(row: Row, used: frozenset[str]) -> dict[str, Any]:
+    """The columns left over. A `meta` column of an earlier export is laid out flat again, unless names collide."""
+    meta = {name: value for name, value in row.items() if name not in used}
+    packed = meta.get("meta")
+    if isinstance(packed, str) and packed.startswith("{"):  # in tables it travels as JSON text
+        try:
+            packed = DECODER.decode(packed)
+        except (ValueError, RecursionError):
+            return meta
+    if isinstance(packed, dict):
+        rest = {name: value for name, value in meta.items() if name != "meta"}
+        if not rest.keys() & packed.keys():
+            return {**rest, **packed}
+    elif packed is None:
+        meta.pop("meta", None)
+    return meta
+
+
+def _surrogates(row: RawRow) -> RowProblem:
+    """Lone surrogates come from bytes that are no UTF-8 (the readers smuggle them so) or from `\\ud800` in the text."""
+    if isinstance(row.raw, str) and not row.raw.isascii():
+        try:
+            row.raw.encode("utf-8")
+        except UnicodeEncodeError as error:
+            return RowProblem(f"character {error.start + 1} of the row is not UTF-8")
+    return RowProblem("a lone surrogate (half of a \\uD800-\\uDFFF pair), which UTF-8 cannot carry")
+
+
+def _raw(row: RawRow) -> str:
+    if row.raw is not None:
+        return printable(row.raw)
+    return printable(json.dumps(row.value, ensure_ascii=False, default=str))
