@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from trainer.models import quiet_libraries
 from workbench.errors import HubUnavailable, UsageProblem
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+T = TypeVar("T")
 
 _TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of reach
 _NAME = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
@@ -47,7 +51,7 @@ def check_hub(repo: str, *, force: bool) -> None:
 
     with _told(repo):
         try:
-            info = api.dataset_info(repo, timeout=_TIMEOUT)
+            info = _in_time(lambda: api.dataset_info(repo, timeout=_TIMEOUT))
         except RepositoryNotFoundError as error:
             if error.response.status_code == 401:
                 raise
@@ -82,6 +86,26 @@ def _api() -> HfApi:
     if get_token() is None:
         raise HubUnavailable("there is no token for the hub", do=_TOKEN)
     return HfApi()
+
+
+def _in_time(ask: Callable[[], T]) -> T:
+    """The answer to one question, asked in a thread: looking up an address knows no time limit of its own."""
+    answers: SimpleQueue[tuple[T | None, Exception | None]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put((ask(), None))
+        except Exception as error:
+            answers.put((None, error))
+
+    Thread(target=work, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=_TIMEOUT + 1)
+    except Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return cast("T", answer)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from trainer.conversation import canonical_json, content_hash
 from workbench.errors import UsageProblem
 from workbench.formats.read import Record, open_source
-from workbench.formats.write import WriteReport, write_examples
+from workbench.formats.write import WriteReport, only_pairs, write_examples
 
 Example = tuple[list[dict], list[dict] | None, dict]
 U, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
@@ -87,13 +88,17 @@ examples = st.lists(st.tuples(conversations, st.none() | schemas, json_objects),
 
 
 @pytest.mark.parametrize(
-    ("format", "name"), [("messages", "out.jsonl"), ("messages", "out.json"), ("parquet", "out.parquet")]
+    ("format", "name"),
+    [("messages", "out.jsonl"), ("messages", "out.json"), ("parquet", "out.parquet"), ("datasets", "out")],
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=examples)
 def test_lossless_forms_come_back_to_the_same_hashes(tmp_path, rows, format, name):
     out = tmp_path / name
-    assert write_examples(batches(rows), out, format) == WriteReport(len(rows), [])
+    if format == "datasets":
+        out.mkdir(exist_ok=True)
+    report = write_examples(batches(rows), out, format)
+    assert (report.rows, report.lost) == (len(rows), [])
     back = read_back(out)
     assert [r.content_hash for r in back] == hashes(rows)
     assert [json.loads(r.messages) for r in back] == [m for m, _, _ in rows]
@@ -210,18 +215,56 @@ def test_sharegpt_says_what_it_loses(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("format", ["messages", "alpaca", "sharegpt", "parquet"])
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, format):
-    def breaks() -> Iterator[pa.RecordBatch]:
-        yield from batches([([U, A], None, {})])
-        raise RuntimeError("the power went")
+def test_prompt_and_completion_part_before_the_last_answer(tmp_path):
+    system = {"role": "system", "content": "be"}
+    turns = [system, U, {**A, "reasoning_content": "hm"}, {**U, "content": "q2"}, {**A, "tool_calls": [CALL]}]
+    rows: list[Example] = [(turns, [CALL], {"id": 1}), ([U, A], None, {})]
+    report = write_examples(batches(rows), tmp_path / "out.jsonl", "prompt-completion")
+    assert report == WriteReport(2, ["Earlier answers that went into the prompt, where they are not trained: 1"])
+    first, second = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert first == {"prompt": turns[:4], "completion": turns[4:], "tools": [CALL], "meta": {"id": 1}}
+    assert second == {"prompt": [U], "completion": [A]}
+    assert [r.content_hash for r in read_back(tmp_path / "out.jsonl")] == hashes(rows)
 
-    out = tmp_path / "out"
-    out.write_text("what was there")
-    with pytest.raises(RuntimeError):
-        write_examples(breaks(), out, format)
-    assert out.read_text() == "what was there"
-    assert list(tmp_path.iterdir()) == [out]
+
+def test_prompt_and_completion_say_what_they_lose(tmp_path):
+    rows: list[Example] = [
+        ([A, U], None, {}),
+        ([U, {**A, "train": False}, U, {**A, "train": False}, U, U], None, {}),
+    ]
+    report = write_examples(batches(rows), tmp_path / "out.jsonl", "prompt-completion")
+    assert report == WriteReport(
+        1,
+        [
+            "Completions with `train: false`, which trainers of this form do not heed: 1",
+            "Examples not written, as nothing stands before their answer: 1",
+            "Turns left out, as they stand behind the last answer: 2",
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ([U, A, U, A], None, {}),
+        ([U, A], [CALL], {}),
+        ([U, {**A, "train": False}], None, {}),
+        ([{"role": "system", "content": ""}, U, A], None, {}),
+    ],
+)
+def test_one_row_that_is_more_than_a_pair_keeps_all_rows_conversations(other):
+    pairs: list[Example] = [([U, A], None, {"id": 1})] * 5
+    assert only_pairs(batches(pairs))
+    assert not only_pairs(batches([*pairs, other, *pairs]))
+
+
+def test_pairs_can_be_text(tmp_path):
+    rows: list[Example] = [([{**U, "content": "q\x00"}, A], None, {"id": 1})]
+    report = write_examples(batches(rows), tmp_path / "out.jsonl", "prompt-completion", pairs_as_text=True)
+    assert (report.rows, report.lost) == (1, [])
+    assert "no chat template" in report.notes[0]
+    assert json.loads((tmp_path / "out.jsonl").read_text()) == {"prompt": "q\0", "completion": "a", "meta": {"id": 1}}
+    assert [r.content_hash for r in read_back(tmp_path / "out.jsonl")] == hashes(rows)
 
 
 def test_parquet_holds_texts_that_any_reader_can_parse(tmp_path):
@@ -232,12 +275,49 @@ def test_parquet_holds_texts_that_any_reader_can_parse(tmp_path):
     ]
 
 
-def test_places_that_cannot_be_written_to_and_unknown_formats(tmp_path):
-    with pytest.raises(UsageProblem, match="cannot write this file: No such file or directory"):
-        write_examples(iter([]), tmp_path / "none" / "out.jsonl", "messages")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(UsageProblem, match="cannot write this file"):
-        write_examples(iter([]), tmp_path / "folder", "messages")
+def test_the_datasets_library_reads_values_and_fills_nothing_in(tmp_path):
+    other = {"type": "function", "function": {"name": "g", "arguments": {"y": "text", "deep": {"z": [1, "2"]}}}}
+    rows: list[Example] = [([U, {**A, "tool_calls": [call]}], [CALL], {}) for call in (CALL, other)] + [
+        ([U, A], None, {})
+    ]
+    write_examples(batches(rows), tmp_path / "a.parquet", "parquet")
+    (tmp_path / "saved").mkdir()
+    write_examples(batches(rows), tmp_path / "saved", "datasets")
+    cache = str(tmp_path / "cache")
+    for read in (
+        datasets.load_dataset("parquet", data_files=str(tmp_path / "a.parquet"), split="train", cache_dir=cache),
+        datasets.load_from_disk(str(tmp_path / "saved")),
+    ):
+        assert [(row["messages"], row["tools"]) for row in read] == [(m, t) for m, t, _ in rows]
+
+
+def test_integers_that_the_datasets_library_cannot_read_are_told(tmp_path):
+    def asks(number: int) -> Example:
+        return (
+            [U, {**A, "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": number}}}]}],
+            None,
+            {},
+        )
+
+    rows = [asks(number) for number in (2**64 - 1, -(2**63), 2**64, -(2**63) - 1)]
+    rows.append(([{**U, "content": str(2**70)}, A], None, {}))
+    for i, row in enumerate(rows):
+        report = write_examples(batches([row]), tmp_path / f"{i}.parquet", "parquet")
+        read = datasets.load_dataset(
+            "parquet", data_files=str(tmp_path / f"{i}.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+        )
+        if report.notes:
+            with pytest.raises(ValueError, match="Value is too"):
+                read[0]
+        else:
+            assert read[0]["messages"] == row[0]
+        assert [r.content_hash for r in read_back(tmp_path / f"{i}.parquet")] == hashes([row])
+    assert write_examples(batches(rows), tmp_path / "all.parquet", "parquet").notes == [
+        "Rows with an integer beyond 64 bits, at which the library `datasets` fails: 2"
+    ]
+
+
+def test_there_is_no_such_format(tmp_path):
     with pytest.raises(UsageProblem, match="no format 'csv' to write"):
         write_examples(iter([]), tmp_path / "out.csv", "csv")
-    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+    assert list(tmp_path.iterdir()) == []
