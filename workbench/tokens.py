@@ -53,11 +53,19 @@ class FileRows:
         self.path = path
         self.rejected = 0
         self._opened: Opened | None = None
+        self._estimate = 0
 
     def total(self, done: int) -> int | None:
-        """How many rows there are, as far as the `done` ones and the bytes they took tell; None at the start."""
-        opened = self._opened
-        return None if opened is None or not opened.done_bytes else round(done * opened.total_bytes / opened.done_bytes)
+        """How many rows there are, as far as the `done` ones and the bytes they took tell; None at the start.
+
+        An estimate is kept until it is a tenth off: a progress bar begins to measure anew with each total.
+        """
+        if self._opened is None or not self._opened.done_bytes:
+            return None
+        guess = max(done, round(done * self._opened.total_bytes / self._opened.done_bytes))
+        if done > self._estimate or abs(guess - self._estimate) > self._estimate / 10:
+            self._estimate = guess
+        return self._estimate
 
     def __iter__(self) -> Iterator[Row]:
         from workbench.formats.read import Record, open_source
@@ -281,7 +289,10 @@ def audit_rows(
             entries(), lens.tokenizer, lens.policy, limit=lens.limit, how=lens.truncate, cache=rows.cache, on_row=tell
         )
     except KeyboardInterrupt:
-        raise Stopped(f"Stopped after {done:,} rows", do="Nothing was written.") from None
+        kept = (
+            "What was tokenised is kept for the next time." if rows.cache else "Nothing was written."
+        )
+        raise Stopped(f"Stopped after {done:,} rows", do=kept) from None
     by_position = isinstance(rows, WorkspaceRows)  # a file's rows are named by their place in it, rejected ones counted
     return AuditReport(lens, found, lambda key: ids[key] if by_position else key)
 
