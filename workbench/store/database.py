@@ -58,10 +58,9 @@ class Store:
         not writable.
         """
         _check_writable(path)
-        try:
-            connection = duckdb.connect(str(path), config=_SETTINGS)
-        except duckdb.Error as error:
-            raise fault(error, path) or _unknown(error, path) from error
+        if not path.exists():
+            _create(path)
+        connection = _connect(path)
         try:
             store = cls(connection, path)
             store._migrate()  # in one transaction: a kill or an error leaves the older database as it was
@@ -190,6 +189,26 @@ def next_id(cursor: Connection, table: str) -> int:
 def now() -> datetime:
     """This moment in UTC, as the TIMESTAMP columns hold it."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _connect(path: Path) -> Connection:
+    try:
+        return duckdb.connect(str(path), config=_SETTINGS)
+    except duckdb.Error as error:
+        raise fault(error, path) or _unknown(error, path) from error
+
+
+def _create(path: Path) -> None:
+    """Make an empty database that is there whole or not at all, whatever the disk or a kill does meanwhile."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    connection = _connect(part)
+    try:
+        if not path.exists():  # another process may have been quicker; now it cannot, since it would lock the part too
+            part.replace(path)
+    finally:
+        connection.close()
+        part.unlink(missing_ok=True)
 
 
 def _check_writable(path: Path) -> None:

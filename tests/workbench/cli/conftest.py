@@ -48,7 +48,7 @@ Bench = Callable[..., Called]
 # Imports once what commands need, then for every line that it reads has a child run a command. Real processes, without
 # a second of imports for each.
 APART = """
-import contextlib, json, os, resource, signal, sys, time
+import contextlib, ctypes, json, os, resource, signal, sys, time
 import filters.pipeline, filters.recipe, workbench.workspace
 from workbench.cli import common, main
 
@@ -68,6 +68,9 @@ for line in sys.stdin:
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
         if asked["quota"] is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (asked["quota"],) * 2)
+        if asked["bound"] and os.geteuid() == 0:  # no capabilities (linux/capability.h, version 3)
+            if ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()):
+                os._exit(77)
         if asked["die_at"]:
             common.progress_bar = deadly_bar
         sys.argv = ["workbench", *asked["argv"]]
@@ -94,17 +97,25 @@ class Apart:
         self.seconds = 0.0
 
     def __call__(
-        self, *argv: object, after: float | None = None, die_at: str | None = None, quota: int | None = None
+        self,
+        *argv: object,
+        after: float | None = None,
+        die_at: str | None = None,
+        quota: int | None = None,
+        bound: bool = False,
     ) -> Called:
         """Call the command; with SIGKILL `after` seconds or when it tells of progress in the recipe step `die_at`.
 
-        With `quota` no file that it writes can grow beyond so many bytes, as on a full disk.
+        With `quota` no file that it writes can grow beyond so many bytes, as on a full disk. With `bound` permissions
+        hold for it even where it is root.
         """
         out, err = self._folder / "out", self._folder / "err"
-        asked = {"argv": list(map(str, argv)), "after": after, "die_at": die_at, "quota": quota}
+        asked = {"argv": list(map(str, argv)), "after": after, "die_at": die_at, "quota": quota, "bound": bound}
         self._process.stdin.write(json.dumps({**asked, "out": str(out), "err": str(err)}) + "\n")
         self._process.stdin.flush()
         code, self.seconds = json.loads(self._process.stdout.readline())
+        if code == 77:
+            pytest.skip("root, and its capabilities cannot be dropped here")
         return Called(code, out.read_text(), err.read_text())
 
 
@@ -133,12 +144,18 @@ def anywhere(monkeypatch, capsys) -> Bench:
     return call
 
 
-@pytest.fixture
-def root(tmp_path) -> Path:
-    """The folder of an empty workspace."""
-    folder = tmp_path / "ws"
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory) -> Path:
+    """An empty workspace, made once and copied: making one waits for the disk."""
+    folder = tmp_path_factory.mktemp("empty") / "ws"
     Workspace.init(folder).close()
     return folder
+
+
+@pytest.fixture
+def root(empty, tmp_path) -> Path:
+    """The folder of an empty workspace."""
+    return Path(shutil.copytree(empty, tmp_path / "ws"))
 
 
 @pytest.fixture
