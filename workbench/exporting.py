@@ -244,7 +244,7 @@ def _card_source(store: Store, origin: Origin) -> CardSource:
     return CardSource(
         origin.source,
         _public(origin.path),
-        origin.license,
+        (origin.license or "").strip() or None,
         origin.file_hash,
         origin.rows,
         source.rows,

@@ -167,7 +167,7 @@ def _summary(card: Card) -> str:
 def _licences(sources: Iterable[CardSource]) -> str:
     rows: Counter[str | None] = Counter()
     for source in sources:
-        rows[source.license or None] += source.rows
+        rows[source.license] += source.rows
     stated = [(licence, count) for licence, count in rows.items() if licence is not None]
     said = []
     if len(stated) == 1 and None not in rows:

@@ -9,11 +9,12 @@ from workbench.text import safe_text
 
 # What CommonMark, its tables, raw HTML and the hub's formulas read as more than text. Any of them may be escaped.
 _MARKUP = re.compile(r"([\\`*_\[\]<>&|~#$!])")
+_START = re.compile(r"^(\d*)([-+=.)])")  # at the start of a line these begin lists and headings
 
 
 def plain(text: str) -> str:
     """`text` on one line as Markdown that shows exactly that; control characters become visible glyphs."""
-    return _MARKUP.sub(r"\\\1", safe_text(text))
+    return _START.sub(r"\1\\\2", _MARKUP.sub(r"\\\1", safe_text(text).strip()))
 
 
 def code_block(text: str, language: str) -> str:
