@@ -28,7 +28,7 @@ def test_rows_with_an_issue_leave_and_the_reason_names_it(batches, outcomes, tal
     )
     recipe = """
 steps:
-  - audit: {drop: [empty-turn, zero-trained, special-in-content, response-lost], max_length: 150, max_drop: 1}
+  - audit: {drop: [special-in-content, empty-turn, zero-trained, response-lost], max_length: 150, max_drop: 1}
 """
     found = drops(outcomes(recipe, rows))
     assert {id: reason for id, (reason, _) in found.items()} == {
@@ -36,7 +36,7 @@ steps:
         2: "zero-trained",
         3: "special-in-content",
         4: "response-lost",
-        5: "empty-turn",  # the first of `drop` that the row has
+        5: "special-in-content",  # the first of `drop` that the row has
     }
     assert found[1][1] == "message 1: no content and no tool call"
     assert found[3][1] == "message 0: contains <|im_end|>"

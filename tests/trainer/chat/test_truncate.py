@@ -136,6 +136,13 @@ def test_dropping_turns_takes_a_question_with_its_tool_calls_and_results(qwen3):
     assert fitted.examples[-1].input_ids == ids_of(qwen3, rest)
 
 
+def test_a_greeting_before_the_first_question_goes_as_an_exchange_of_its_own(smollm2):
+    messages = [LONG[0], {"role": "assistant", "content": "hello " * 9}, *LONG[1:3]]
+    _, fitted = shorten(smollm2, messages, len(ids_of(smollm2, LONG[:3])), "drop-turns")
+    assert fitted.cuts[0].dropped == (1,)
+    assert [example.turns for example in fitted.examples] == [(3,)]
+
+
 def test_dropping_turns_trains_no_turn_twice_where_a_row_became_several_examples(qwen3):
     messages = talk(*(text for i in range(5) for text in (f"question {i} " * 6, f"answer {i} " * 6)))
     done = tokenise(qwen3, messages)
