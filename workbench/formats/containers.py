@@ -25,6 +25,7 @@ _IPC_FILE = b"ARROW1\0\0"
 _IPC_STREAM = b"\xff\xff\xff\xff"
 _TAR = slice(257, 262)  # where a tar archive says "ustar"
 _TABLE_SUFFIXES = (".csv", ".tsv")
+_LINES_SUFFIXES = (".jsonl", ".ndjson")
 # An object whose rows stand in one of these lists, perhaps behind a few plain entries: {"version": "1", "data": [{...
 _WRAPPED = re.compile(
     r'\s*\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[-+.\w]+)\s*,\s*)*"(?:data|rows|examples|train|records|items)"'
@@ -66,12 +67,14 @@ def open_container(file: InputFile) -> Container:
     first = text.lstrip(" \t\r\n")[:1]
     table = file.suffix in _TABLE_SUFFIXES
     if first == "[" and not (table and not re.match(r"\s*\[\s*[{\]]", text)):
+        if file.suffix in _LINES_SUFFIXES and _bad_first_line(text):
+            return JsonLines(file)
         return JsonArray(file, start=text.index("[") + 1)
     if first == "{" and not (table and not re.match(r'\s*\{\s*["}]', text)):
         return _json_objects(file, text)
     if table:
         return Csv(file)
-    if file.suffix in (".jsonl", ".ndjson"):
+    if file.suffix in _LINES_SUFFIXES:
         return JsonLines(file)  # perhaps only its first line is broken
     raise BadInput("cannot tell what this file is", where=where, do=_SUPPORTED)
 
@@ -108,12 +111,23 @@ def _json_objects(file: InputFile, head: str) -> Container:
     if whole_line or not newline:
         return JsonLines(file)
     try:
-        DECODER.raw_decode(head.lstrip())
+        _, end = DECODER.raw_decode(head.lstrip())
     except json.JSONDecodeError as error:
         return JsonStream(file) if could_be_cut(error) and line.rstrip()[-1] in "{[,:" else JsonLines(file)
     except (ValueError, RecursionError):
         return JsonLines(file)
+    if end <= len(line) and file.suffix in _LINES_SUFFIXES:
+        return JsonLines(file)  # there is something behind the object on its line
     return JsonStream(file)
+
+
+def _bad_first_line(head: str) -> bool:
+    """Whether lines of JSON follow on a first one that begins like an array, but is none that goes on below."""
+    line, _, rest = head.lstrip().partition("\n")
+    second = rest.lstrip().partition("\n")[0]
+    if _is_json(line):
+        return bool(second)
+    return line.rstrip()[-1] not in "[," and second.startswith("{") and _is_json(second)
 
 
 def _is_json(text: str) -> bool:

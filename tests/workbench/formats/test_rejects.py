@@ -111,6 +111,38 @@ def test_reason_of_a_line_that_is_no_good_json(read, raw, reason):
     assert rows[1] == Reject(1, reason, (raw.decode() + "\n")[:RAW_LIMIT])
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        b'["x"]',
+        b"[1, 2",
+        b"[]",
+        b'{"x": ""}]}',
+        b'{"a": 1} {"b": 2}',
+        b'{"x": [',
+        b"{",
+        b"null",
+        b'"',
+        b"]",
+        b"\xff",
+        b"[{",
+    ],
+)
+def test_a_bad_first_line_does_not_make_the_file_another_one(read, first):
+    good = json.dumps(GOOD).encode()
+    rows = read("a.jsonl", b"\n".join([first, good, good, good]), format="messages")
+    assert [type(r) for r in rows] == [Reject, Record, Record, Record]
+
+
+@pytest.mark.parametrize(
+    "text", ["[\n{}\n]", "[{},\n{}\n]", "[\n{},\n{}]\n", "[{}\n,{}]", "[{}, {}]\n", "[\n {}\n ]\n"]
+)
+def test_arrays_may_be_named_jsonl(read, text):
+    good = json.dumps(GOOD)
+    rows = read("a.jsonl", text.replace("{}", good))
+    assert [type(r) for r in rows] == [Record] * text.count("{}")
+
+
 @pytest.mark.parametrize(("raw", "reason"), RAW, ids=RAW_IDS)
 def test_reason_of_an_element_that_is_no_good_json(read, raw, reason):
     good = json.dumps(GOOD).encode()
