@@ -15,8 +15,22 @@ from typing import IO, Any
 from workbench.formats.files import InputFile
 from workbench.formats.rows import RAW_LIMIT, RawRow
 
+
+class RepeatedKey(ValueError):
+    """An object has one key twice: Python's decoder would keep the last value and drop the others without a word."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise RepeatedKey(f"the key {twice[:60]!r} stands twice in one object, and only one value could be kept")
+    return found
+
+
 # `strict=False`: a raw tab inside a string is text to us. Refusing it would buy nothing and lose the row.
-DECODER = json.JSONDecoder(strict=False)
+DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object)
 _BOM = codecs.BOM_UTF8
 _CHUNK = 1 << 18
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -53,7 +67,7 @@ class JsonArray:
 
     A row that is not JSON is told apart by its brackets and reported, and reading goes on behind it. Where the
     text breaks off, the rows before come out and then one row with the problem. With `wrapped`, an object goes
-    on behind the closing bracket, which is not looked at.
+    on behind the closing bracket: a second list of rows there is not read, and reported.
     """
 
     kind = "JSON array"
@@ -70,7 +84,9 @@ class JsonArray:
             while char := window.peek():
                 if char == "]":
                     window.pos += 1
-                    if not self._wrapped and window.peek():
+                    if self._wrapped:
+                        yield from _rest_of_object(window)
+                    if window.peek():
                         yield RawRow(None, window.skip()[0], "there is text behind the end of the array")
                     return
                 if char == ",":
@@ -136,11 +152,34 @@ def _next_row(window: _Window) -> tuple[RawRow, bool]:
     return RawRow(None, raw, f"{problem}; where this row ends cannot be told, so nothing behind it was read"), False
 
 
+def _rest_of_object(window: _Window) -> Iterator[RawRow]:
+    """What is not read behind the rows of an object: other lists of rows. Stays where the object is no JSON."""
+    while window.peek() == ",":
+        window.pos += 1
+        try:
+            key = window.value()[0] if window.peek() == '"' else ""
+            if window.peek() != ":":
+                return
+            window.pos += 1
+            if window.peek() not in ("[", "{"):
+                window.value()
+                continue
+        except (ValueError, RecursionError):
+            return
+        raw, _ = window.skip()
+        if raw.startswith("[") and raw[1:].lstrip().startswith("{"):
+            yield RawRow(None, raw, f"a second list, {key[:60]!r}, which is not read: give it a file of its own")
+    if window.peek() == "}":
+        window.pos += 1
+
+
 def _why(error: Exception, start: int) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos - start + 1}"
     if isinstance(error, RecursionError):
         return _TOO_DEEP
+    if isinstance(error, RepeatedKey):
+        return str(error)
     return "not JSON that can be read: a number has too many digits"
 
 

@@ -80,6 +80,7 @@ def test_reason_of_a_row(read, row, reason):
 
 
 NOT_FINITE = "a number is NaN or infinite, which JSON cannot carry"
+TWICE = "the key 'content' stands twice in one object, and only one value could be kept"
 SURROGATE = "a lone surrogate (half of a \\uD800-\\uDFFF pair), which UTF-8 cannot carry"
 RAW = [
     (b'"text"', "the row is text, not an object"),
@@ -89,6 +90,7 @@ RAW = [
     (b'{"x": "\\q"}', "not JSON: Invalid \\escape at character 8"),
     (b"1" * 5000, "not JSON that can be read: a number has too many digits"),
     (b"[" * 50_000 + b"]" * 50_000, "the JSON is nested too deep"),
+    (b'{"messages": [{"role": "user", "content": "q", "content": "r"}]}', TWICE),
     (json.dumps({**GOOD, "x": float("nan")}).encode(), NOT_FINITE),
     (json.dumps({**GOOD, "x": float("-inf")}).encode(), NOT_FINITE),
     (json.dumps(GOOD).replace('"q"', '"\\ud800"').encode(), SURROGATE),
@@ -199,6 +201,25 @@ def test_reason_of_an_alpaca_row(read, row, reason):
 def test_empty_answers_are_rows_like_any_other(read):
     assert isinstance(read("a.jsonl", '{"instruction": "", "output": ""}')[0], Record)
     assert isinstance(read("a.jsonl", json.dumps({"messages": [U, {**A, "content": ""}]}))[0], Record)
+
+
+def test_a_key_that_stands_twice_inside_text_that_is_json_rejects_the_row_too(read):
+    call = {"name": "f", "arguments": '{"x": 1, "x": 2}'}
+    (only,) = read("a.jsonl", json.dumps({"messages": [U, {**A, "tool_calls": [call]}]}))
+    assert only.reason.startswith("`messages[1]: arguments of f`: the key 'x' stands twice in one object")
+
+
+def test_a_second_list_of_rows_in_one_object_is_told_of(read):
+    good = json.dumps(GOOD)
+    for rest in ("", ', "version": "1", "labels": ["a"], "by": {"name": "x"}, "n": 1.5'):
+        text = f'{{"data": [{good}, {good}]{rest}}} '
+        assert [type(row) for row in read("a.json", text)] == [Record, Record]
+        assert [type(row) for row in read("a.json", text + "x")] == [Record, Record, Reject]
+    rows = read("a.json", f'{{"train": [{good}], "version": 2, "test": [\n{good}], "n": 1, "dev": [{good}]}}')
+    assert isinstance(rows[0], Record)
+    reason = "a second list, '{}', which is not read: give it a file of its own"
+    assert [row.reason for row in rows[1:]] == [reason.format("test"), reason.format("dev")]
+    assert rows[1].raw == f"[\n{good}]"
 
 
 def test_unknown_shape_names_the_columns_and_what_helps(opened):
