@@ -35,7 +35,7 @@ def by_hand(store: Store, named: Named) -> int:
 def left_out_for(store: Store, version: str) -> list[str]:
     """The eval sets whose prompts were left out when the version of that name was frozen."""
     rows = store.rows(
-        "SELECT params->'$.evalsets' FROM steps WHERE recipe_run_id = ? AND params->'$.evalsets' IS NOT NULL",
+        "SELECT json_extract(params, '$.evalsets') AS names FROM steps WHERE recipe_run_id = ? AND names IS NOT NULL",
         [get_version(store, version).recipe_run_id],
     )
     return [name for (names,) in rows for name in json.loads(names)]

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -45,31 +49,89 @@ def test_show_tells_every_step_on_the_way(curated, tmp_path):
 
 @pytest.mark.parametrize("file", ["out.jsonl", "out.json", "out.parquet"])
 def test_a_lossless_export_imports_back_to_the_same_hash(curated, tmp_path, file):
-    exported = curated("versions", "export", "curated", "-o", tmp_path / file, "--json").json
-    assert (exported["lost"], exported["rows"]) == ([], _show(curated, "curated")["rows"])
+    version = _show(curated, "curated")
+    assert curated("versions", "export", "curated", "-o", tmp_path / file, "--json").json == {
+        "rows": version["rows"],
+        "format": "parquet" if file == "out.parquet" else "messages",
+        "manifest_hash": version["manifest_hash"],
+        "lost": [],
+        "notes": [],
+        "path": str(tmp_path / file),
+        "card": str(tmp_path / f"{file}.card.md"),
+    }
     assert curated("import", tmp_path / file, "--name", "back").code == 0
     frozen = curated("versions", "freeze", "back", "--name", "again", "--json").json
-    assert frozen["manifest_hash"] == _show(curated, "curated")["manifest_hash"]
+    assert frozen["manifest_hash"] == version["manifest_hash"]
 
 
-def test_a_lossy_export_says_what_is_lost(bench, tmp_path):
+def test_a_lossy_export_says_what_is_lost_also_in_its_card(bench, tmp_path):
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}] * 2
     path = tmp_path / "talk.jsonl"
     path.write_text(json.dumps({"messages": [*talk, {"role": "user", "content": "bye"}]}))
     bench("import", path)
-    called = bench("versions", "export", "talk", "-o", tmp_path / "out.json", "--format", "alpaca")
-    assert called.code == 0
-    assert "lost:" in called.err
+    for format, says in [("alpaca", "Examples not written"), ("prompt-completion", "Turns left out")]:
+        out = tmp_path / f"{format}.json"
+        called = bench("versions", "export", "talk", "-o", out, "--format", format)
+        assert called.code == 0
+        assert f"lost: {says}" in called.err
+        assert "lost" not in called.out
+        assert says in (tmp_path / f"{format}.json.card.md").read_text()
+        lost = bench("versions", "export", "talk", "-o", out, "--format", format, "--force", "--json")
+        assert lost.err == ""
+        assert any(line.startswith(says) for line in lost.json["lost"])
 
 
 @pytest.mark.parametrize(
-    ("options", "says"), [(["-o", "no/such/folder/out.jsonl"], "no/such"), (["-o", "x", "--format", "yaml"], "yaml")]
+    ("options", "code", "says"),
+    [
+        (["-o", "no/such/folder/out.jsonl"], 2, "no/such"),
+        (["-o", "x", "--format", "yaml"], 2, "yaml"),
+        ([], 2, "one place"),
+        (["-o", "x", "--to", "hf:a/b"], 2, "one place"),
+        (["--to", "a/b"], 2, "hf:ORG/NAME"),
+        (["--to", "hf:a/b", "--format", "alpaca"], 2, "Parquet"),
+        (["--to", "hf:a/b"], 5, "HF_HUB_OFFLINE is set"),
+        (["-o", "x", "--model", "./none"], 5, "no such folder"),
+    ],
 )
-def test_an_export_that_cannot_be_written_says_so(curated, tmp_path, monkeypatch, options, says):
-    monkeypatch.chdir(tmp_path)
+def test_an_export_that_cannot_be_says_so(curated, tmp_path, monkeypatch, options, code, says):
+    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
     called = curated("versions", "export", "curated", *options)
-    assert called.code == 2
+    assert (called.code, called.out) == (code, "")
     assert says in called.err
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "card"), [("f.jsonl", "messages", "f.jsonl.card.md"), ("d", "datasets", "d")]
+)
+def test_an_export_replaces_only_what_it_is_told_to(curated, tmp_path, name, format, card):
+    export = ["versions", "export", "curated", "-o", tmp_path / name, "--format", format]
+    (tmp_path / card).mkdir() if format == "datasets" else (tmp_path / card).write_text("mine")
+    assert curated(*export).code == (0 if format == "datasets" else 2)  # an empty folder is nobody's work
+    if format == "datasets":
+        (tmp_path / name / "mine").write_text("mine")
+        assert curated(*export, "--force").code == 2
+        assert (tmp_path / name / "mine").read_text() == "mine"
+        (tmp_path / name / "mine").unlink()
+    refused = curated(*export)
+    assert refused.code == 2
+    assert "--force" in refused.err
+    assert curated(*export, "--force").code == 0
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_the_hub_out_of_reach_is_told_in_one_sentence_and_soon(root, made, tmp_path):
+    # A process of its own: the hub's address is read when its library is imported. The port is closed.
+    shutil.copytree(made / "curated", root, dirs_exist_ok=True)
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_TOKEN": "hf_of_nobody"}
+    command = [sys.executable, "-m", "workbench", "-w", root, "versions", "export", "curated", "--to", "hf:team/x"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=15, check=False)
+    assert (done.returncode, done.stdout) == (5, "")
+    assert done.stderr.count("\n") == 1
+    assert "hf:team/x: the hub cannot be reached" in done.stderr
 
 
 def test_diff_counts_copies_and_gives_the_written_reason_for_each(curated):
