@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from trainer.chat.example import Issue
+from trainer.chat.forged import forged_in
+from trainer.chat.parts import reasoning_text
 from trainer.chat.probe import AddedTokens, TemplateFacts
 from trainer.chat.render import Conversation, RenderError
 from trainer.conversation import Message, content_text
-
-_REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 def conversation_issues(conversation: Conversation, facts: TemplateFacts, added: AddedTokens) -> list[Issue]:
     """Issues of the conversation itself and of what the template makes of it, whatever is trained."""
     issues = []
     for index, message in enumerate(conversation.messages):
-        if forged := sorted(set(_special_in(message, added))):
+        if forged := forged_in(message, added):
             issues.append(Issue("special-in-content", index, f"contains {', '.join(forged)}"))
-        said = content_text(message.get("content")).strip() or message.get("tool_calls") or _reasoning(message)
+        said = content_text(message.get("content")).strip() or message.get("tool_calls") or reasoning_text(message)
         if message.get("role") == "assistant" and not said:
             issues.append(Issue("empty-turn", index, "no content and no tool call"))
         issues += _dropped(conversation, index)
+    issues += _role_order(conversation.messages)
     names = [str(_function(tool).get("name", "")) for tool in conversation.tools or []]
     if missing := [name for name in names if name and not (facts.shows_tools and name in conversation.whole)]:
         issues.append(Issue("dropped-field", None, f"the tools {', '.join(missing)} are not shown to the model"))
+    if forged := forged_in(conversation.tools, added):
+        issues.append(Issue("special-in-content", None, f"the tools contain {', '.join(forged)}"))
     has_system = bool(conversation.messages) and conversation.messages[0].get("role") == "system"
     if own := facts.injected[has_system]:
         issues.append(Issue("injected-system", None, own))
     return issues
 
 
-def has_special(message: Message, added: AddedTokens) -> bool:
-    """Whether any text of the message would be tokenised as a special token."""
-    return next(_special_in(message, added), None) is not None
+_FOLLOWS = {
+    "system": (None,),
+    "user": (None, "system", "assistant"),
+    "assistant": ("user", "tool"),
+    "tool": ("assistant", "tool"),
+}
+"""For each role, those that it may follow; None is the beginning."""
 
 
-def _special_in(message: Message, added: AddedTokens) -> Iterator[str]:
-    for key, value in message.items():
-        if key != "role":
-            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) if value else ""
-            yield from added.special_pattern.findall(text)
+def _role_order(messages: Sequence[Message]) -> list[Issue]:
+    """The first turn that stands where chat models have not seen one of its role."""
+    roles = [None, *(message.get("role") for message in messages)]
+    for index, (before, role) in enumerate(pairwise(roles)):
+        if role in _FOLLOWS and before not in _FOLLOWS[role]:
+            where = f"a turn of {before}" if before else "nothing"
+            return [Issue("role-order", index, f"a turn of {role} follows {where}")]
+    return []
 
 
 def _dropped(conversation: Conversation, index: int) -> list[Issue]:
@@ -57,7 +67,7 @@ def _dropped(conversation: Conversation, index: int) -> list[Issue]:
     elif message.get("role") == "assistant":
         fields["content"] = re.split(r"</?think>", content)  # templates break the lines around the tags otherwise
         fields["tool_calls"] = [str(_function(call).get("name", "")) for call in message.get("tool_calls") or []]
-        fields["reasoning_content"] = [_reasoning(message)]
+        fields["reasoning_content"] = [reasoning_text(message)]
         if any(fields["tool_calls"] + fields["reasoning_content"]) or content.strip() not in shown:
             # A called tool's name also stands in its description, and many templates drop earlier thoughts on
             # purpose: so they are looked for in the turn as it is written.
@@ -76,10 +86,6 @@ def _written(conversation: Conversation, index: int) -> str:
         return solo.removeprefix(conversation.upto(index, prompt=True))
     except RenderError:
         return conversation.whole
-
-
-def _reasoning(message: Message) -> str:
-    return next((str(message[key]) for key in _REASONING if message.get(key)), "")
 
 
 def _function(entry: object) -> dict[str, Any]:

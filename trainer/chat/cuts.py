@@ -36,7 +36,15 @@ def labelled(
     for turn in host.turns:
         first, last = _token_range(chat, host.text, encoding.ids, encoding.offsets, turn, alone, issues)
         trained[first:last] = [True] * (last - first)
+        _ignore(trained, encoding.offsets, turn)
     return encoding.ids, encoding.offsets, trained
+
+
+def _ignore(trained: list[bool], offsets: Offsets, turn: Turn) -> None:
+    """Take out every token that holds any of what the turn is not to be trained on."""
+    for start, end in turn.ignored:
+        first, last = bisect_right(offsets, start, key=lambda o: o[1]), bisect_left(offsets, end, key=lambda o: o[0])
+        trained[first:last] = [False] * (last - first)
 
 
 def _token_range(
@@ -98,8 +106,9 @@ def _by_segments(
     chat: ChatFormat, host: Host, whole: list[int], issues: list[Issue]
 ) -> tuple[list[int], Offsets, list[bool]]:
     """For tokenizers without usable offsets: tokenise between the borders, and keep that only if the ids agree."""
-    cuts = sorted({0, len(host.text), *(turn.start for turn in host.turns), *(turn.end for turn in host.turns)})
-    spans = [(turn.start, turn.end) for turn in host.turns]
+    borders = [(turn.start, turn.end) for turn in host.turns]
+    ignored = [span for turn in host.turns for span in turn.ignored]
+    cuts = sorted({0, len(host.text), *(place for span in [*borders, *ignored] for place in span)})
     ids: list[int] = []
     offsets: Offsets = []
     trained: list[bool] = []
@@ -107,7 +116,8 @@ def _by_segments(
         segment = encode(chat.tokenizer, host.text[start:end])
         ids += segment
         offsets += [(start, end), *[(end, end)] * (len(segment) - 1)][: len(segment)]
-        trained += [(start, end) in spans] * len(segment)
+        is_trained = _within(start, end, borders) and not _within(start, end, ignored)
+        trained += [is_trained] * len(segment)
     if ids != whole:
         for turn in host.turns:
             detail = "this tokenizer tells no positions and joins text across the borders of turns: not trained"
@@ -115,3 +125,7 @@ def _by_segments(
         end = len(host.text)
         return whole, [(0, end), *[(end, end)] * (len(whole) - 1)][: len(whole)], [False] * len(whole)
     return ids, offsets, trained
+
+
+def _within(start: int, end: int, spans: list[tuple[int, int]]) -> bool:
+    return any(a <= start and end <= b for a, b in spans)

@@ -7,6 +7,8 @@ from typing import Any, Literal, get_args
 
 Turns = Literal["all", "last", "full"]
 TURNS: tuple[Turns, ...] = get_args(Turns)
+Special = Literal["flag", "text", "refuse"]
+SPECIAL: tuple[Special, ...] = get_args(Special)
 
 IGNORED = -100
 """The label that cross-entropy leaves out; the value that PyTorch and transformers use."""
@@ -19,7 +21,9 @@ ISSUES = {
     "expanded": "later turns change how a turn is written; it became an example of its own",
     "straddle": "a token lies across the border of a turn; it is not trained",
     "empty-turn": "an assistant turn is empty: the model would learn to stop at once",
-    "special-in-content": "a message holds the text of a special token, tokenised as a real one",
+    "part-not-found": "a part of a turn that is not to be trained was not found; none of the turn is trained",
+    "special-in-content": "a message holds the text of a special token, tokenised as a real one, or the row is refused",
+    "role-order": "turns do not come in the order that chat models know",
     "dropped-field": "the chat template leaves out something that messages or tools contain",
     "injected-system": "the chat template adds text of its own that no message contains",
     "double-bos": "the sequence begins twice",
@@ -37,12 +41,18 @@ class MaskPolicy:
     `template_args` go to the chat template (`enable_thinking` and the like). `date` is the ISO date that a
     template sees as today; None is the day of the call, so freeze it where results must repeat. `stop_ids` are
     the model's own further stop tokens (its generation config), beyond what the tokenizer and template tell.
+    `tool_calls` and `reasoning` say whether those parts of a trained turn are trained. `special` is what becomes
+    of special tokens that somebody typed into a message: tokenised as real ones and flagged, written as plain
+    text, or the row refused. With `turns="full"` every token is trained, whatever the rest says.
     """
 
     turns: Turns = "all"
     template_args: tuple[tuple[str, Any], ...] = ()
     date: str | None = None
     stop_ids: tuple[int, ...] = ()
+    tool_calls: bool = True
+    reasoning: bool = True
+    special: Special = "flag"
 
 
 @dataclass(frozen=True)

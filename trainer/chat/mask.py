@@ -15,7 +15,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from trainer.chat.checks import conversation_issues
 from trainer.chat.cuts import labelled, prompt_ends
 from trainer.chat.encode import Encoding, check_unicode, encode, encode_batch
 from trainer.chat.example import Issue, MaskPolicy, Tokenised, TrainingExample
+from trainer.chat.forged import Unwritable, admitted, unmarked
 from trainer.chat.render import Conversation, RenderError
 from trainer.chat.roles import token_roles
 from trainer.chat.turns import Host, hosts, locate, wanted_turns
@@ -97,8 +98,9 @@ def prompt_ids(
     Raises RenderError (bad input) where the chat template refuses the conversation.
     """
     chat = chat_format(tokenizer, policy)
-    conversation = Conversation(chat.renderer, messages, tools, chat.facts.args, prompt=True)
-    return encode(tokenizer, conversation.whole)
+    messages, tools = admitted(messages, tools, chat.added, chat.policy.special)
+    text = Conversation(chat.renderer, messages, tools, chat.facts.args, prompt=True).whole
+    return chat.encode_marked(text).ids if chat.is_marked(text) else encode(tokenizer, text)
 
 
 def stop_ids(
@@ -125,11 +127,19 @@ class _Plan:
 def _plan(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[Any] | None) -> _Plan | Tokenised:
     issues: list[Issue] = []
     try:
+        messages, tools = admitted(messages, tools, chat.added, chat.policy.special)
         conversation = Conversation(chat.renderer, messages, tools, chat.facts.args)
         turns = [locate(chat, conversation, index, issues) for index in wanted_turns(messages, chat.policy)]
         found = hosts(conversation, [turn for turn in turns if turn], issues)
         for host in found:
             check_unicode(host.text)
+        # Marked texts are few, and may turn out to be unwritable: they are tokenised here and now.
+        found = [
+            replace(host, encoding=chat.encode_marked(host.text)) if chat.is_marked(host.text) else host
+            for host in found
+        ]
+    except Unwritable as error:
+        return Tokenised([], [Issue("special-in-content", None, f"{error.what}: the row is refused")])
     except RenderError as error:
         return Tokenised([], [Issue("template-error", None, error.what)])
     return _Plan(conversation, found, issues)
@@ -158,8 +168,9 @@ def _finished(
 
 def _encode(chat: ChatFormat, plans: Sequence[_Plan | Tokenised]) -> list[Encoding]:
     """One encoding for each host of each plan, in order."""
-    texts = [host.text for plan in plans if isinstance(plan, _Plan) for host in plan.hosts]
-    return encode_batch(chat.tokenizer, texts, offsets=True)
+    every = [host for plan in plans if isinstance(plan, _Plan) for host in plan.hosts]
+    fresh = iter(encode_batch(chat.tokenizer, [host.text for host in every if not host.encoding], offsets=True))
+    return [host.encoding or next(fresh) for host in every]
 
 
 def _finish(chat: ChatFormat, plans: Sequence[_Plan | Tokenised], encodings: Iterable[Encoding]) -> Iterator[Tokenised]:
@@ -192,13 +203,15 @@ def _example(
     if chat.policy.turns == "full":
         trained = [True] * len(ids)
         turns = tuple(i for i, message in enumerate(conversation.messages) if message.get("role") == "assistant")
+    roles = token_roles(conversation, chat.facts, host.text, host.count, offsets)
+    text, offsets = unmarked(host.text, offsets) if chat.is_marked(host.text) else (host.text, offsets)
     return TrainingExample(
         input_ids=ids,
         trained=trained,
-        roles=token_roles(conversation, chat.facts, host.text, host.count, offsets),
+        roles=roles,
         special=[id_ in chat.added.special for id_ in ids],
         offsets=offsets,
-        text=host.text,
+        text=text,
         turns=turns,
     )
 

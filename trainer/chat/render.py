@@ -18,7 +18,7 @@ from trainer.errors import BadInput, ModelUnavailable, UsageProblem
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_OURS = frozenset({"train"})
+_OURS = frozenset({"train", "train_spans"})
 """Message keys that mean something to us and nothing to a chat template."""
 
 
@@ -187,7 +187,6 @@ class Conversation:
             )
         return self._known[key]
 
-    def with_content(self, index: int, content: str) -> str:
-        """The messages up to and including `index`, with that one's content replaced. Raises RenderError."""
-        messages = [*self.messages[:index], {**self.messages[index], "content": content}]
-        return self.renderer.render(messages, self.tools, args=self.args)
+    def with_message(self, index: int, message: Message, args: Mapping[str, Any]) -> str:
+        """The messages up to and including `index`, with `message` in the place of that one. Raises RenderError."""
+        return self.renderer.render([*self.messages[:index], message], self.tools, args=args)

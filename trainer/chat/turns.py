@@ -5,34 +5,48 @@ A turn is found by rendering alone, in characters; trainer.chat.cuts makes token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from trainer.chat.chat_format import ChatFormat
-from trainer.chat.checks import has_special
+from trainer.chat.encode import Encoding
 from trainer.chat.example import Issue, MaskPolicy
+from trainer.chat.forged import forged_in
+from trainer.chat.parts import Span, ignored_spans, replaced, sentinel
 from trainer.chat.render import Conversation, RenderError
 from trainer.conversation import Message
+
+Args = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What the model writes for one turn: `text[start:end]`; `stop` is where its stop token's text begins."""
+    """What the model writes for one turn: `text[start:end]`; `stop` is where its stop token's text begins.
+
+    `ignored`: the ranges in `text` that are not trained, though the model would write them.
+    """
 
     index: int
     text: str
     start: int
     end: int
     stop: int | None
+    ignored: Sequence[Span] = ()
 
 
 @dataclass(frozen=True)
 class Host:
-    """A text that becomes one training example: the first `count` messages, with the turns trained in it."""
+    """A text that becomes one training example: the first `count` messages, with the turns trained in it.
+
+    `encoding` is there already where the text cannot be tokenised together with others.
+    """
 
     text: str
     count: int
     turns: list[Turn] = field(default_factory=list)
+    encoding: Encoding | None = None
 
 
 def wanted_turns(messages: Sequence[Message], policy: MaskPolicy) -> list[int]:
@@ -46,44 +60,53 @@ def wanted_turns(messages: Sequence[Message], policy: MaskPolicy) -> list[int]:
 
 
 def locate(chat: ChatFormat, conversation: Conversation, index: int, issues: list[Issue]) -> Turn | None:
-    """What the model writes for turn `index`; None, and an issue, where that cannot be told."""
-    solo, start = "", None
-    reason = "the prompt is not how the turn's text begins"
-    for args in [chat.facts.args, *chat.facts.other_args]:
-        try:
-            prompt = conversation.upto(index, prompt=True, args=args)
-            solo = conversation.upto(index + 1, args=args)
-        except RenderError as error:
-            reason = f"inference cannot ask for this turn: {error.what}"
-            continue
-        if solo.startswith(prompt):
-            start = len(prompt)
-            break
-    if start is None:
-        try:
-            solo = conversation.upto(index + 1)
-            start = _by_sentinel(conversation, index, solo)
-        except RenderError as error:
-            reason = f"the conversation up to this turn cannot be rendered: {error.what}"
-        if start is None:
-            issues.append(Issue("prefix-broken", index, f"{reason}; its content was not found either: not trained"))
-            return None
-        issues.append(Issue("prefix-broken", index, f"{reason}; trained from its content on"))
+    """What the model writes for turn `index`; None where nothing of it is to be trained or, with an issue, known."""
+    found = _after_prompt(chat, conversation, index) or _by_content(chat, conversation, index, issues)
+    if found is None:
+        return None
+    args, start = found
+    solo = conversation.upto(index + 1, args=args)
     end, stop = _end(chat, conversation.messages[index], solo, start)
+    ignored = ignored_spans(conversation, index, args, (start, end), chat.policy, issues)
+    if (start, end) in ignored:
+        return None
     if stop is None:
         shown = ", ".join(sorted(chat.facts.stop_texts)) or "its stop tokens (the tokenizer names none)"
         issues.append(Issue("no-stop", index, f"the template puts none of {shown} behind it"))
-    return Turn(index, solo, start, end, stop)
+    return Turn(index, solo, start, end, stop, ignored)
 
 
-def _by_sentinel(conversation: Conversation, index: int, solo: str) -> int | None:
-    """Where the content of turn `index` starts in `solo`, by rendering it with another content."""
-    sentinel = "sentinelcontent"
-    while sentinel in solo:
-        sentinel += "x"
-    before, found, after = conversation.with_content(index, sentinel).partition(sentinel)
-    fits = found and solo.startswith(before) and solo.endswith(after) and len(before) + len(after) <= len(solo)
-    return len(before) if fits else None
+def _after_prompt(chat: ChatFormat, conversation: Conversation, index: int) -> tuple[Args, int] | None:
+    """Steps 1, 2 and 4: the template arguments under which the prompt is how the turn's text begins, and its length."""
+    for args in [chat.facts.args, *chat.facts.other_args]:
+        with suppress(RenderError):
+            prompt = conversation.upto(index, prompt=True, args=args)
+            if conversation.upto(index + 1, args=args).startswith(prompt):
+                return args, len(prompt)
+    return None
+
+
+def _by_content(
+    chat: ChatFormat, conversation: Conversation, index: int, issues: list[Issue]
+) -> tuple[Args, int] | None:
+    """Step 4, where no prompt fits: where the content of the turn starts, by rendering it with another content."""
+    args = chat.facts.args
+    reason = "the prompt is not how the turn's text begins"
+    try:
+        conversation.upto(index, prompt=True, args=args)
+    except RenderError as error:
+        reason = f"inference cannot ask for this turn: {error.what}"
+    try:
+        solo = conversation.upto(index + 1, args=args)
+        word = sentinel(solo)
+        found = replaced(conversation, index, {**conversation.messages[index], "content": word}, word, args, solo)
+    except RenderError as error:
+        reason, found = f"the conversation up to this turn cannot be rendered: {error.what}", None
+    if found is None:
+        issues.append(Issue("prefix-broken", index, f"{reason}; its content was not found either: not trained"))
+        return None
+    issues.append(Issue("prefix-broken", index, f"{reason}; trained from its content on"))
+    return args, found[0]
 
 
 def _end(chat: ChatFormat, message: Message, solo: str, start: int) -> tuple[int, int | None]:
@@ -94,7 +117,7 @@ def _end(chat: ChatFormat, message: Message, solo: str, start: int) -> tuple[int
         # What the template writes behind every answer stands there: the content ends where it begins, whatever
         # the content itself may hold.
         return _first(solo, stops, content_end) or (content_end, None)
-    if has_special(message, chat.added):
+    if forged_in(message, chat.added):
         # The content may hold stop tokens of its own; the template's comes last.
         places = [(place + len(text), place) for text in stops if (place := solo.rfind(text, start)) >= 0]
         return max(places, key=lambda p: p[1]) if places else (len(solo), None)
