@@ -11,7 +11,7 @@ from functools import cached_property
 from pydantic import Field, field_validator
 
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
-from trainer.chat import ISSUES, MaskPolicy, Tokenised, Turns, configured_stops, fit, tokenise_many, window
+from trainer.chat import ISSUES, MaskPolicy, Tokenised, Turns, configured_stops, fit, stop_ids, tokenise_many, window
 from trainer.conversation import canonical_json
 from trainer.errors import Problem
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
@@ -74,6 +74,7 @@ def issues_scorer(model: str, turns: Turns = "all", max_length: int | None = Non
     source = resolve_model(model, weights=False)
     tokenizer = load_tokenizer(model)
     policy = MaskPolicy(turns=turns, date=DAY, stop_ids=configured_stops(source.path))
+    stops = stop_ids(tokenizer, policy=policy)  # now: a tokenizer without a template is no use for any row
     limit = max_length or min(SHORT.max_length, window(tokenizer, source.path) or SHORT.max_length)
 
     def judge(row: Row, done: Tokenised) -> Score:
@@ -102,7 +103,7 @@ def issues_scorer(model: str, turns: Turns = "all", max_length: int | None = Non
         "revision": source.revision,
         "template": hashlib.sha256(repr(tokenizer.chat_template).encode()).hexdigest()[:16],
         "turns": turns,
-        "stops": list(policy.stop_ids),
+        "stops": sorted(stops),
         "limit": limit,
     }
     return Scorer("audit", 1, params, score)

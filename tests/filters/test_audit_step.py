@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from filters.audit import AuditParams, issues_scorer
+from filters.audit import issues_scorer
 from filters.errors import RecipeProblem, Wipeout
 from filters.pipeline import MemoryScores
 from filters.recipe import parse_recipe
@@ -128,7 +128,17 @@ def test_a_mistake_in_the_recipe_is_found_with_its_line(parameters, says):
     assert says in str(caught.value)
 
 
-def test_a_model_that_is_not_there_is_told_before_any_row_is_read(outcomes, talk, batches):
+@pytest.fixture
+def bare(tmp_path):
+    """A tokenizer without a chat template."""
+    tokenizer = load_tokenizer(DEFAULT_MODEL)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("model", "says"), [("./not-there", "no such folder"), ("BARE", "no chat template")])
+def test_a_model_that_is_no_use_is_told_before_any_row_is_read(outcomes, talk, batches, bare, model, says):
     rows = batches([talk("Hi", "Hello.")])
     read = []
 
@@ -136,7 +146,7 @@ def test_a_model_that_is_not_there_is_told_before_any_row_is_read(outcomes, talk
         read.append(1)
         return rows()
 
-    with pytest.raises(ModelUnavailable, match="no such folder"):
-        outcomes("steps: [exact, {audit: {drop: [no-stop], model: ./not-there}}]", watched)
+    name = bare if model == "BARE" else model
+    with pytest.raises(ModelUnavailable, match=says):
+        outcomes(f"steps: [exact, {{audit: {{drop: [no-stop], model: {name}}}}}]", watched)
     assert read == []
-    assert AuditParams(drop=["no-stop"]).model == DEFAULT_MODEL
