@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trainer.conversation import Message
-from workbench.formats.parts import PROMPTS, SYSTEMS, Parts, Row, first_of, one_of, side, text_of, with_columns
+from workbench.formats.parts import PROMPTS, SYSTEMS, Parts, Row, first_of, has, one_of, side, text_of, with_columns
 from workbench.formats.rows import RowProblem
 from workbench.formats.turns import decoded, kind
 
@@ -14,7 +14,7 @@ _ALPACA_INPUTS = ("input", "context")  # Dolly calls it context
 
 def is_alpaca(row: Row) -> bool:
     """Whether the row has an instruction and an answer."""
-    return "instruction" in row and first_of(row, ALPACA_ANSWERS) is not None
+    return has(row, "instruction") and has(row, *ALPACA_ANSWERS)
 
 
 def from_alpaca(row: Row) -> Parts:
@@ -42,7 +42,7 @@ def instructed(instruction: str, given: str | None) -> str:
 
 def is_pair(row: Row) -> bool:
     """Whether the row has a prompt and an answer."""
-    return first_of(row, PROMPTS) is not None and first_of(row, ANSWERS) is not None
+    return has(row, *PROMPTS) and has(row, *ANSWERS)
 
 
 def from_pair(row: Row) -> Parts:

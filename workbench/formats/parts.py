@@ -57,6 +57,11 @@ def with_columns(
     return Parts(messages, row[tools] if tools is not None else None, frozenset(taken), extra or {})
 
 
+def has(row: Row, *names: str) -> bool:
+    """Whether one of the columns has a value: tables have every column, and null where a row has none."""
+    return any(row.get(name) is not None for name in names)
+
+
 def first_of(row: Row, names: tuple[str, ...]) -> str | None:
     """The first of the columns that the row has, one with a value before one that is null."""
     there = [name for name in names if name in row]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from trainer.conversation import Message
 from workbench.formats.pairs import alpaca_prompt
-from workbench.formats.parts import PROMPTS, Parts, Row, alternatives, columns, first_of, side, with_columns
+from workbench.formats.parts import PROMPTS, Parts, Row, alternatives, columns, first_of, has, side, with_columns
 from workbench.formats.rows import RowProblem
 
 _CONVERSATIONS = ("conversations", "conversation", "messages")
@@ -16,7 +16,7 @@ _PROMPTS = (*PROMPTS, "input")
 
 def is_preference(row: Row) -> bool:
     """Whether the row has a chosen and a rejected side."""
-    return row.get("chosen") is not None and "rejected" in row
+    return has(row, "chosen") and "rejected" in row
 
 
 def from_preference(row: Row) -> Parts:
@@ -35,11 +35,9 @@ def from_preference(row: Row) -> Parts:
 
 def _context(row: Row) -> tuple[list[Message], tuple[str, ...]]:
     """The turns before the chosen answer, and the columns they come from."""
-    column = first_of(row, _CONVERSATIONS)
-    if column is None and "instruction" in row:
+    if not has(row, *_CONVERSATIONS) and has(row, "instruction"):
         return alpaca_prompt(row)
-    if column is None:
-        column = first_of(row, _PROMPTS)
+    column = first_of(row, (*_CONVERSATIONS, *_PROMPTS))
     if column is None:
         wanted = alternatives((*_PROMPTS, "instruction", *_CONVERSATIONS))
         raise RowProblem(f"`chosen` is an answer alone, and no column has the prompt ({wanted})")

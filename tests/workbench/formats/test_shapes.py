@@ -264,6 +264,35 @@ def test_format_is_told_by_most_of_the_first_rows_not_by_the_first(opened):
     assert len(reasons) == 3
 
 
+@pytest.mark.parametrize(
+    ("row", "format"),
+    [
+        ({"instruction": "q", "output": "a"}, "alpaca"),
+        ({"prompt": "q", "completion": "a"}, "prompt-completion"),
+        ({"conversations": [U, A]}, "sharegpt"),
+        ({"messages": [U, A]}, "messages"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "preference"),
+        ({"instruction": "q", "instances": [{"output": "a"}]}, "nested"),
+    ],
+)
+def test_columns_that_are_null_in_every_row_say_nothing_of_the_format(opened, row, format):
+    names = [
+        "messages",
+        "conversations",
+        "instruction",
+        "output",
+        "prompt",
+        "completion",
+        "chosen",
+        "rejected",
+        "instances",
+    ]
+    source = opened("a.jsonl", json.dumps(dict.fromkeys(names) | row))
+    assert source.format == format
+    (record,) = source.rows()
+    assert json.loads(record.messages) == [U, A]
+
+
 def test_format_can_be_forced(opened):
     row = json.dumps({"messages": [U, A], "question": "q2", "answer": "a2"})
     assert opened("a.jsonl", row).format == "messages"
