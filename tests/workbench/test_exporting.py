@@ -294,8 +294,10 @@ def test_a_place_on_the_hub_is_an_organisation_and_a_name(target):
 
 def test_a_hub_out_of_reach_is_one_sentence_before_anything_is_made(curated, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    wrote: list[int] = []
     with pytest.raises(HubUnavailable, match="HF_HUB_OFFLINE is set"):  # tests/conftest.py sets it
-        curated.push("clean", "hf:team/clean")
+        curated.push("clean", "hf:team/clean", progress=lambda done, total, what: wrote.append(done))
+    assert wrote == []
     assert not list(curated.cache_dir.glob("push-*"))
 
 

@@ -59,6 +59,16 @@ def test_a_folder_that_fails_leaves_what_was_there(tmp_path, error):
     assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_folder_that_cannot_take_its_place_gives_it_back(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "state.json").write_text("what was there")
+    with pytest.raises(UsageProblem, match="cannot write here"), whole_folder(out) as scratch:
+        scratch.rmdir()  # as another program might
+    assert (out / "state.json").read_text() == "what was there"
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_a_folder_takes_the_place_of_another(tmp_path):
     out = tmp_path / "out"
     for text in ("first", "second"):
