@@ -92,7 +92,8 @@ class Renderer:
             raise ModelUnavailable(
                 "its tokenizer has no chat template, so nobody can say how it writes a conversation",
                 where=f"model {tokenizer.name_or_path or type(tokenizer).__name__}",
-                do="Use the model's instruct variant, or a folder whose tokenizer_config.json has a chat_template.",
+                do="Use the model's instruct variant, or say how to write one: "
+                "--template chatml, alpaca, vicuna, llama-2, zephyr or a Jinja file.",
             )
         reserved = inspect.signature(tokenizer.apply_chat_template).parameters.keys() | {"messages", "strftime_now"}
         if taken := sorted(reserved & args.keys()):
