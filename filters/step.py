@@ -121,7 +121,7 @@ def each(score_row: Callable[[Row], Score]) -> Callable[[Sequence[Row]], list[Sc
     def one(row: Row) -> Score:
         try:
             return score_row(row)
-        except Problem:  # a model that is gone, or the user's ctrl-c, is not the row's fault
+        except (Problem, OSError, MemoryError):  # a model that is gone, ctrl-c or a full disk is not the row's fault
             raise
         except Exception as error:  # one strange row must not stop a run over a million
             return Score.error(f"{type(error).__name__}: {error}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import random
 from itertools import pairwise
 
@@ -143,12 +144,13 @@ def test_rows_without_a_score_are_kept_and_counted(batches, talk):
     assert again.errors == 10
 
 
-def test_a_stop_is_not_taken_for_a_broken_row(make_row):
-    def stop(row):
-        raise Stopped("Stopped")
+@pytest.mark.parametrize("error", [Stopped("Stopped"), OSError(errno.ENOSPC, "No space left"), MemoryError()])
+def test_a_stop_or_a_full_disk_is_not_taken_for_a_broken_row(make_row, error):
+    def fail(row):
+        raise error
 
-    with pytest.raises(Stopped):
-        each(stop)([make_row("a", "b")])
+    with pytest.raises(type(error)):
+        each(fail)([make_row("a", "b")])
 
 
 def test_an_error_or_a_missing_score_is_never_a_number():
