@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from trainer.chat import Truncation, Turns
+    from trainer.chat.example import Special
     from workbench.formats.read import Opened
     from workbench.workspace import Workspace
 
@@ -218,6 +219,9 @@ def lens(
     turns: Turns = "all",
     date: str | None = None,
     template_args: Sequence[str] = (),
+    tool_calls: bool = True,
+    reasoning: bool = True,
+    special: Special = "flag",
     max_length: int | None = None,
     truncate: Truncation = "drop",
 ) -> Lens:
@@ -230,6 +234,7 @@ def lens(
 
     tokenizer = load_tokenizer(model)
     policy = mask_policy(model, turns, date, template_args)
+    policy = replace(policy, tool_calls=tool_calls, reasoning=reasoning, special=special)
     limit, limit_is = max_length, "--max-length"
     if limit is None:
         limit, limit_is = SHORT.max_length, "what training takes"
@@ -289,9 +294,7 @@ def audit_rows(
             entries(), lens.tokenizer, lens.policy, limit=lens.limit, how=lens.truncate, cache=rows.cache, on_row=tell
         )
     except KeyboardInterrupt:
-        kept = (
-            "What was tokenised is kept for the next time." if rows.cache else "Nothing was written."
-        )
+        kept = "What was tokenised is kept for the next time." if rows.cache else "Nothing was written."
         raise Stopped(f"Stopped after {done:,} rows", do=kept) from None
     by_position = isinstance(rows, WorkspaceRows)  # a file's rows are named by their place in it, rejected ones counted
     return AuditReport(lens, found, lambda key: ids[key] if by_position else key)

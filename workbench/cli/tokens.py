@@ -11,6 +11,7 @@ from workbench.cli import common
 
 if TYPE_CHECKING:
     from trainer.chat import Truncation, Turns
+    from trainer.chat.example import Special
     from workbench.tokens import Lens, Rows, Seen
 
 _SHOWN = 3  # rows printed where --limit does not say
@@ -28,6 +29,16 @@ _SHOWN = 3  # rows printed where --limit does not say
     default="all",
     show_default=True,
     help="Train all assistant turns, the last one only, or every token.",
+)
+@click.option("--tool-calls/--no-tool-calls", default=True, help="Whether the tool calls of a turn are trained.")
+@click.option("--reasoning/--no-reasoning", default=True, help="Whether the reasoning of a turn is trained.")
+@click.option(
+    "--special",
+    type=click.Choice(["flag", "text", "refuse"]),
+    default="flag",
+    show_default=True,
+    help="Special tokens that somebody typed into a message: take them as real ones and say so, write them as plain "
+    "text, or refuse the row.",
 )
 @click.option("--date", metavar="YYYY-MM-DD", help="The day that the chat template sees. Default: today.")
 @click.option(
@@ -58,6 +69,9 @@ def command(
     audit: bool,
     compare: str | None,
     policy: str,
+    tool_calls: bool,
+    reasoning: bool,
+    special: str,
     date: str | None,
     template_args: tuple[str, ...],
     limit: int | None,
@@ -90,6 +104,9 @@ def command(
                 turns=cast("Turns", policy),
                 date=date,
                 template_args=template_args,
+                tool_calls=tool_calls,
+                reasoning=reasoning,
+                special=cast("Special", special),
                 max_length=max_length,
                 truncate=cast("Truncation", truncate),
             )

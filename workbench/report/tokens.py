@@ -24,7 +24,7 @@ LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t", "developer
 
 _GUTTER = 5  # "a• │ "
 _TRAINED = "underline dodger_blue1"
-_SPECIAL = "dark_orange"
+_SPECIAL = "bold dark_orange"
 _TRAINED_SPECIAL = "underline bold dodger_blue1"
 _GONE = "dim"
 _DETAILS = 3  # of one kind of issue in one row

@@ -40,6 +40,18 @@ def rows(tmp_path):
     return str(path)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def load_once():
+    """Commands of this module load each tokenizer once instead of every time: half a second each."""
+    import functools
+
+    from trainer import models
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load_tokenizer", functools.cache(models.load_tokenizer))
+        yield
+
+
 @pytest.fixture
 def workbench(monkeypatch, capsys):
     """workbench(*argv) -> (exit code, stdout, stderr), by the function that the command calls."""
@@ -203,6 +215,41 @@ def test_a_row_shows_where_the_limit_cuts_it_and_marks_only_what_is_trained(work
     assert data["left"]["trained"] == data["trained"] - data["cuts"][0]["trained"]
     if how in ("keep-start", "keep-end"):
         assert lines[0] == f"row 0 · {data['left']['trained']} of {data['total']} tokens trained"
+
+
+def test_typed_special_tokens_are_flagged_plain_text_or_refused(workbench, rows):
+    def seen(how):
+        return json.loads(workbench("tokens", rows, "--model", MODEL, "--row", "3", "--json", "--special", how)[1])
+
+    flag, text, refuse = map(seen, ["flag", "text", "refuse"])
+    assert [sum(token["special"] and token["role"] == "user" for token in data["tokens"]) for data in (flag, text)] == [
+        3,
+        2,
+    ]
+    assert "special-in-content" in [issue["kind"] for issue in flag["issues"]]
+    assert "special-in-content" not in [issue["kind"] for issue in text["issues"]]
+    assert refuse["examples"] == []
+    assert "refused" in refuse["issues"][0]["detail"]
+
+
+def test_reasoning_and_tool_calls_can_stay_untrained(workbench, tmp_path):
+    if not (SHARED / "qwen3").is_dir():
+        pytest.skip("the qwen3 tokenizer is not on this machine")
+    call = {"type": "function", "function": {"name": "w", "arguments": {"at": "sky"}}}
+    turn = {"role": "assistant", "reasoning_content": "Hm.", "content": "Wait.", "tool_calls": [call]}
+    path = tmp_path / "call.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "Rain?"}, turn]}) + "\n")
+
+    def trained(*flags):
+        argv = ["tokens", str(path), "--model", str(SHARED / "qwen3"), "--row", "0", "--json", *flags]
+        return "".join(token["text"] for token in json.loads(workbench(*argv)[1])["tokens"] if token["trained"])
+
+    assert "Hm." in trained()
+    assert "sky" in trained()
+    assert "Hm." not in trained("--no-reasoning")
+    assert "sky" in trained("--no-reasoning")
+    assert "sky" not in trained("--no-tool-calls")
+    assert "Wait" in trained("--no-tool-calls", "--no-reasoning")
 
 
 def test_two_models_stand_side_by_side(workbench, rows, tmp_path):
