@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from pydantic import Field, field_validator
 
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
 from trainer.chat import ISSUES, MaskPolicy, Tokenised, Turns, configured_stops, fit, stop_ids, tokenise_many, window
+from trainer.chat.plain_formats import PLAIN_FORMATS, with_template
 from trainer.conversation import canonical_json
 from trainer.errors import Problem
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
@@ -24,11 +25,13 @@ DAY = "2025-01-01"
 class AuditParams(FilterParams):
     """`drop` names the kinds of issues (`trainer.chat.ISSUES`) whose rows leave; the rest is how rows are tokenised.
 
-    Without `max_length` (tokens) the limit is training's, or the model's where that is less.
+    `template` names a plain format (`trainer.chat.plain_formats`) to use instead of the model's own. Without
+    `max_length` (tokens) the limit is training's, or the model's where that is less.
     """
 
     drop: list[str] = Field(min_length=1)
     model: str = DEFAULT_MODEL
+    template: str | None = None
     policy: Turns = "all"
     max_length: int | None = Field(default=None, ge=1)
 
@@ -37,10 +40,20 @@ class AuditParams(FilterParams):
     def _known(cls, drop: list[str]) -> list[str]:
         for kind in drop:
             if kind not in ISSUES:
-                near = difflib.get_close_matches(kind.lower().replace("_", "-"), ISSUES, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(ISSUES)}"
-                raise ValueError(f"must hold kinds of issues; {kind!r} is none ({hint})")
+                raise ValueError(f"must hold kinds of issues; {kind!r} is none ({_hint(kind, ISSUES)})")
         return drop
+
+    @field_validator("template")
+    @classmethod
+    def _format(cls, template: str | None) -> str | None:
+        if template is not None and template not in PLAIN_FORMATS:
+            raise ValueError(f"must be a plain format; {template!r} is none ({_hint(template, PLAIN_FORMATS)})")
+        return template
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.lower().replace("_", "-"), list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
 
 
 class Audit(RowStep[AuditParams]):
@@ -56,7 +69,7 @@ class Audit(RowStep[AuditParams]):
     @cached_property
     def scorers(self) -> Sequence[Scorer]:
         """One: the issues of a row. Raises ModelUnavailable where the tokenizer cannot be had."""
-        return [issues_scorer(self.params.model, self.params.policy, self.params.max_length)]
+        return [issues_scorer(self.params)]
 
     def decide(self, scores: Sequence[Score]) -> Finding | None:
         """The first kind of `drop` that the row has."""
@@ -66,20 +79,21 @@ class Audit(RowStep[AuditParams]):
         return None if kind is None else Finding(kind, score.value, json.loads(score.detail or "{}").get(kind))
 
 
-def issues_scorer(model: str, turns: Turns = "all", max_length: int | None = None) -> Scorer:
-    """The issues of a row's tokens: value how many kinds, label the kinds with blanks between.
+def issues_scorer(asked: AuditParams) -> Scorer:
+    """The issues of a row's tokens, whatever `asked` drops: value how many kinds, label these with blanks between.
 
     The detail is a JSON object from kind to what was seen. Raises ModelUnavailable where the tokenizer cannot be had.
     """
-    source = resolve_model(model, weights=False)
-    tokenizer = load_tokenizer(model)
-    policy = MaskPolicy(turns=turns, date=DAY, stop_ids=configured_stops(source.path))
+    source = resolve_model(asked.model, weights=False)
+    tokenizer = load_tokenizer(asked.model)
+    if asked.template is not None:
+        tokenizer = with_template(tokenizer, asked.template)
+    policy = MaskPolicy(turns=asked.policy, date=DAY, stop_ids=configured_stops(source.path))
     stops = stop_ids(tokenizer, policy=policy)  # now: a tokenizer without a template is no use for any row
-    limit = max_length or min(SHORT.max_length, window(tokenizer, source.path) or SHORT.max_length)
+    limit = asked.max_length or min(SHORT.max_length, window(tokenizer, source.path) or SHORT.max_length)
 
     def judge(row: Row, done: Tokenised) -> Score:
-        tools = json.loads(row.tools_json) if row.tools_json else None
-        cut = fit(tokenizer, done, row.messages, tools, policy, limit)
+        cut = fit(tokenizer, done, row.messages, None, policy, limit)
         seen: dict[str, str] = {}
         for issue in [*done.issues, *cut.issues]:
             where = "" if issue.turn is None else f"message {issue.turn}: "
@@ -99,10 +113,10 @@ def issues_scorer(model: str, turns: Turns = "all", max_length: int | None = Non
             return each(lambda row: together([row])[0])(rows)
 
     params: dict[str, object] = {
-        "tokenizer": model,
+        "tokenizer": asked.model,
         "revision": source.revision,
         "template": hashlib.sha256(repr(tokenizer.chat_template).encode()).hexdigest()[:16],
-        "turns": turns,
+        "turns": asked.policy,
         "stops": sorted(stops),
         "limit": limit,
     }

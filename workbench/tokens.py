@@ -222,17 +222,26 @@ def lens(
     tool_calls: bool = True,
     reasoning: bool = True,
     special: Special = "flag",
+    template: str | None = None,
+    add_tokens: bool = False,
     max_length: int | None = None,
     truncate: Truncation = "drop",
 ) -> Lens:
     """The lens of a command line. Without `max_length` the limit is training's, or the model's where that is less.
 
+    `template` and `add_tokens` are those of `trainer.chat.plain_formats.with_template`.
+
     Raises ModelUnavailable where the tokenizer cannot be had, UsageProblem for arguments that cannot be read.
     """
+    from trainer.chat.plain_formats import with_template
     from trainer.models import load_tokenizer, resolve_model
     from trainer.plan import SHORT
 
     tokenizer = load_tokenizer(model)
+    if template is not None:
+        tokenizer = with_template(tokenizer, template, add_tokens=add_tokens)
+    elif add_tokens:
+        raise UsageProblem("there are no tokens to add without a template", do="Name one with --template.")
     policy = mask_policy(model, turns, date, template_args)
     policy = replace(policy, tool_calls=tool_calls, reasoning=reasoning, special=special)
     limit, limit_is = max_length, "--max-length"

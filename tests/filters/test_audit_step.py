@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from filters.audit import issues_scorer
+from filters.audit import AuditParams, issues_scorer
 from filters.errors import RecipeProblem, Wipeout
 from filters.pipeline import MemoryScores
 from filters.recipe import parse_recipe
@@ -87,21 +87,23 @@ def test_scores_are_kept_by_content_template_tokenizer_and_policy(batches, outco
     assert drops(outcomes(recipe, rows, scores=Watched())) == first
     assert asked == []
 
-    prints = {issues_scorer(DEFAULT_MODEL).fingerprint}
-    prints.add(issues_scorer(DEFAULT_MODEL, "last").fingerprint)
-    prints.add(issues_scorer(DEFAULT_MODEL, "all", 77).fingerprint)
+    def fingerprint(**asked):
+        return issues_scorer(AuditParams(drop=["no-stop"], **asked)).fingerprint
+
     tokenizer = load_tokenizer(DEFAULT_MODEL)
     tokenizer.save_pretrained(tmp_path)
-    prints.add(issues_scorer(str(tmp_path)).fingerprint)
+    asked = [{}, {"policy": "last"}, {"max_length": 77}, {"template": "chatml"}, {"model": str(tmp_path)}]
+    prints = {fingerprint(**one) for one in asked}
     tokenizer.chat_template = tokenizer.chat_template + "{# another #}"
     tokenizer.save_pretrained(tmp_path)
-    prints.add(issues_scorer(str(tmp_path)).fingerprint)
-    assert len(prints) == 5
+    prints.add(fingerprint(model=str(tmp_path)))
+    assert len(prints) == 6
+    assert fingerprint() == issues_scorer(AuditParams(drop=["truncated"], max_drop=1)).fingerprint
 
 
 def test_one_row_that_breaks_is_an_error_and_the_others_are_judged(make_row, talk):
     rows = [make_row("Hi", "Hello.", id=0), make_row(messages=["x"], id=1), make_row("Hi", "", id=2)]
-    scores = issues_scorer(DEFAULT_MODEL).score(rows)
+    scores = issues_scorer(AuditParams(drop=["no-stop"])).score(rows)
     assert [score.state for score in scores] == ["ok", "error", "ok"]
     assert "empty-turn" in (scores[2].label or "").split()
 
@@ -114,6 +116,8 @@ def test_one_row_that_breaks_is_an_error_and_the_others_are_judged(make_row, tal
             "recipe:4: audit: drop must hold kinds of issues; 'no_stp' is none (did you mean 'no-stop'?)",
         ),
         ("drop: [weather]", "known are template-error, zero-trained"),
+        ("drop: [no-stop]\n      template: chat-ml", "recipe:5: audit: template must be a plain format"),
+        ("drop: [no-stop]\n      template: chat-ml", "did you mean 'chatml'?"),
         ("drop: []", "recipe:4: audit: drop"),
         ("max_length: 9", "'audit' needs 'drop'"),
         (
@@ -135,6 +139,12 @@ def bare(tmp_path):
     tokenizer.chat_template = None
     tokenizer.save_pretrained(tmp_path)
     return tmp_path
+
+
+def test_a_base_model_without_a_template_is_judged_in_a_plain_format(outcomes, talk, batches, bare):
+    rows = batches([talk("Hi", "Hello."), talk("Hi", "")])
+    found = drops(outcomes(f"steps: [{{audit: {{drop: [empty-turn], template: alpaca, model: {bare}}}}}]", rows))
+    assert {id: reason for id, (reason, _) in found.items()} == {1: "empty-turn"}
 
 
 @pytest.mark.parametrize(("model", "says"), [("./not-there", "no such folder"), ("BARE", "no chat template")])

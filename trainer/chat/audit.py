@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from trainer.chat.cache import TokenCache
 
-NOTES = frozenset({"expanded", "injected-system"})
+NOTES = frozenset({"expanded", "injected-system", "tags-disagree"})
 """Kinds of issues that a template has by nature: good to know, and nothing is wrong with the row."""
 
 BATCH = 8

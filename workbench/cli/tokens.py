@@ -40,6 +40,13 @@ _SHOWN = 3  # rows printed where --limit does not say
     help="Special tokens that somebody typed into a message: take them as real ones and say so, write them as plain "
     "text, or refuse the row.",
 )
+@click.option(
+    "--template",
+    metavar="NAME|FILE",
+    help="Write conversations in this way instead of the model's own: chatml, alpaca, vicuna, llama-2, zephyr, or a "
+    "file with a Jinja template.",
+)
+@click.option("--add-tokens", is_flag=True, help="Add the special tokens that --template needs to the tokenizer.")
 @click.option("--date", metavar="YYYY-MM-DD", help="The day that the chat template sees. Default: today.")
 @click.option(
     "--template-arg", "template_args", multiple=True, metavar="K=V", help="An argument for the chat template."
@@ -72,6 +79,8 @@ def command(
     tool_calls: bool,
     reasoning: bool,
     special: str,
+    template: str | None,
+    add_tokens: bool,
     date: str | None,
     template_args: tuple[str, ...],
     limit: int | None,
@@ -107,6 +116,8 @@ def command(
                 tool_calls=tool_calls,
                 reasoning=reasoning,
                 special=cast("Special", special),
+                template=template,
+                add_tokens=add_tokens,
                 max_length=max_length,
                 truncate=cast("Truncation", truncate),
             )

@@ -232,6 +232,30 @@ def test_typed_special_tokens_are_flagged_plain_text_or_refused(workbench, rows)
     assert "refused" in refuse["issues"][0]["detail"]
 
 
+def test_a_base_model_gets_a_plain_format_by_name_and_tokens_only_when_asked(workbench, rows, tmp_path):
+    base = tmp_path / "base"
+    tokenizer = load_tokenizer(MODEL)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(base)
+    argv = ["tokens", rows, "--model", str(base), "--row", "1"]
+    code, _, err = workbench(*argv)
+    assert code == 5
+    assert "no chat template" in err
+    _, out, _ = workbench(*argv, "--template", "alpaca")
+    assert "a• │ ⟦Hello.<|im_end|>" in out
+    assert "### Instruction:" in out
+    own = tmp_path / "own.jinja"
+    own.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}")
+    _, out, _ = workbench(*argv, "--template", str(own))
+    assert "user: Hi<|im_end|>" in out
+    code, _, err = workbench(*argv, "--template", "chat-ml")
+    assert code == 2
+    assert "chatml" in err
+    code, _, err = workbench(*argv, "--add-tokens")
+    assert (code, "--template" in err) == (2, True)
+    assert workbench(*argv, "--template", "chatml", "--add-tokens")[0] == 0
+
+
 def test_reasoning_and_tool_calls_can_stay_untrained(workbench, tmp_path):
     if not (SHARED / "qwen3").is_dir():
         pytest.skip("the qwen3 tokenizer is not on this machine")
