@@ -111,6 +111,8 @@ def push(
     check_hub(repo, force=force)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="push-") as folder:
         made = hub_folder(store, named, Path(folder), target, model=model, progress=progress)
+        if progress:
+            progress(made.rows, made.rows, "pushing")
         message = f"{made.rows:,} rows of {name}, manifest {made.manifest_hash[:12]}"
         pushed = push_folder(Path(folder), repo, public=public, message=message)
     return Exported(made.rows, made.format, made.manifest_hash, made.lost, made.notes, pushed=pushed)

@@ -65,7 +65,7 @@ def check_hub(repo: str, *, force: bool) -> None:
 
 
 def push_folder(folder: Path, repo: str, *, public: bool, message: str) -> Pushed:
-    """Make `repo` hold exactly the files of `folder`, in one commit. A new data set is private unless `public`.
+    """Make `repo` hold exactly the files of `folder`. A new data set is private unless `public`.
 
     A data set that is there stays as visible as it is. Raises HubUnavailable where the hub refuses or gives out.
     """
