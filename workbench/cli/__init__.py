@@ -35,9 +35,6 @@ except ImportError as error:
         sys.exit(5)
     raise
 
-# Where the disk or its owner says no: nothing that we could have done otherwise.
-_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-
 # Noun -> module in this package. The commands' own modules import nothing heavy at the top.
 COMMANDS = {
     "init": "init",
@@ -115,10 +112,8 @@ def main() -> None:
         if isinstance(error, ImportError) and (said := _shadowed(error)):
             click.echo(said, err=True)
             sys.exit(ModelUnavailable.exit_code)
-        if isinstance(error, OSError) and error.errno in _REFUSALS:
-            do = "Free some space, or have the permissions changed; then run the command again."
-            where = str(error.filename or "")
-            _fail(WorkspaceUnusable(os.strerror(error.errno).lower(), where=where, do=do), debug)
+        if isinstance(error, OSError) and (refused := _refused(error)):
+            _fail(refused, debug)
         if debug:
             raise
         bug = Problem(
@@ -126,6 +121,18 @@ def main() -> None:
             do="This is our bug. Run the command again with --debug before its name and report what it prints.",
         )
         _fail(bug, debug)
+
+
+def _refused(error: OSError) -> WorkspaceUnusable | None:
+    """The sentence where the disk or its owner says no: nothing that we could have done otherwise."""
+    where = str(error.filename or "")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        do = "Free some space, then run the command again."
+        return WorkspaceUnusable("the disk is full, or a quota is reached", where=where, do=do)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO):
+        do = "Have its permissions changed, or look after the disk."
+        return WorkspaceUnusable(os.strerror(error.errno).lower(), where=where, do=do)
+    return None
 
 
 def _fail(error: Problem, debug: bool) -> None:
