@@ -8,7 +8,7 @@ chat template, as a server would ask it. The arms differ in how the rows become 
     answers      the model's own template; trained is what it must write
     every token  the same tokens, all of them trained
     no stop      as answers, but the stop token has no label, as where padding is masked by an id that it shares
-    by hand      answers behind headers of a format written by hand, as in many training scripts, with the same eos
+    by hand      answers behind the headers of the Alpaca format, as many scripts write them, with the same eos token
 
 The rows are the starter set, curated by the recipe safe-default. A run whose results are there is not repeated, and
 one that was interrupted goes on from its checkpoint. Prints a Markdown table for docs/masks.md.
@@ -17,7 +17,6 @@ one that was interrupted goes on from its checkpoint. Prints a Markdown table fo
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import platform
 import shutil
@@ -35,12 +34,6 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).parent.parent
 MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 ARMS = ("answers", "every token", "no stop", "by hand")
-BY_HAND = (
-    "{% for message in messages %}"
-    "{{ ('### Response:\n' if message['role'] == 'assistant' else '### Instruction:\n') + message['content'] }}"
-    "{{ (eos_token if message['role'] == 'assistant' else '') + '\n\n' }}"
-    "{% endfor %}{{ '### Response:\n' if add_generation_prompt }}"
-)
 MAX_NEW_TOKENS = 96
 
 
@@ -66,10 +59,10 @@ def make_arms(base, folder: Path, policy, max_length: int) -> dict:
     """The rows of each arm; only rows that every arm has."""
     from trainer.arms import read_arm
     from trainer.chat import IGNORED, stop_ids
+    from trainer.chat.plain_formats import with_template
 
     path = folder / "rows.parquet"
-    by_hand = replace(base, tokenizer=copy.deepcopy(base.tokenizer))
-    by_hand.tokenizer.chat_template = BY_HAND
+    by_hand = replace(base, tokenizer=with_template(base.tokenizer, "alpaca"))
     answers = read_arm(base, path, policy, max_length).rows
     stops = stop_ids(base.tokenizer, base.model.generation_config)
     arms = {

@@ -103,6 +103,12 @@ def tokenizer(request, load):
 
 
 @pytest.fixture(scope="session")
+def templates():
+    """The names of the templates that TRL's installed package ships, without those made for training."""
+    return TEMPLATES
+
+
+@pytest.fixture(scope="session")
 def family():
     """family(template): its family's eos, what the model writes before a plain answer, and behind it."""
     return lambda name: FAMILIES[max((key for key in FAMILIES if name.startswith(key)), key=len)]
@@ -123,7 +129,7 @@ def with_template(load, family):
             if pre_tokenizer:
                 tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
             tokenizer.chat_template = (FOLDER / f"{name}.jinja").read_text()
-            eos = family(name.removesuffix("_training"))[0]
+            eos = family(name)[0]
             found = sorted(set(_TOKEN.findall(tokenizer.chat_template)) | {eos})
             tokenizer.add_special_tokens({"additional_special_tokens": found, "eos_token": eos, "bos_token": "<BOS>"})
             dressed[key] = tokenizer

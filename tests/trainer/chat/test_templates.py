@@ -7,10 +7,15 @@ test_oracle.py.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
+import trl
 
 from trainer.chat import MaskPolicy, prompt_ids, stop_ids, tokenise
+
+FOLDER = Path(trl.__file__).parent / "chat_templates"
+DOCS = Path(__file__).parents[3] / "docs" / "masks.md"
 
 # Templates whose prompt is not how a plain answer begins, whatever arguments they take: they hand out a `<think>`
 # that an answer without reasoning does not contain. Trained from the content on, and reported.
@@ -138,3 +143,72 @@ def test_prompt_tokens_that_depend_on_what_follows_are_reported(with_template):
     tokenizer = with_template("llama3", pre_tokenizer=None)
     issues = [issue for issue in tokenise(tokenizer, [USER, ANSWER]).issues if issue.kind == "straddle"]
     assert [issue.turn for issue in issues] == [1]
+
+
+# --- the generation tags of TRL's training templates ---
+
+TAGGED = sorted(
+    (path.stem for path in FOLDER.glob("*.jinja") if re.search(r"{%-?\s*generation", path.read_text())),
+    key=lambda name: name.removesuffix("_training"),
+)
+YES, NO = {"role": "assistant", "content": "Yes."}, {"role": "assistant", "content": "No."}
+TOLD_OF = {
+    "several answers": ([USER, YES, USER2, NO], None),
+    "a call of a tool": ([USER, CALL, {"role": "tool", "name": "get_weather", "content": "rain"}, YES], [TOOL]),
+    "reasoning": ([USER, {**YES, "reasoning_content": "Hm."}, USER2, {**NO, "reasoning_content": "Ah."}], None),
+}
+
+
+def tagged_texts(tokenizer, template: str, messages, tools) -> list[str]:
+    """What the tags of `template` would train, rendered as the template's author has it."""
+    if "idefics3" in template or "llava" in template or "smolvlm" in template:
+        messages = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in messages]
+    told = tokenizer.apply_chat_template(
+        messages,
+        tools,
+        chat_template=(FOLDER / f"{template}.jinja").read_text(),
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    marks = [0, *told["assistant_masks"], 0]
+    edges = [i for i in range(len(marks) - 1) if marks[i] != marks[i + 1]]
+    return [tokenizer.decode(told["input_ids"][a:b]) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def disagreement(tagged: str, ours: str) -> str:
+    """What the tags train beyond ours (+) and leave out (-), or both texts where neither holds the other."""
+    for sign, more, less in (("+", tagged, ours), ("-", ours, tagged)):
+        if less in more and more != less:
+            before, _, behind = more.partition(less)
+            return ", ".join(
+                f"{sign} `{part}` {where}" for part, where in ((before, "before"), (behind, "behind")) if part
+            )
+    return "" if tagged == ours else f"`{tagged}` against `{ours}`"
+
+
+def test_the_docs_tell_where_generation_tags_disagree_with_us(with_template):
+    groups: dict[str, list[str]] = {}
+    for template in TAGGED:
+        name = template.removesuffix("_training")
+        tokenizer = with_template(name)
+        cells = []
+        for messages, tools in TOLD_OF.values():
+            try:
+                tagged = tagged_texts(tokenizer, template, messages, tools)
+            except Exception:  # a template is a program of its author, and may raise anything
+                cells.append("refused")
+                continue
+            done = tokenise(tokenizer, messages, tools)
+            by_turn = {}
+            for example in done.examples:
+                for turn, (a, b) in zip(example.turns, runs(example), strict=True):
+                    by_turn[turn] = tokenizer.decode(example.input_ids[a:b])
+            ours = [by_turn[turn] for turn in sorted(by_turn)]
+            assert len(tagged) == len(ours)
+            told = dict.fromkeys(map(disagreement, tagged, ours))
+            cells.append("; ".join(filter(None, told)).replace("\n", "\\n").replace("|", "\\|") or "the same")
+        groups.setdefault(" | ".join(cells), []).append(f"`{name}`")
+    table = [f"| templates | {' | '.join(TOLD_OF)} |", "|---|" + "---|" * len(TOLD_OF)]
+    table += [f"| {' '.join(names)} | {cells} |" for cells, names in groups.items()]
+    text = "\n".join(table)
+    assert text in DOCS.read_text(), f"what is seen:\n{text}"

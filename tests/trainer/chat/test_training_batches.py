@@ -20,11 +20,16 @@ from trainer.arms import read_arm  # noqa: E402
 from trainer.base import load_base  # noqa: E402
 from trainer.chat import IGNORED, MaskPolicy, tokenise  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
+from trainer.evaluate import EvalItem, prepare  # noqa: E402
 from trainer.finetune import finetune  # noqa: E402
 from trainer.losses import padded, scored_positions, token_losses  # noqa: E402
 from workbench.cli import app  # noqa: E402
 
-# ChatML that shows reasoning in the last turn alone, so that conversations with reasoning must be expanded.
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{{ '<|im_start|>assistant\n' if add_generation_prompt }}"
+)
+# The same, with reasoning in the last turn alone, so that conversations with reasoning must be expanded.
 DROPS_THOUGHTS = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
     "{% if loop.last and m['reasoning_content'] %}{{ '<think>' + m['reasoning_content'] + '</think>' }}{% endif %}"
@@ -230,3 +235,16 @@ def test_packed_rows_leak_into_each_other_where_the_model_keeps_its_cache(tiny, 
         alone = tiny.model(input_ids=torch.tensor([second]), use_cache=False).logits[0]
         leaking = tiny.model(input_ids=ids, position_ids=positions, use_cache=True).logits[0, len(first) :]
     assert (leaking - alone).abs().max() > 1e-3
+
+
+def test_evaluation_asks_and_scores_under_the_policy_of_training(tiny):
+    tiny.tokenizer.chat_template = "{{ strftime_now('%Y') }}{% if polite %}Please. {% endif %}" + CHATML
+    policy = MaskPolicy(date="1999-12-31", template_args=(("polite", True),))
+    messages = conversation(4)
+    (prepared,) = prepare(tiny, [EvalItem(0, messages, None, "0")], policy)
+    assert tiny.tokenizer.decode(prepared.prompt).startswith("1999Please. <|im_start|>user\nSay 4, 0.")
+    assert tiny.tokenizer.decode(prepared.prompt).endswith("<|im_start|>assistant\n")
+    ids, labels = prepared.own
+    assert ids[: len(prepared.prompt)] == prepared.prompt
+    trained = [label for label in labels if label != IGNORED]
+    assert tiny.tokenizer.decode(trained) == messages[-1]["content"] + "<|im_end|>"
