@@ -26,6 +26,7 @@ ISSUES = {
     "role-order": "turns do not come in the order that chat models know",
     "dropped-field": "the chat template leaves out something that messages or tools contain",
     "injected-system": "the chat template adds text of its own that no message contains",
+    "tags-disagree": "the template's own generation tags mark other text of a turn than what is trained",
     "double-bos": "the sequence begins twice",
     "truncated": "longer than the limit",
     "response-lost": "longer than the limit, and trained tokens are lost",

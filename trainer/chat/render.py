@@ -6,6 +6,7 @@ that `strftime_now` sees is frozen, and whatever a template raises becomes a Ren
 
 from __future__ import annotations
 
+import copy
 import datetime
 import inspect
 import json
@@ -116,6 +117,12 @@ class Renderer:
             source = self.tokenizer.get_chat_template(tools=[{}] if with_tools else None)
             self._templates[with_tools] = frozen_dates(source, self.day)
         return self._templates[with_tools]
+
+    def with_source(self, source: str) -> Renderer:
+        """A renderer like this one for another template (Jinja source), with its dates frozen too."""
+        other = copy.copy(self)
+        other._templates = dict.fromkeys((False, True), frozen_dates(source, self.day))
+        return other
 
     def render(
         self,

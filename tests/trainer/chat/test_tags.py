@@ -1,0 +1,132 @@
+"""The generation tags of templates, read as transformers reads them, beside what is trained."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from trainer.chat import MaskPolicy, tokenise
+from trainer.chat.chat_format import chat_format
+from trainer.chat.render import Conversation
+from trainer.chat.tags import _marked, _tagged, tag_issues, tagged_source
+
+MESSAGES = [
+    {"role": "user", "content": "Hi there"},
+    {"role": "assistant", "content": "Paris, of course."},
+    {"role": "user", "content": "More?"},
+    {"role": "assistant", "content": "Rome:\n1. old"},
+]
+POLICY = MaskPolicy(date="2024-05-06")
+
+
+def chatml(begin, end, header="'<|im_start|>assistant\n'", stop="'<|im_end|>\n'"):
+    """A template in the manner of ChatML with generation tags after `begin` and before `end` of an answer's parts."""
+    parts = [header, "m['content']", stop]
+    pieces = [
+        ("{% generation %}" if i == begin else "") + "{{ " + part + " }}" + ("{% endgeneration %}" if i == end else "")
+        for i, part in enumerate(parts)
+    ]
+    return (
+        "{% for m in messages %}{% if m['role'] == 'assistant' %}" + "".join(pieces) + "{% else %}"
+        "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
+        "{{ '<|im_start|>assistant\n' if add_generation_prompt }}"
+    )
+
+
+@pytest.fixture
+def tagged(load):
+    def make(template):
+        tokenizer = copy.deepcopy(load("smollm2"))
+        tokenizer.chat_template = template
+        return tokenizer
+
+    return make
+
+
+def said(tokenizer, messages=MESSAGES, policy=POLICY):
+    return [(issue.kind, issue.turn, issue.detail) for issue in tag_issues(tokenizer, messages, None, policy)]
+
+
+def test_tags_are_read_as_transformers_reads_them(with_template, template):
+    tokenizer = with_template(template)
+    source = tagged_source(tokenizer.chat_template)
+    if source is None:
+        assert tag_issues(tokenizer, MESSAGES) is None
+        return
+    chat = chat_format(tokenizer, POLICY)
+    marked = chat.renderer.with_source(_marked(source))
+    conversation = Conversation(chat.renderer, MESSAGES, None, {})
+    template_ = chat.renderer.with_source(source).template(False)
+    for turn in (1, 3):
+        given = [chat.renderer._for_template(message) for message in MESSAGES[: turn + 1]]
+        text = tokenizer.apply_chat_template(given, chat_template=template_, tokenize=False)
+        read = tokenizer.apply_chat_template(
+            given,
+            chat_template=template_,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+            tokenizer_kwargs={"return_offsets_mapping": True},
+        )
+        question = text.index(MESSAGES[turn - 1]["content"])  # earlier turns are marked too
+        marks = zip(read["offset_mapping"], read["assistant_masks"], strict=True)
+        theirs = "".join(text[start:end] for (start, end), mark in marks if mark and start >= question)
+        ours = _tagged(marked, conversation, turn, {})
+        # transformers takes whole tokens; one across the edge of a tag counts.
+        assert ours in theirs
+        assert len(theirs) - len(ours) <= 2
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "detail"),
+    [
+        (1, 2, "the tags also mark '\\n' behind it"),
+        (0, 2, "the tags also mark '<|im_start|>assistant\\n' before it and '\\n' behind it"),
+        (1, 1, "the tags leave out '<|im_end|>' behind what they mark"),
+        (2, 2, "the tags mark '\\n' where"),
+    ],
+)
+def test_what_the_tags_mark_too_much_or_leave_out_is_told(tagged, begin, end, detail):
+    issues = said(tagged(chatml(begin, end)))
+    assert [(kind, turn) for kind, turn, _ in issues] == [("tags-disagree", 1), ("tags-disagree", 3)]
+    if begin != 2:
+        assert issues[0][2] == detail
+
+
+def test_tags_that_agree_say_nothing(tagged):
+    tokenizer = tagged(chatml(1, 2, stop="'<|im_end|>'"))
+    assert tokenise(tokenizer, MESSAGES).issues == []
+    assert said(tokenizer) == []
+
+
+def test_a_turn_without_tags_is_told(tagged):
+    template = chatml(1, 2, stop="'<|im_end|>'").replace("{% generation %}", "{% if loop.first %}{% generation %}")
+    template = template.replace(
+        "{% endgeneration %}", "{% endgeneration %}{% else %}{{ m['content'] + '<|im_end|>' }}{% endif %}"
+    )
+    assert said(tagged(template)) == [("tags-disagree", turn, "the tags mark nothing of it") for turn in (1, 3)]
+
+
+def test_only_turns_that_are_trained_are_compared(tagged):
+    tokenizer = tagged(chatml(0, 2))
+    assert [turn for _, turn, _ in said(tokenizer, policy=MaskPolicy(turns="last"))] == [3]
+    messages = [{**MESSAGES[1], "train": False} if i == 1 else m for i, m in enumerate(MESSAGES)]
+    assert [turn for _, turn, _ in said(tokenizer, messages)] == [3]
+
+
+def test_a_template_that_is_nobodys_twin_is_not_compared(qwen3, tagged):
+    assert tag_issues(qwen3, MESSAGES) is None, "older than the one that TRL ships"
+    assert tag_issues(tagged("{% for m in messages %}{{ m['content'] }}{% endfor %}"), MESSAGES) is None
+
+
+def test_a_row_that_the_template_refuses_is_left_to_the_audit(tagged):
+    tokenizer = tagged(chatml(1, 2))
+    assert tag_issues(tokenizer, [{"role": "user", "content": 7}]) == []
+
+
+def test_trl_is_not_imported_to_find_its_templates():
+    import subprocess
+    import sys
+
+    code = "import sys; from trainer.chat.tags import _twins; assert _twins(); assert 'trl' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
