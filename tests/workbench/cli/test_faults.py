@@ -7,12 +7,14 @@ docs/reliability.md.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from workbench.errors import BadInput
 from workbench.workspace import DATABASE, Workspace
 
 from .conftest import Called, assert_intact
@@ -111,6 +113,33 @@ def test_a_file_in_a_folder_that_is_read_only_can_be_imported(apart, root, write
     called = apart("-w", root, "import", path, "--json", bound=True)
     path.parent.chmod(0o700)
     assert (called.code, called.json["imported"]) == (0, 1)
+
+
+# Files that others write to
+
+
+@pytest.mark.parametrize("what", ["grows", "is cut", "is replaced", "goes"])
+def test_of_a_file_that_changes_while_it_is_read_nothing_is_kept(root, many, what):
+    def meddle(done: int, total: int | None, said: str) -> None:
+        """Called with the progress of the import, in the middle of it."""
+        if what == "grows":
+            with many.open("a") as file:
+                file.write('{"prompt": "late", "completion": "row"}\n')
+        elif what == "is cut":
+            os.truncate(many, many.stat().st_size // 2)
+        elif what == "is replaced":
+            other = many.with_name("other")
+            other.write_bytes(many.read_bytes().replace(b"answer", b"reply!"))
+            other.replace(many)
+        elif many.exists():
+            many.unlink()
+
+    workspace = Workspace.open(root)
+    with pytest.raises(BadInput, match="no such file" if what == "goes" else "changed while it was read"):
+        workspace.import_file(many, progress=meddle)
+    assert (workspace.sources(), workspace.store.rows("SELECT count(*) FROM examples")) == ([], [(0,)])
+    workspace.close()
+    assert_intact(root)
 
 
 # Copies
