@@ -255,8 +255,11 @@ def _card_source(store: Store, origin: Origin) -> CardSource:
     )
 
 
-def _public(path: str) -> str:
-    return path if path.startswith("hf:") else Path(path).name
+def _public(origin: str) -> str:
+    """An origin as strangers may read it: a name on the hub as it is, of a path (`hf:` or not) the last part."""
+    if not origin.startswith("hf:"):
+        return Path(origin).name
+    return f"hf:./{Path(origin).name}" if origin[3:4] in ("/", ".", "~") else origin
 
 
 def _commands(

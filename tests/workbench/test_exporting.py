@@ -157,6 +157,23 @@ def test_rows_that_a_person_corrected_are_told(curated, tmp_path):
     assert "by hand" not in curated.export("one", tmp_path / "b.jsonl").card.read_text()
 
 
+@pytest.mark.parametrize(
+    ("origin", "told"),
+    [
+        ("/home/ann/secret/rows.json", "rows.json"),
+        ("hf:team/set/config:train", "hf:team/set/config:train"),
+        ("hf:/home/ann/secret/set:train", "hf:./set:train"),
+        ("hf:~/secret/set", "hf:./set"),
+    ],
+)
+def test_a_card_tells_no_paths_of_this_machine(curated, tmp_path, origin, told):
+    with curated.store.transaction() as cursor:
+        cursor.execute("UPDATE sources SET path = ? WHERE name = 'one'", [origin])
+    card = curated.export("one", tmp_path / "out.jsonl").card.read_text()
+    assert "secret" not in card
+    assert f"workbench import {told} --name one" in card
+
+
 def test_languages_come_from_the_steps_that_told_them(curated, tmp_path):
     rows = [("Wie heißt die Hauptstadt von Frankreich, und wie viele Menschen leben dort?", "de")] * 2
     path = tmp_path / "words.jsonl"

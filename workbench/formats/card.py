@@ -24,6 +24,7 @@ _FORMS = {
     "datasets": "a folder for `datasets.load_from_disk` (from 4.7 on): `messages`, `tools` and `meta` as JSON columns",
 }
 _SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")
+MANUAL = "manual"  # the step of what people dropped themselves
 _FILES_SHOWN = 50
 _LANGUAGE_SHARE = 0.01  # of the rows whose language was told: less is as likely a misjudgement
 
@@ -281,8 +282,7 @@ def _repeat(card: Card) -> str:
     commands = code_block("\n".join(card.commands), "sh")
     saved = "Save each recipe above as the file named here. " if any(s.recipe is not None for s in card.stages) else ""
     said = f"{saved}The last command must name the manifest hash above.\n\n{commands}"
-    if card.by_hand:
-        said += (
-            f"\n\n{card.by_hand:,} rows were corrected or edited by hand: these commands alone do not bring them back."
-        )
-    return said
+    dropped = sum(step["dropped"] for stage in card.stages for step in stage.steps if step["name"] == MANUAL)
+    by_hand = [(card.by_hand, "corrected or edited"), (dropped, "dropped")]
+    told = " and ".join(f"{rows:,} rows were {what} by hand" for rows, what in by_hand if rows)
+    return f"{said}\n\n{told}: these commands alone do not do that." if told else said

@@ -138,7 +138,9 @@ def test_losses_notes_marks_and_work_by_hand_are_told():
     assert "- Nothing." not in said
     assert "Turns that lost their `name`: 3" in shown(said)
     assert "- Look out" in said
-    assert "2 rows were corrected or edited by hand" in said
+    assert "2 rows were corrected or edited by hand: these commands alone do not do that." in said
+    manual = CardStage("clean", ["raw"], 10, 7, [{**STEP, "name": "manual"}], "steps:\n")
+    assert "\n3 rows were dropped by hand: " in card_text(dataclasses.replace(CARD, stages=[manual]))
     assert "TRL does not know the mark" in card_text(dataclasses.replace(CARD, untrained=4))
 
 
