@@ -70,9 +70,10 @@ def findings(ws: Workspace, progress: Progress | None = None) -> list[Finding]:
 def repairs(ws: Workspace) -> list[Repair]:
     """What can be repaired in a workspace without touching anything that a person made."""
     found = []
+    halves = _half_files(ws.root)  # before any query of our own could put something there
     if count := orphans(ws.store):
         found.append(Repair(f"Remove {count:,} rows that belong to nothing", lambda: _remove_orphans(ws)))
-    if halves := _half_files(ws.root):
+    if halves:
         size = size_text(sum(map(tree_size, halves)))
         what = f"Remove {len(halves)} half files ({size}) that killed processes left"
         found.append(Repair(what, lambda: f"{_remove(halves)} half files removed"))
