@@ -16,6 +16,7 @@ from filters.step import Progress
 from trainer.conversation import content_text
 from workbench.formats.card import Card, CardFile, CardSource, CardStage, CardTokens, Size, card_text
 from workbench.formats.push import Pushed, check_hub, push_folder, repo_of
+from workbench.formats.rows import printable
 from workbench.formats.shapes import SHAPES
 from workbench.formats.whole import check_free, whole_file, whole_folder
 from workbench.formats.write import WriteReport, check_format, only_pairs, write_examples
@@ -78,7 +79,8 @@ def export(
         check_free(out, force=force)
         check_free(card_at, force=force)
     survey = _Survey(store, named, model, progress)
-    command = f"workbench versions export {_arguments(name, '-o', out.name, '--format', format)}"
+    file_name = printable(out.name)
+    command = f"workbench versions export {_arguments(name, '-o', file_name, '--format', format)}"
     if format == "datasets":
         with whole_folder(out) as folder:
             report = survey.write(folder, format)
@@ -86,7 +88,7 @@ def export(
     else:
         with whole_file(card_at) as card, whole_file(out) as file:
             report = survey.write(file, format)
-            card.write_text(survey.card(report, format, out.name, command), encoding="utf-8")
+            card.write_text(survey.card(report, format, file_name, command), encoding="utf-8")
     return Exported(report.rows, format, survey.manifest_hash, report.lost, report.notes, out, card_at)
 
 
@@ -109,12 +111,14 @@ def push(
     repo = repo_of(target)
     named = resolve(store, name)
     check_hub(repo, force=force)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="push-") as folder:
-        made = hub_folder(store, named, Path(folder), target, model=model, progress=progress)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="push-") as temporary:
+        ready = Path(temporary) / "data-set"
+        with whole_folder(ready) as folder:
+            made = hub_folder(store, named, folder, target, model=model, progress=progress)
         if progress:
             progress(made.rows, made.rows, "pushing")
         message = f"{made.rows:,} rows of {name}, manifest {made.manifest_hash[:12]}"
-        pushed = push_folder(Path(folder), repo, public=public, message=message)
+        pushed = push_folder(ready, repo, public=public, message=message)
     return Exported(made.rows, made.format, made.manifest_hash, made.lost, made.notes, pushed=pushed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -145,6 +146,13 @@ def test_the_commands_of_a_card_make_the_same_rows_again(curated, tmp_path):
         assert again.run_recipe(tmp_path / "clean.yaml", ["held", "two"], "clean").manifest_hash == done.manifest_hash
     finally:
         again.close()
+
+
+def test_a_name_that_is_no_text_is_a_name_all_the_same(curated, tmp_path):
+    out = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    done = curated.export("one", out)
+    assert out.exists()
+    assert DatasetCard.load(done.card).data.configs[0]["data_files"][0]["path"] == "caf\\xe9.jsonl"
 
 
 def test_rows_that_a_person_corrected_are_told(curated, tmp_path):

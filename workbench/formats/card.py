@@ -241,11 +241,11 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _sizes(card: Card) -> str:
-    counted = [(plain(role), size) for role, size in card.sizes.items()]
-    every = Size(*(sum(getattr(size, unit) for _, size in counted) for unit in ("turns", "characters", "words")))
+    sizes = card.sizes.values()
+    every = Size(sum(s.turns for s in sizes), sum(s.characters for s in sizes), sum(s.words for s in sizes))
     rows = [
-        [role, f"{size.turns:,}", f"{size.characters:,}", f"{size.words:,}"]
-        for role, size in [*counted, ("all", every)]
+        [plain(role), f"{size.turns:,}", f"{size.characters:,}", f"{size.words:,}"]
+        for role, size in [*card.sizes.items(), ("all", every)]
     ]
     told = f"Counted over all {card.rows:,} rows; words are what spaces part."
     return table(["role", "turns", "characters", "words"], rows, right={1, 2, 3}) + f"\n\n{told}"
@@ -263,19 +263,14 @@ def _tokens(card: Card) -> str:
 
 
 def _losses(card: Card) -> str:
-    said = [f"- {_sentence(line)}" for line in card.lost] or ["- Nothing."]
-    said += [f"- {_sentence(line)}" for line in card.notes]
+    said = [f"- {plain(line)}" for line in card.lost] or ["- Nothing."]
+    said += [f"- {plain(line)}" for line in card.notes]
     if card.untrained and card.format in LOSSLESS:
         said.append(
             f"- Assistant turns with `train: false`: {card.untrained:,}. SFT workbench does not train them; "
             "TRL does not know the mark and would."
         )
     return "\n".join(said)
-
-
-def _sentence(line: str) -> str:
-    """A line of a report of our own, which may quote a field's name from the data in backticks."""
-    return plain(line)
 
 
 def _repeat(card: Card) -> str:
