@@ -12,7 +12,7 @@ from filters.step import Progress
 from trainer.conversation import content_text
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.read import Reject
-from workbench.importing import BATCH, SHOWN_REASONS, check_name, list_reasons, open_file, reading
+from workbench.importing import BATCH, SHOWN_REASONS, check_name, list_reasons, open_target, reading
 from workbench.store.database import Store
 from workbench.store.evalsets import (
     EvalItem,
@@ -43,7 +43,7 @@ def import_evalset(store: Store, path: Path, name: str, progress: Progress | Non
     Raises BadInput where no row can be used.
     """
     check_name(name)
-    opened = open_file(path, None, None)
+    opened = open_target(str(path), format=None, mapping=None, trees="best")
     items: list[EvalItem] = []
     rejected: list[tuple[int, str]] = []
     for row in reading(opened, progress):

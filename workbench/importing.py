@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from filters.step import Progress
 from trainer.conversation import canonical_json
 from workbench.errors import BadInput, UsageProblem
-from workbench.formats.read import Opened, Record, Reject, file_hash, open_source
+from workbench.formats.hub import HUB
+from workbench.formats.read import Opened, Record, Reject, Trees, open_source
 from workbench.formats.shapes import UNKNOWN
 from workbench.store.database import Connection, Store
 from workbench.store.members import find
@@ -54,89 +59,96 @@ def check_name(name: str) -> str:
     )
 
 
-def import_file(
+def import_source(
     store: Store,
-    path: Path,
+    target: str,
     *,
     name: str | None,
     format: str | None,
     mapping: dict[str, str] | None,
+    trees: Trees,
     license: str | None,
     progress: Progress | None,
 ) -> ImportReport:
-    """Import `path` as one source, in one transaction: all of it or, after an error or a kill, nothing.
+    """Import a file, folder, glob or data set of the hub as one source, in one transaction: all of it or nothing.
 
-    Raises UsageProblem where the name is taken, BadInput where no row, or less than half, can be used, or where the
-    file changed meanwhile.
+    Raises UsageProblem where the name is taken, BadInput where no row, or less than half, can be used, or where a
+    file changes while it is read.
     """
     if name:
         check_name(name)
-    state = FileState(path)
-    opened = open_file(path, format, mapping)
+    opened = open_target(target, format=format, mapping=mapping, trees=trees)
     mapping = mapping or {}
-    hashed = file_hash(path)
-    if known := same_import(store, hashed, opened.format, mapping):
-        return _known(store, known, path, name, license)
-    name = name or name_for(path)
+    if known := same_import(store, opened.content_hash, opened.format, mapping):
+        if name not in (None, known.name):
+            raise UsageProblem(
+                f"these bytes are source {known.name!r} already, imported from {known.path}",
+                where=target,
+                do=f"Use it by that name, or remove it first with `workbench sources rm {known.name}`.",
+            )
+        return unchanged(store, known, license)
+    name = name or name_for(target)
     if taken := find(store, name):
-        grown = " If the file has grown, take in its new rows with --grow." if taken.kind == "source" else ""
+        grown = " If it has grown, take in its new rows with --grow." if taken.kind == "source" else ""
         raise UsageProblem(
             f"there is a {taken.kind} {name!r} already, with other content",
-            where=str(path),
+            where=target,
             do=f"Give this one a name of its own: --name {name}-2.{grown}",
+        )
+    if opened.format == UNKNOWN:
+        raise _not_enough(
+            opened, "none of the rows", Counter(row.reason for row in _first_rejects(opened)).most_common()
         )
     with store.transaction() as cursor:
         writer = SourceWriter(cursor)
         write_rows(writer, reading(opened, progress))
         imported, rejected = writer.counts()
         _check_enough(cursor, writer.source_id, opened, imported, rejected)
-        state.check()
-        writer.create(name, str(path.resolve()), opened.format, hashed, license, mapping)
-        writer.add_files([SourceFile(str(path.resolve()), hashed, 0, 0, imported + rejected)])
+        writer.create(name, origin_of(target), opened.format, opened.content_hash, license, mapping)
+        writer.add_files(files_of(opened))
         duplicates = writer.known_elsewhere()
         reasons = reject_reasons(cursor, writer.source_id, SHOWN_REASONS)
     rows = imported + rejected
     return ImportReport(name, opened.format, rows, imported, rejected, duplicates, reasons, added=rows)
 
 
-class FileState:
-    """What tells whether a file was changed while it was read."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen = _stamp(path)
-
-    def check(self) -> None:
-        """Raises BadInput if the file is not as it was."""
-        if _stamp(self._path) != self._seen:
-            raise BadInput(
-                "the file changed while it was read",
-                where=str(self._path),
-                do="Nothing was kept. Import it when nothing writes to it, or import a copy.",
-            )
+def open_target(target: str, *, format: str | None, mapping: dict[str, str] | None, trees: Trees) -> Opened:
+    """`open_source` for what a person gave. Raises UsageProblem for a path that leads nowhere."""
+    if not target.startswith(HUB):
+        path = Path(target).expanduser()
+        if not path.exists() and not glob.has_magic(target):
+            raise UsageProblem("there is no such file", where=target, do="Check the path.")
+        target = str(path)
+    return open_source(target, format=format, mapping=mapping, trees=trees)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+def origin_of(target: str) -> str:
+    """What is written down as the origin of a source: the name on the hub, or the whole path."""
+    return target if target.startswith(HUB) else os.path.abspath(Path(target).expanduser())
 
 
-def open_file(path: Path, format: str | None, mapping: dict[str, str] | None) -> Opened:
-    """`open_source` for a path that a person gave. Raises UsageProblem for one that leads to no file."""
-    if str(path).startswith("hf:"):
-        raise UsageProblem(
-            "hub data sets cannot be imported yet",
-            where=str(path),
-            do="Save the data set as JSON Lines or Parquet and import that file.",
-        )
-    if path.is_dir():
-        raise UsageProblem("this is a folder", where=str(path), do="Import its files one by one.")
-    if not path.exists():
-        raise UsageProblem("there is no such file", where=str(path), do="Check the path.")
-    return open_source(path, format=format, mapping=mapping)
+def name_for(target: str) -> str:
+    """What a source is called that nobody named: as its file, folder or data set."""
+    if target.startswith(HUB):
+        place = re.sub(r"^hf:([\w-][\w.-]*/)?", "", target)  # without the organisation
+    else:
+        path = Path(origin_of(target))
+        while glob.has_magic(path.name.partition(".")[0]) and not re.search(r"\w", path.name.partition(".")[0]):
+            path = path.parent
+        place = path.name if path.is_dir() else Path(re.sub(r"\.(gz|zstd?)$", "", path.name)).stem
+    return re.sub(r"[^\w.+-]+", "-", place).strip("-.+")[:100] or "source"
+
+
+def files_of(opened: Opened, after: int = 0) -> list[SourceFile]:
+    """Which rows of a source that was read came from which file, for those from row `after` on."""
+    found = []
+    for part, span in zip(opened.parts, opened.spans(), strict=True):
+        first = max(span.first_row, after)
+        end = span.first_row + span.rows
+        if first < end:
+            path = os.path.abspath(span.path)
+            found.append(SourceFile(path, part.sha256, first - span.first_row, first, end - first))
+    return found
 
 
 def reading(opened: Opened, progress: Progress | None) -> Iterator[Record | Reject]:
@@ -168,20 +180,19 @@ def write_rows(writer: SourceWriter, rows: Iterable[Record | Reject]) -> None:
     writer.add_rejects(rejects)
 
 
+def enough(imported: int, rejected: int) -> bool:
+    """Whether so many rows can be used that the file was meant."""
+    return imported > 0 and rejected <= _MOST_REJECTED * (imported + rejected)
+
+
+def seen_as(opened: Opened) -> str:
+    """What a source was taken for: "JSON Lines, read as alpaca"."""
+    return f"{opened.container}, " + ("of no known shape" if opened.format == UNKNOWN else f"read as {opened.format}")
+
+
 def list_reasons(counts: list[tuple[str, int]]) -> str:
     """Reasons for rejects with how many rows each has, for a message."""
     return "; ".join(f"{reason} ({count:,} rows)" for reason, count in counts) or "it holds no rows"
-
-
-def _known(store: Store, known: Source, path: Path, name: str | None, license: str | None) -> ImportReport:
-    """The report for bytes that are a source already, which may get a licence. UsageProblem if by another name."""
-    if name not in (None, known.name):
-        raise UsageProblem(
-            f"these bytes are source {known.name!r} already, imported from {known.path}",
-            where=str(path),
-            do=f"Use it by that name, or remove it first with `workbench sources rm {known.name}`.",
-        )
-    return unchanged(store, known, license)
 
 
 def unchanged(store: Store, source: Source, license: str | None) -> ImportReport:
@@ -203,21 +214,22 @@ def unchanged(store: Store, source: Source, license: str | None) -> ImportReport
     )
 
 
-def name_for(path: Path) -> str:
-    """What a source is called that nobody named: as its file."""
-    name = re.sub(r"[^\w.+-]+", "-", path.stem).strip("-.+")[:100]
-    return name or "source"
+def _first_rejects(opened: Opened) -> Iterator[Reject]:
+    return (row for row in islice(opened.rows(), BATCH) if isinstance(row, Reject))
 
 
 def _check_enough(cursor: Connection, source_id: int, opened: Opened, imported: int, rejected: int) -> None:
-    rows = imported + rejected
-    if imported and rejected <= _MOST_REJECTED * rows:
+    if enough(imported, rejected):
         return
-    shape = "" if opened.format == UNKNOWN else f" as {opened.format}"
-    what = "no row" if not imported else f"only {imported:,} of {rows:,} rows"
+    rows = imported + rejected
     reasons = [(reason, count) for reason, count, _ in reject_reasons(cursor, source_id, SHOWN_REASONS)]
-    raise BadInput(
-        f"{what} can be imported{shape}: {list_reasons(reasons)}",
-        where=str(opened.path),
-        do="Nothing was kept. Correct the file, or say how to read it with --map or --format.",
+    raise _not_enough(opened, f"only {imported:,} of {rows:,} rows" if imported else f"none of {rows:,} rows", reasons)
+
+
+def _not_enough(opened: Opened, what: str, reasons: list[tuple[str, int]]) -> BadInput:
+    return BadInput(
+        f"{what} can be imported ({seen_as(opened)}): {list_reasons(reasons[:SHOWN_REASONS])}",
+        where=opened.where,
+        do=f"Nothing was kept. `workbench import --preview {shlex.quote(opened.where)}` shows how it is read; correct "
+        "it, or say how to read it with --map or --format.",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from workbench.errors import BadInput
 from workbench.formats.containers import open_container
 from workbench.formats.files import InputFile
 from workbench.formats.json_rows import parse_json
-from workbench.formats.read import Record, read_row
+from workbench.formats.records import Record, read_row
 from workbench.formats.rows import RAW_LIMIT, RowProblem
 from workbench.formats.whole import check_free, whole_file
 from workbench.importing import BATCH, write_rows
@@ -55,8 +56,12 @@ def export_rejects(store: Store, name: str, out: Path, *, force: bool = False) -
     check_free(out, force=force)
     rows = parsed = 0
     cut: list[int] = []
-    with whole_file(out) as scratch, scratch.open("w", encoding="utf-8", newline="\n") as file:
-        for reject in every_reject(store, source):
+    with (
+        closing(every_reject(store, source)) as rejects,
+        whole_file(out) as scratch,
+        scratch.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        for reject in rejects:
             line, is_value = _line(reject)
             file.write(line + "\n")
             rows += 1

@@ -37,3 +37,9 @@ def clip(text: str, width: int) -> str:
     """`text` on one line, at most `width` characters, with an ellipsis where it was cut."""
     line = safe_text(text)
     return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+
+
+def clip_start(text: str, width: int) -> str:
+    """`text` on one line, at most `width` characters of its end, which tells paths apart, behind an ellipsis."""
+    line = safe_text(text)
+    return line if len(line) <= width else "…" + line[len(line) - max(width - 1, 0) :]

@@ -17,8 +17,9 @@ from workbench.curation import RunReport, find_recipe, freeze_rows, run_recipe
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import UsageProblem, WorkspaceUnusable
 from workbench.evalset_import import EvalImport, hold_out, import_evalset
-from workbench.growing import grow_file
-from workbench.importing import ImportReport, import_file
+from workbench.formats.read import Trees
+from workbench.growing import grow_source
+from workbench.importing import ImportReport, import_source
 from workbench.rejects import ExportedRejects, FixedRejects, export_rejects, import_fixes
 from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
@@ -133,21 +134,32 @@ class Workspace:
 
     def import_file(
         self,
-        path: Path,
+        target: str | Path,
         *,
         name: str | None = None,
         format: str | None = None,
         mapping: dict[str, str] | None = None,
+        trees: Trees = "best",
         license: str | None = None,
         grow: bool = False,
         progress: Progress | None = None,
     ) -> ImportReport:
-        """Import a file as a source, or with `grow` what it has behind the rows of the source of that name.
+        """Import a file, folder, glob or data set of the hub (`hf:org/name`) as a source.
 
-        See `workbench.importing.import_file` and `workbench.growing.grow_file`.
+        With `grow`, only what it has behind the rows of the source of that name. See
+        `workbench.importing.import_source` and `workbench.growing.grow_source`.
         """
-        bring_in = grow_file if grow else import_file
-        return bring_in(self.store, path, name=name, format=format, mapping=mapping, license=license, progress=progress)
+        bring_in = grow_source if grow else import_source
+        return bring_in(
+            self.store,
+            str(target),
+            name=name,
+            format=format,
+            mapping=mapping,
+            trees=trees,
+            license=license,
+            progress=progress,
+        )
 
     def sources(self) -> list[Source]:
         """All sources, oldest first."""

@@ -72,17 +72,25 @@ def out() -> Console:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Progress]:
+def progress_bar(title: str, *, in_bytes: bool = False) -> Iterator[Progress]:
     """A bar with rate and time left on stderr; silent where stderr is not a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.filesize import decimal
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as Bars
 
     console = Console(stderr=True, markup=False, highlight=False)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -92,7 +100,7 @@ def progress_bar(title: str) -> Iterator[Progress]:
 
         def update(done: int, total: int | None, what: str) -> None:
             speed = bars.tasks[task].speed
-            rate = f"{speed:,.0f}/s" if speed else ""
+            rate = f"{decimal(int(speed)) if in_bytes else f'{speed:,.0f}'}/s" if speed else ""
             bars.update(task, completed=done, total=total, description=what or title, rate=rate)
 
         yield update

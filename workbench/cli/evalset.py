@@ -31,7 +31,7 @@ def import_(ctx: click.Context, file: str, name: str, as_json: bool) -> None:
     """
     from pathlib import Path
 
-    with common.workspace(ctx) as workspace, common.progress_bar("reading") as progress:
+    with common.workspace(ctx) as workspace, common.progress_bar("reading", in_bytes=True) as progress:
         report = workspace.import_evalset(Path(file).expanduser(), name, progress)
     if as_json:
         rejected = [{"row": row, "reason": reason} for row, reason in report.rejected]

@@ -1,9 +1,9 @@
-"""`workbench import`: bring in a file as a source."""
+"""`workbench import`: bring in files or a data set as a source, or look at what would come in."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -12,67 +12,100 @@ from workbench.errors import UsageProblem
 
 if TYPE_CHECKING:
     from workbench.importing import ImportReport
+    from workbench.preview import Preview
+
+_PREVIEWED = 3
+_SHOWN_REASONS = 5
 
 
-@click.command("import")
-@click.argument("path", metavar="PATH")
+class _Import(click.Command):
+    """Lets `--preview` stand without its number, also right before the path."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        for at, arg in enumerate(args):
+            if arg == "--preview" and not (at + 1 < len(args) and args[at + 1].isdigit()):
+                given[at] = f"--preview={_PREVIEWED}"
+        return super().parse_args(ctx, given)
+
+
+@click.command("import", cls=_Import)
+@click.argument("target", metavar="PATH|hf:NAME")
 @click.option("--name", metavar="S", help="What to call the source. Default: the file's name.")
 @click.option("--format", metavar="F", help="The shape of the rows, where it should not be told from them.")
 @click.option("--map", "mapping", metavar="prompt=COL,response=COL", help="The columns to read; system=COL too.")
+@click.option(
+    "--trees",
+    type=click.Choice(["best", "all"]),
+    default="best",
+    show_default=True,
+    help="Of a tree of replies, the best-ranked path or all of them.",
+)
 @click.option("--license", metavar="L", help="Under which licence the data may be used, for the record.")
 @click.option("--grow", is_flag=True, help="Add to the source of this name only the rows that the file has got since.")
+@click.option(
+    "--preview",
+    type=click.IntRange(min=0),
+    metavar="[N]",
+    help=f"Only show what was understood, with the first N conversations and rejects (default {_PREVIEWED}).",
+)
 @common.json_option
 @click.pass_context
 def command(
     ctx: click.Context,
-    path: str,
+    target: str,
     name: str | None,
     format: str | None,
     mapping: str | None,
+    trees: Literal["best", "all"],
     license: str | None,
     grow: bool,
+    preview: int | None,
     as_json: bool,
 ) -> None:
-    """Import a file of conversations: JSON, JSON Lines, CSV or Parquet.
+    """Import conversations: a file, a folder, a glob, or a data set of the Hugging Face hub.
 
-    Alpaca, ShareGPT, messages and prompt/completion rows are recognised. Every row is imported or rejected with a
-    reason; the same bytes imported again add nothing.
+    Files are JSON, JSON Lines, CSV, Parquet or Arrow, also packed (.gz, .zst); what a folder or glob holds becomes
+    one source. The usual shapes of rows are recognised; --preview shows as what. Every row is imported, or rejected
+    with a reason; the same bytes imported again add nothing.
 
     \b
+    workbench import --preview alpaca.json
     workbench import alpaca.json --name alpaca --license CC-BY-NC-4.0
     workbench import qa.csv --map prompt=question,response=answer
+    workbench import "chats/*.jsonl.gz" --name chats
+    workbench import hf:org/name/config:train
+    workbench import log.jsonl --grow
     """
-    from pathlib import Path
+    columns = parse_mapping(mapping) if mapping else None
+    if preview is not None:
+        if grow:
+            raise UsageProblem("--preview shows a file by itself", do="Leave out --grow.")
+        from workbench.preview import preview as look
 
-    with common.workspace(ctx) as workspace, common.progress_bar("reading") as progress:
+        seen = look(target, format=format, mapping=columns, trees=trees, shown=preview)
+        if as_json:
+            common.print_json(_preview_data(seen))
+        else:
+            _print_preview(seen)
+        if not seen.usable:
+            ctx.exit(3)
+        return
+    with common.workspace(ctx) as workspace, common.progress_bar("reading", in_bytes=True) as progress:
         report = workspace.import_file(
-            Path(path).expanduser(),
+            target,
             name=name,
             format=format,
-            mapping=parse_mapping(mapping) if mapping else None,
+            mapping=columns,
+            trees=trees,
             license=license,
             grow=grow,
             progress=progress,
         )
     if as_json:
-        common.print_json(
-            {
-                "source": report.source,
-                "rows": report.rows,
-                "imported": report.imported,
-                "rejected": report.rejected,
-                "format": report.format,
-                "duplicates_of_known": report.duplicates_of_known,
-                "added": report.added,
-                "fixed": report.fixed,
-                "already_imported": report.already,
-                "reject_reasons": [
-                    {"reason": reason, "rows": rows, "first_row": first} for reason, rows, first in report.reasons
-                ],
-            }
-        )
-        return
-    _print(report)
+        common.print_json(_report_data(report))
+    else:
+        _print(report)
 
 
 def parse_mapping(text: str) -> dict[str, str]:
@@ -86,9 +119,26 @@ def parse_mapping(text: str) -> dict[str, str]:
     return mapping
 
 
-def _print(report: ImportReport) -> None:
-    from workbench.text import clip
+def _reasons_data(reasons: list[tuple[str, int, int]]) -> list[dict[str, Any]]:
+    return [{"reason": reason, "rows": rows, "first_row": first} for reason, rows, first in reasons]
 
+
+def _report_data(report: ImportReport) -> dict[str, Any]:
+    return {
+        "source": report.source,
+        "rows": report.rows,
+        "imported": report.imported,
+        "rejected": report.rejected,
+        "format": report.format,
+        "duplicates_of_known": report.duplicates_of_known,
+        "added": report.added,
+        "fixed": report.fixed,
+        "already_imported": report.already,
+        "reject_reasons": _reasons_data(report.reasons),
+    }
+
+
+def _print(report: ImportReport) -> None:
     out = common.out()
     if report.already:
         out.print(f"These bytes are already source {report.source}: nothing was added.")
@@ -96,14 +146,104 @@ def _print(report: ImportReport) -> None:
     if report.added == report.rows:
         out.print(f"{report.source}: {report.imported:,} of {report.rows:,} rows imported as {report.format}.")
     else:
-        fixed = f" {report.fixed:,} rejected rows are corrected in it and came in too." if report.fixed else ""
+        fixed = f" Rejected rows that are corrected in it and came in too: {report.fixed:,}." if report.fixed else ""
         out.print(f"{report.source}: {report.added:,} new rows, now {report.rows:,}.{fixed}")
     if report.rejected:
-        out.print(f"{report.rejected:,} rows are rejected:")
-        for reason, rows, first in report.reasons:
-            out.print(f"  {rows:,} from row {first}: {clip(reason, 200)}")
+        _print_reasons(report.rejected, report.reasons)
         common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
     if report.duplicates_of_known:
         out.print(f"{report.duplicates_of_known:,} examples have content that another source already had.")
-        common.note(f"Which ones: workbench sources show {report.source}")
+        common.note(f"Which sources: workbench sources show {report.source}")
     common.note(f"Next: workbench run RECIPE --from {report.source} --name VERSION")
+
+
+def _print_reasons(rejected: int, reasons: list[tuple[str, int, int]]) -> None:
+    from workbench.text import clip
+
+    out = common.out()
+    out.print(f"rejected rows: {rejected:,}")
+    for reason, rows, first in reasons[:_SHOWN_REASONS]:
+        out.print(f"  {rows:,} from row {first}: {clip(reason, 200)}")
+    if sum(rows for _, rows, _ in reasons[:_SHOWN_REASONS]) < rejected:
+        out.print("  ...")
+
+
+def _preview_data(seen: Preview) -> dict[str, Any]:
+    import json
+
+    return {
+        "target": seen.target,
+        "container": seen.container,
+        "encoding": seen.encoding,
+        "format": seen.format,
+        "files": seen.files,
+        "ignored": list(seen.ignored),
+        "bytes": seen.bytes,
+        "columns": seen.columns,
+        "usable": seen.usable,
+        "sample": {
+            "rows": seen.rows,
+            "imported": seen.imported,
+            "examples": seen.examples,
+            "rejected": seen.rejected,
+            "complete": seen.complete,
+        },
+        "reject_reasons": _reasons_data(seen.reasons),
+        "examples": [
+            {
+                "row": record.row,
+                "part": record.part,
+                "messages": json.loads(record.messages),
+                "tools": json.loads(record.tools or "null"),
+                "meta": record.meta,
+            }
+            for record in seen.first
+        ],
+        "rejects": [{"row": row.row, "reason": row.reason, "raw": row.raw} for row in seen.first_rejects],
+    }
+
+
+def _print_preview(seen: Preview) -> None:
+    import json
+
+    from rich.filesize import decimal
+    from rich.text import Text
+
+    from workbench.formats.shapes import EXPECTED, UNKNOWN
+    from workbench.report.terminal import conversation
+    from workbench.text import clip, safe_text
+
+    out = common.out()
+    kind = ", ".join(filter(None, [seen.container, seen.encoding, decimal(seen.bytes)]))
+    out.print(f"{safe_text(seen.target)}: {kind}")
+    for name in seen.ignored[:_SHOWN_REASONS]:
+        out.print(f"  passed over {safe_text(name)}")
+    if len(seen.ignored) > _SHOWN_REASONS:
+        out.print(f"  passed over {len(seen.ignored) - _SHOWN_REASONS:,} more files")
+    known = f"{seen.format} rows" if seen.format != UNKNOWN else f"rows of no known shape; expected {EXPECTED}"
+    out.print(f"  read as     {known}")
+    uses: dict[str, list[str]] = {}
+    for column, use in seen.columns.items():
+        uses.setdefault(use, []).append(clip(column, 40))
+    for use in sorted(uses, key=("metadata", "not read").count):
+        out.print(f"  {use:<10}  from {', '.join(uses[use])}")
+    rows = f"all {seen.rows:,} rows" if seen.complete else f"first {seen.rows:,} rows"
+    examples = f" as {seen.examples:,} conversations" if seen.examples != seen.imported else ""
+    out.print(f"  {rows}: {seen.imported:,} can be imported{examples}, {seen.rejected:,} rejected")
+    if seen.rejected:
+        _print_reasons(seen.rejected, seen.reasons)
+    for record in seen.first:
+        part = f", conversation {record.part + 1}" if record.part else ""
+        out.print()
+        out.print(Text(f"row {record.row}{part}", style="dim"))
+        out.print(conversation(json.loads(record.messages), full=False), end="")
+        if record.tools:
+            out.print(f"  {'tools':<10}{clip(record.tools, 240)}")
+        if record.meta:
+            out.print(f"  {'metadata':<10}{clip(json.dumps(record.meta, ensure_ascii=False), 240)}")
+    for row in seen.first_rejects:
+        out.print()
+        out.print(Text(f"row {row.row} rejected: {clip(row.reason, 300)}", style="dim"))
+        out.print(f"  {clip(row.raw, 240)}")
+    todo = "Import it without --preview." if seen.usable else "More than half is rejected: it would not be imported."
+    common.note(f"Nothing was written. {todo}")

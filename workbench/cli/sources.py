@@ -35,13 +35,13 @@ def ls(ctx: click.Context, as_json: bool) -> None:
         common.note("No sources yet. Bring in a file with `workbench import FILE`.")
         return
     from workbench.report.terminal import table
-    from workbench.text import clip
+    from workbench.text import clip, clip_start
 
     listed = table("source", "rows", "imported", "rejected", "format", "licence", "from", right=("rows", "rejected"))
     for source in sources:
         numbers = [f"{number:,}" for number in (source.rows, source.imported, source.rejected)]
         licence = clip(source.license or "not stated", 30)
-        listed.add_row(source.name, *numbers, source.format, licence, clip(source.path, 60))
+        listed.add_row(source.name, *numbers, source.format, licence, clip_start(source.path, 40))
     common.out().print(listed)
 
 
@@ -97,7 +97,7 @@ def _report_data(report: SourceReport) -> dict[str, Any]:
 
 def _print(report: SourceReport) -> None:
     from workbench.report.terminal import table
-    from workbench.text import clip, safe_text
+    from workbench.text import clip, clip_start, safe_text
 
     out = common.out()
     source = report.source
@@ -117,7 +117,7 @@ def _print(report: SourceReport) -> None:
         out.print()
         listed = table("file", "rows", "from row", "SHA-256", right=("rows", "from row"))
         for file in report.files:
-            listed.add_row(clip(file.path, 70), f"{file.rows:,}", f"{file.first_row:,}", file.file_hash[:12])
+            listed.add_row(clip_start(file.path, 60), f"{file.rows:,}", f"{file.first_row:,}", file.file_hash[:12])
         out.print(listed)
     if report.overlaps:
         out.print()

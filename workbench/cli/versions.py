@@ -90,7 +90,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         common.print_json(_version_data(report))
         return
     from workbench.report.terminal import steps_table, table
-    from workbench.text import clip
+    from workbench.text import clip, clip_start
 
     out = common.out()
     version = report.version
@@ -98,7 +98,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     listed = table("source", "rows", "licence", "from", right=("rows",))
     for origin in report.origins:
         licence = clip(origin.license or "not stated", 40)
-        listed.add_row(origin.source, f"{origin.rows:,}", licence, clip(origin.path, 60))
+        listed.add_row(origin.source, f"{origin.rows:,}", licence, clip_start(origin.path, 50))
     out.print(listed)
     for stage in report.stages:
         out.print()

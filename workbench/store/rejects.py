@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -30,8 +30,8 @@ def rejects(store: Store, source: Source, limit: int, offset: int) -> tuple[int,
     return total, [RejectRow(*row) for row in rows]
 
 
-def every_reject(store: Store, source: Source) -> Iterator[RejectRow]:
-    """All rejects of a source in file order, streamed."""
+def every_reject(store: Store, source: Source) -> Generator[RejectRow]:
+    """All rejects of a source in file order, streamed. Close it: it holds the database."""
     with store.reading() as cursor:
         reader = cursor.sql(
             "SELECT row, reason, raw FROM rejects WHERE source_id = ? ORDER BY row", params=[source.id]

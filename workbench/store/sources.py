@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -168,13 +168,21 @@ class SourceWriter:
             ],
         )
 
-    def update(self, *, path: str | None = None, file_hash: str | None = None, license: str | None = None) -> None:
+    def update(
+        self,
+        *,
+        path: str | None = None,
+        format: str | None = None,
+        file_hash: str | None = None,
+        license: str | None = None,
+    ) -> None:
         """Write the totals of a source that was there, and what else is new of it."""
         imported, rejected = self.counts()
         self._cursor.execute(
             """UPDATE sources SET rows = ?, imported = ?, rejected = ?, path = coalesce(?, path),
-               file_hash = coalesce(?, file_hash), license = coalesce(?, license) WHERE id = ?""",
-            [imported + rejected, imported, rejected, path, file_hash, license, self.source_id],
+               format = coalesce(?, format), file_hash = coalesce(?, file_hash), license = coalesce(?, license)
+               WHERE id = ?""",
+            [imported + rejected, imported, rejected, path, format, file_hash, license, self.source_id],
         )
 
     def known_elsewhere(self) -> int:
@@ -188,11 +196,12 @@ class SourceWriter:
         return int(count)
 
 
-def stored_rows(store: Store, source: Source) -> Iterator[tuple[int, str | None, str | None, str | None]]:
-    """What the rows of a source became, in their order, streamed: (row, content_hash, meta, raw).
+StoredRow = tuple[int, str | None, str | None, str | None]
+"""What a row became: (row, content_hash, meta, None) for each of its examples, (row, None, None, raw) for a reject."""
 
-    A row comes once for each of its examples, with `raw` None; a reject with its raw text and nothing else.
-    """
+
+def stored_rows(store: Store, source: Source) -> Generator[StoredRow]:
+    """What the rows of a source became, in their order, streamed. Close it: it holds the database."""
     with store.reading() as cursor:
         reader = cursor.sql(
             """SELECT row, content_hash, meta, NULL AS raw, id FROM examples WHERE source_id = ? AND parent_id IS NULL

@@ -105,8 +105,9 @@ def test_half_rejected_is_still_an_import(bench, tmp_path):
     ("argv", "code", "says"),
     [
         (["missing.json"], 2, "no such file"),
-        (["."], 2, "folder"),
-        (["hf:org/data"], 2, "hub"),
+        (["nothing"], 3, "no data files"),
+        (["*.parquet"], 3, "no file matches"),
+        (["hf:data"], 2, "names no data set"),
         (["empty.json"], 3, "empty.json"),
         (["pairs.jsonl", "--name", "a,b"], 2, "cannot be a name"),
         (["pairs.jsonl", "--map", "prompt"], 2, "--map"),
@@ -118,6 +119,7 @@ def test_what_cannot_be_imported_gets_one_sentence_and_its_exit_code(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.json").touch()
+    (tmp_path / "nothing").mkdir()
     write_pairs(("a", "b"))
     called = bench("import", *argv)
     assert (called.code, called.out) == (code, "")
