@@ -88,17 +88,33 @@ class Store:
             cursor.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A cursor inside a transaction: committed when the block ends, rolled back when it raises."""
+    def transaction(self, *, memory: str | None = None) -> Iterator[Connection]:
+        """A cursor inside a transaction: committed when the block ends, rolled back when it raises.
+
+        `memory` ("512MB") bounds what DuckDB holds meanwhile, so that many rows go to disk as they come.
+        """
         with self._writing, self.reading() as cursor:
             cursor.begin()
             try:
-                yield cursor
+                with self._bounded(memory):
+                    yield cursor
             except BaseException:
                 with contextlib.suppress(duckdb.Error):  # after some errors DuckDB has rolled back itself
                     cursor.rollback()
                 raise
-            cursor.commit()
+            cursor.commit()  # not bounded: it needs the last 120,000 rows at once, however long they are
+
+    @contextmanager
+    def _bounded(self, memory: str | None) -> Iterator[None]:
+        if memory is None:
+            yield
+            return
+        with self.reading() as cursor:  # of its own: the other's transaction may have come to grief
+            cursor.execute(f"SET memory_limit = '{memory}'")
+            try:
+                yield
+            finally:
+                cursor.execute("RESET memory_limit")
 
     def rows(self, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query whose answer is short."""
@@ -173,12 +189,12 @@ def arrow(cursor: Connection, sql: str, params: Sequence[object] = ()) -> pa.Tab
 
 
 def insert(cursor: Connection, table: str, rows: pa.Table) -> None:
-    """Append an Arrow table to the database table `table`, columns by name."""
-    cursor.register("incoming_rows", rows)
-    try:
-        cursor.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming_rows")
-    finally:
-        cursor.unregister("incoming_rows")
+    """Append an Arrow table to the database table `table`, columns by name; those it has not are NULL.
+
+    It is not registered under a name, as DuckDB keeps every table that was until the transaction ends.
+    """
+    columns = [name if name in rows.column_names else f"NULL AS {name}" for name in cursor.table(table).columns]
+    cursor.from_arrow(rows).project(", ".join(columns)).insert_into(table)
 
 
 def next_id(cursor: Connection, table: str) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from workbench.errors import WorkspaceUnusable
 from workbench.store import database
-from workbench.store.database import Store, insert, interruptible, next_id
+from workbench.store.database import Store, fetch, insert, interruptible, next_id
 from workbench.store.migrations import MIGRATIONS
 
 
@@ -174,4 +174,21 @@ def test_threads_read_at_once_without_mixing_their_answers(path):
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda n: store.rows("SELECT ? + count(*) FROM range(1000)", [n]), range(40)))
     assert answers == [[(n + 1000,)] for n in range(40)]
+    store.close()
+
+
+def test_memory_stays_bounded_while_many_rows_are_written(path):
+    schema = pa.schema([("source_id", pa.int64()), ("row", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
+    store = Store.open(path)
+    before = pa.total_allocated_bytes()
+    free = store.row("SELECT current_setting('memory_limit')")
+    with store.transaction(memory="64MB") as cursor:
+        for batch in range(100):
+            rows = [[1] * 1500, range(batch * 1500, batch * 1500 + 1500), ["r"] * 1500, [f"{batch} " * 300] * 1500]
+            insert(cursor, "rejects", pa.table(rows, schema=schema))
+        assert pa.total_allocated_bytes() - before < 10_000_000, "DuckDB keeps no Arrow table that was inserted"
+        [(used,)] = fetch(cursor, "SELECT sum(memory_usage_bytes) FROM duckdb_memory()")
+        assert used < 70_000_000
+    assert store.row("SELECT count(*), max(row) FROM rejects") == (150_000, 149_999)
+    assert store.row("SELECT current_setting('memory_limit')") == free
     store.close()
