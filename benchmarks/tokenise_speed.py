@@ -109,6 +109,7 @@ class Clock:
         self.wall, self.processor = time.perf_counter(), time.process_time()
 
     def read(self) -> dict:
+        """What went by since."""
         return {"seconds": time.perf_counter() - self.wall, "cpu_seconds": time.process_time() - self.processor}
 
 
