@@ -73,8 +73,7 @@ def test_every_lossless_form_comes_back_to_the_same_hash(workspace, tmp_path, fi
     for number, (name, format) in enumerate(LOSSLESS if file == "special" else LOSSLESS[2:]):
         done = workspace.export("version", tmp_path / name, format)
         assert (done.rows, done.lost, done.manifest_hash) == (version.rows, [], version.manifest_hash)
-        data = tmp_path / name / "data-00000-of-00001.arrow" if format == "datasets" else tmp_path / name
-        workspace.import_file(data, name=f"back{number}")
+        workspace.import_file(tmp_path / name, name=f"back{number}")
         assert workspace.freeze(f"back{number}", f"again{number}")[0].manifest_hash == version.manifest_hash
         assert [row.meta for row in workspace.examples(f"again{number}", limit=5).rows] == metas
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
