@@ -299,7 +299,8 @@ def make_input(number: int) -> Input:
     victim = rng.randrange(len(rows))
     # A tree with an odd value in it fits into no column of structs, and as text in a cell it is no tree.
     others_stay = damage == "value" and not (shape == "tree" and container in ("parquet", "arrow"))
-    if damage == "nothing" or others_stay or (damage == "line" and container == "lines"):
+    others_stay = len(rows) > 1 and (others_stay or (damage == "line" and container == "lines"))
+    if damage == "nothing" or others_stay:
         source.talks = [talks for _, talks in made]
         source.victim = None if damage == "nothing" else victim
     if damage == "value":

@@ -22,7 +22,7 @@ _IPC_MAGIC = b"ARROW1\0\0"
 
 _BATCH_ROWS = 512
 _PLAIN = (pa.types.is_string, pa.types.is_large_string, pa.types.is_boolean, pa.types.is_integer, pa.types.is_null)
-_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError)  # a wrong length asks for any memory
 Convert = Callable[[Any], Any]
 
 
@@ -118,6 +118,8 @@ def _seekable(file: InputFile) -> Iterator[IO[bytes]]:
 
 
 def _first_line(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
     return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
 
 

@@ -108,7 +108,7 @@ def _json_objects(file: InputFile, head: str) -> Container:
         return JsonLines(file)
     if wrapped := _WRAPPED.match(head):
         return JsonArray(file, start=wrapped.end(), wrapped=True)
-    if whole_line or not newline:
+    if whole_line or not newline or (file.suffix in _LINES_SUFFIXES and _begins_with_object(rest)):
         return JsonLines(file)
     try:
         _, end = DECODER.raw_decode(head.lstrip())
@@ -124,10 +124,15 @@ def _json_objects(file: InputFile, head: str) -> Container:
 def _bad_first_line(head: str) -> bool:
     """Whether lines of JSON follow on a first one that begins like an array, but is none that goes on below."""
     line, _, rest = head.lstrip().partition("\n")
-    second = rest.lstrip().partition("\n")[0]
     if _is_json(line):
-        return bool(second)
-    return line.rstrip()[-1] not in "[," and second.startswith("{") and _is_json(second)
+        return bool(rest.strip())
+    return line.rstrip()[-1] not in "[," and _begins_with_object(rest)
+
+
+def _begins_with_object(text: str) -> bool:
+    """Whether the first line is one JSON object, whole."""
+    line = text.lstrip().partition("\n")[0]
+    return line.startswith("{") and _is_json(line)
 
 
 def _is_json(text: str) -> bool:

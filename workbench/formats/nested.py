@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from workbench.formats.pairs import ALPACA_ANSWERS, from_alpaca
-from workbench.formats.parts import Parts, Row, columns, has
+from workbench.formats.parts import Parts, Row, columns, has, has_list
 from workbench.formats.rows import RowProblem
 from workbench.formats.turns import decoded, kind
 
@@ -14,7 +14,7 @@ _INSTANCES = "instances"
 
 def is_nested(row: Row) -> bool:
     """Whether the row has an instruction and a list of instances."""
-    return has(row, "instruction") and has(row, _INSTANCES)
+    return has(row, "instruction") and has_list(row, _INSTANCES)
 
 
 def from_nested(row: Row) -> list[Parts]:

@@ -62,6 +62,11 @@ def has(row: Row, *names: str) -> bool:
     return any(row.get(name) is not None for name in names)
 
 
+def has_list(row: Row, *names: str) -> bool:
+    """The same for columns that are no use empty: a CSV has no nulls, but empty cells."""
+    return any(row.get(name) not in (None, "") for name in names)
+
+
 def first_of(row: Row, names: tuple[str, ...]) -> str | None:
     """The first of the columns that the row has, one with a value before one that is null."""
     there = [name for name in names if name in row]

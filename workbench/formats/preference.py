@@ -35,9 +35,10 @@ def from_preference(row: Row) -> Parts:
 
 def _context(row: Row) -> tuple[list[Message], tuple[str, ...]]:
     """The turns before the chosen answer, and the columns they come from."""
-    if not has(row, *_CONVERSATIONS) and has(row, "instruction"):
+    names = (*_CONVERSATIONS, "instruction", *_PROMPTS)
+    column = next((name for name in names if row.get(name) not in (None, "")), first_of(row, names))
+    if column == "instruction":
         return alpaca_prompt(row)
-    column = first_of(row, (*_CONVERSATIONS, *_PROMPTS))
     if column is None:
         wanted = alternatives((*_PROMPTS, "instruction", *_CONVERSATIONS))
         raise RowProblem(f"`chosen` is an answer alone, and no column has the prompt ({wanted})")

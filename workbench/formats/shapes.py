@@ -22,7 +22,7 @@ from workbench.formats.pairs import (
     is_questions,
     pair,
 )
-from workbench.formats.parts import PROMPTS, Parts, Row, alternatives, columns, first_of, has, one_of, with_columns
+from workbench.formats.parts import PROMPTS, Parts, Row, alternatives, columns, first_of, has_list, one_of, with_columns
 from workbench.formats.preference import from_preference, is_preference
 from workbench.formats.rows import RowProblem
 from workbench.formats.trees import all_paths, best_path, is_tree
@@ -120,8 +120,8 @@ SHAPES: dict[str, Shape] = {
         _single("preference", is_preference, from_preference),
         Shape(TREE, is_tree, best_path),
         Shape(TREE_ALL, is_tree, all_paths),
-        _single("messages", lambda row: has(row, "messages"), _from_messages),
-        _single("sharegpt", lambda row: has(row, *_CONVERSATIONS), _from_sharegpt),
+        _single("messages", lambda row: has_list(row, "messages"), _from_messages),
+        _single("sharegpt", lambda row: has_list(row, *_CONVERSATIONS), _from_sharegpt),
         Shape("nested", is_nested, from_nested),
         _single("alpaca", is_alpaca, from_alpaca),
         _single("prompt-completion", is_pair, from_pair),

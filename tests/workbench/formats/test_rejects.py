@@ -1,6 +1,7 @@
 """Each reason for which a row is quarantined, one row at a time: the rows around it are imported."""
 
 import json
+import re
 
 import pytest
 
@@ -80,7 +81,6 @@ def test_reason_of_a_row(read, row, reason):
 
 
 NOT_FINITE = "a number is NaN or infinite, which JSON cannot carry"
-TWICE = "the key 'content' stands twice in one object, and only one value could be kept"
 SURROGATE = "a lone surrogate (half of a \\uD800-\\uDFFF pair), which UTF-8 cannot carry"
 RAW = [
     (b'"text"', "the row is text, not an object"),
@@ -90,7 +90,6 @@ RAW = [
     (b'{"x": "\\q"}', "not JSON: Invalid \\escape at character 8"),
     (b"1" * 5000, "not JSON that can be read: a number has too many digits"),
     (b"[" * 50_000 + b"]" * 50_000, "the JSON is nested too deep"),
-    (b'{"messages": [{"role": "user", "content": "q", "content": "r"}]}', TWICE),
     (json.dumps({**GOOD, "x": float("nan")}).encode(), NOT_FINITE),
     (json.dumps({**GOOD, "x": float("-inf")}).encode(), NOT_FINITE),
     (json.dumps(GOOD).replace('"q"', '"\\ud800"').encode(), SURROGATE),
@@ -134,6 +133,7 @@ def test_a_bad_first_line_does_not_make_the_file_another_one(read, first):
     good = json.dumps(GOOD).encode()
     rows = read("a.jsonl", b"\n".join([first, good, good, good]), format="messages")
     assert [type(r) for r in rows] == [Reject, Record, Record, Record]
+    assert [type(r) for r in read("a.jsonl", b"\n".join([first, good]), format="messages")] == [Reject, Record]
 
 
 @pytest.mark.parametrize(
@@ -203,10 +203,18 @@ def test_empty_answers_are_rows_like_any_other(read):
     assert isinstance(read("a.jsonl", json.dumps({"messages": [U, {**A, "content": ""}]}))[0], Record)
 
 
-def test_a_key_that_stands_twice_inside_text_that_is_json_rejects_the_row_too(read):
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_key_that_stands_twice_rejects_the_row_for_one_value_would_be_lost(read, name):
     call = {"name": "f", "arguments": '{"x": 1, "x": 2}'}
-    (only,) = read("a.jsonl", json.dumps({"messages": [U, {**A, "tool_calls": [call]}]}))
-    assert only.reason.startswith("`messages[1]: arguments of f`: the key 'x' stands twice in one object")
+    texts = [
+        json.dumps(GOOD),
+        json.dumps(GOOD).replace('"content": "q"', '"content": "q", "content": "r"'),
+        json.dumps({"messages": [U, {**A, "tool_calls": [call]}]}),
+    ]
+    rows = read(name, "\n".join(texts) if name == "a.jsonl" else f"[{','.join(texts)}]")
+    assert [type(row) for row in rows] == [Record, Reject, Reject]
+    assert re.search("'content' .* twice in one object", rows[1].reason)
+    assert re.search("`messages.1.: arguments of f`: .* 'x' .* twice in one object", rows[2].reason)
 
 
 def test_a_second_list_of_rows_in_one_object_is_told_of(read):

@@ -275,19 +275,10 @@ def test_format_is_told_by_most_of_the_first_rows_not_by_the_first(opened):
         ({"instruction": "q", "instances": [{"output": "a"}]}, "nested"),
     ],
 )
-def test_columns_that_are_null_in_every_row_say_nothing_of_the_format(opened, row, format):
-    names = [
-        "messages",
-        "conversations",
-        "instruction",
-        "output",
-        "prompt",
-        "completion",
-        "chosen",
-        "rejected",
-        "instances",
-    ]
-    source = opened("a.jsonl", json.dumps(dict.fromkeys(names) | row))
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_columns_without_a_value_say_nothing_of_the_format(opened, row, format, nothing):
+    names = ["messages", "conversations", "instances"] + ["instruction", "prompt", "chosen"] * (nothing is None)
+    source = opened("a.jsonl", json.dumps(dict.fromkeys(names, nothing) | row))
     assert source.format == format
     (record,) = source.rows()
     assert json.loads(record.messages) == [U, A]

@@ -37,6 +37,7 @@ def said(record: Record) -> list[str]:
         {"prompt": "q", "chosen": [U, A], "rejected": "b"},
         {"prompt": "q", "messages": [U, A], "chosen": [U, A], "rejected": "b"},
         {"prompt": "q", "chosen": "a", "rejected": "b", "messages": None, "instruction": None},
+        {"prompt": "q", "chosen": "a", "rejected": "b", "conversations": "", "instruction": ""},
     ],
 )
 def test_preference_pair_is_its_chosen_side_and_the_rejected_stays_as_metadata(opened, row):
@@ -44,7 +45,7 @@ def test_preference_pair_is_its_chosen_side_and_the_rejected_stays_as_metadata(o
     (record,) = source.rows()
     assert source.format == "preference"
     assert json.loads(record.messages) == [U, A]
-    assert {name: value for name, value in record.meta.items() if value is not None} == {"rejected": "b"}
+    assert {name: value for name, value in record.meta.items() if value} == {"rejected": "b"}
 
 
 def test_preference_keeps_system_history_and_what_is_said_nowhere_else(opened):
