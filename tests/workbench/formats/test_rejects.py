@@ -1,8 +1,11 @@
 """Each reason for which a row is quarantined, one row at a time: the rows around it are imported."""
 
+import io
 import json
 import re
+import struct
 
+import pyarrow as pa
 import pytest
 
 from workbench.formats.read import Record, Reject
@@ -237,3 +240,19 @@ def test_unknown_shape_names_the_columns_and_what_helps(opened):
     assert "`column0`, `column1`" in only.reason
     assert "`column12`" not in only.reason
     assert "--map prompt=COL,response=COL" in only.reason
+
+
+def test_an_arrow_message_that_claims_a_body_beyond_all_memory_breaks_off_there(read):
+    out = io.BytesIO()
+    table = pa.table({"prompt": ["q"] * 7, "completion": ["a"] * 7})
+    with pa.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table)
+    messages = pa.ipc.MessageReader.open_stream(out.getvalue())
+    next(messages)  # the schema
+    length = struct.pack("<q", next(messages).body.size)
+    data = out.getvalue()
+    assert data.count(length) == 1
+    rows = read("a.arrow", data.replace(length, struct.pack("<q", 1 << 60)))
+    assert [row.reason for row in rows] == [
+        "the Arrow data breaks off behind row 0: it asks for more memory than there is"
+    ]
