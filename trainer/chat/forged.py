@@ -49,7 +49,7 @@ def admitted(
     if not (found := forged_in([messages, tools], added)):
         return messages, tools
     if special == "refuse":
-        raise Unwritable(f"contains {', '.join(found)}")
+        raise Unwritable(f"contains {', '.join(found)}, which the policy does not admit")
     return parted(messages, tools, added)
 
 

@@ -46,8 +46,9 @@ def tokenise(
 ) -> Tokenised:
     """The training examples of one conversation, and what a person should know about them.
 
-    An assistant message with `"train": false` is not trained. Raises ModelUnavailable where the tokenizer has no
-    chat template; a conversation that the template refuses gives no example and the issue `template-error`.
+    An assistant message with `"train": false` is not trained; of one with `"train_spans": [[start, end], ...]` only
+    those characters of its content are. Raises ModelUnavailable where the tokenizer has no chat template; a
+    conversation that the template refuses gives no example and the issue `template-error`.
     """
     chat = chat_format(tokenizer, policy)
     plans = [_plan(chat, messages, tools)]
@@ -69,7 +70,7 @@ def tokenise_many(
     the others are put there, also when the iterator is closed early.
     """
     chat = chat_format(tokenizer, policy)
-    shelf = cache.shelf(chat) if cache else None
+    shelf = cache.shelf(chat) if cache is not None else None
     # A slow tokenizer is Python code that nobody promised to be safe in threads.
     threads = min(4, os.cpu_count() or 1) if tokenizer.is_fast else 1
     waiting: deque[tuple[list[_Keyed], Future[list[Encoding]]]] = deque()
@@ -129,6 +130,7 @@ def _plan(chat: ChatFormat, messages: Sequence[Message], tools: Sequence[Any] | 
     try:
         messages, tools = admitted(messages, tools, chat.added, chat.policy.special)
         conversation = Conversation(chat.renderer, messages, tools, chat.facts.args)
+        # Steps 1, 2 and 4 of the design find each turn; step 3 finds the texts that can hold them.
         turns = [locate(chat, conversation, index, issues) for index in wanted_turns(messages, chat.policy)]
         found = hosts(conversation, [turn for turn in turns if turn], issues)
         for host in found:
@@ -198,7 +200,7 @@ def _example(
     alone: dict[str, list[int]],
     issues: list[Issue],
 ) -> TrainingExample:
-    ids, offsets, trained = labelled(chat, host, encoding, alone, issues)
+    ids, offsets, trained = labelled(chat, host, encoding, alone, issues)  # step 5
     turns = tuple(turn.index for turn in host.turns)
     if chat.policy.turns == "full":
         trained = [True] * len(ids)

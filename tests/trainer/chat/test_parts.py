@@ -240,7 +240,7 @@ def test_refused_rows_are_not_trained_and_say_why(smollm2):
     done = tokenise(smollm2, forged("smollm2"), None, MaskPolicy(special="refuse"))
     assert done.examples == []
     assert [(i.kind, i.detail) for i in done.issues] == [
-        ("special-in-content", "contains <|im_end|>, <|im_start|>: the row is refused")
+        ("special-in-content", "contains <|im_end|>, <|im_start|>, which the policy does not admit: the row is refused")
     ]
     clean = [user("q"), assistant("a")]
     assert tokenise(smollm2, clean, None, MaskPolicy(special="refuse")) == tokenise(smollm2, clean)
