@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filters.step import Drop, Progress, StepOutcome
+from workbench.draft import manual_step
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import BadInput, UsageProblem
 from workbench.importing import check_name
 from workbench.resources import data_dir, recipe_names
 from workbench.store.database import Store, VersionRow
+from workbench.store.drafts import MANUAL
 from workbench.store.evalsets import EvalSet, overlapping
 from workbench.store.members import Members, resolve
 from workbench.store.recipe_runs import (
@@ -84,20 +86,22 @@ def run_recipe(
         raise UsageProblem("a run needs rows", do="Name at least one source or version with --from.")
     inputs = [resolve(store, name) for name in dict.fromkeys(from_)]
     refuse_source_name(store, version)
-    members = Members(store, inputs)
+    members = Members(store, inputs, drafted=True)
+    manual = manual_step(store, members)
     scores = StoredScores(store)
     try:
         if dry_run:
-            return _dry_report(members, list(_steps(recipe, members, scores, embed, (), allow_wipeout, progress)))
+            outcomes = _steps(recipe, members, scores, embed, (), allow_wipeout, progress)
+            return _dry_report(members, [*manual, *outcomes])
         input_hash = _input_hash(members)
         done = _done(store, _asked(recipe, allow_wipeout), input_hash, version)
         if done:
             return done
-        run = _begin_or_resume(store, recipe, input_hash, members, allow_wipeout)
-        finished = dropped_ids(store, run.id)
+        run = _begin_or_resume(store, recipe, input_hash, members, manual, allow_wipeout)
+        finished = dropped_ids(store, run.id)[len(manual) :]
         for outcome in _steps(recipe, members, scores, embed, finished, allow_wipeout, progress):
             with store.transaction() as cursor:
-                save_step(cursor, run.id, outcome)
+                save_step(cursor, run.id, replace(outcome, position=outcome.position + len(manual)))
     finally:
         members.close()
         scores.close()
@@ -115,20 +119,24 @@ def freeze_rows(store: Store, source: str, name: str, without: Sequence[EvalSet]
     """
     check_name(name)
     named = resolve(store, source)
+    members = Members(store, [named], drafted=True)
+    input_hash = _input_hash(members)
+    steps = manual_step(store, members)
+    rows_in = members.rows + sum(len(step.drops) for step in steps)
+    members.close()
     drops: dict[int, Drop] = {}
     for eval_set in without:
-        for id, item in overlapping(store, named, eval_set):
+        for id, item in overlapping(store, named, eval_set, drafted=True):
             drops.setdefault(id, Drop(id, "eval-prompt", detail=f"its prompt is item {item} of {eval_set.name}"))
     names = [eval_set.name for eval_set in without]
-    outcome = StepOutcome(0, WITHOUT, "filter", {"evalsets": names}, named.rows, list(drops.values()), [], 0.0)
+    if without:
+        gone = list(drops.values())
+        steps.append(StepOutcome(0, WITHOUT, "filter", {"evalsets": names}, members.rows, gone, [], 0.0))
     step_hash = hashlib.sha256("\n".join([WITHOUT, *(e.manifest_hash for e in without)]).encode()).hexdigest()
-    members = Members(store, [named])
-    input_hash = _input_hash(members)
-    members.close()
     with store.transaction() as cursor:
-        run_id = begin_run(cursor, None, step_hash, input_hash, named.rows, [named.name])
-        if without:
-            save_step(cursor, run_id, outcome)
+        run_id = begin_run(cursor, None, step_hash, input_hash, rows_in, [named.name])
+        for position, step in enumerate(steps):
+            save_step(cursor, run_id, replace(step, position=position))
         return freeze(cursor, store, name, [named], run_id=run_id)
 
 
@@ -168,7 +176,14 @@ def _asked(recipe: Recipe, allow_wipeout: bool) -> str:
     return recipe.recipe_hash + (" allow-wipeout" if allow_wipeout else "")
 
 
-def _begin_or_resume(store: Store, recipe: Recipe, input_hash: str, members: Members, allow_wipeout: bool) -> RecipeRun:
+def _begin_or_resume(
+    store: Store,
+    recipe: Recipe,
+    input_hash: str,
+    members: Members,
+    manual: Sequence[StepOutcome],
+    allow_wipeout: bool,
+) -> RecipeRun:
     """The run that was stopped, or a new one. What the guard let pass stands with the guard off, not the reverse."""
     asked = _asked(recipe, allow_wipeout)
     stopped = find_run(store, asked, input_hash, "running")
@@ -180,7 +195,10 @@ def _begin_or_resume(store: Store, recipe: Recipe, input_hash: str, members: Mem
         return stopped[0]
     names = [named.name for named in members.names]
     with store.transaction() as cursor:
-        run_id = begin_run(cursor, recipe.text, asked, input_hash, members.rows, names)
+        rows_in = members.rows + sum(len(step.drops) for step in manual)
+        run_id = begin_run(cursor, recipe.text, asked, input_hash, rows_in, names)
+        for step in manual:
+            save_step(cursor, run_id, step)
     return recipe_run(store, run_id)
 
 
@@ -198,7 +216,8 @@ def _done(store: Store, recipe_hash: str, input_hash: str, version: str) -> RunR
 
 def _dry_report(members: Members, outcomes: Sequence[StepOutcome]) -> RunReport:
     steps = [StepRow(o.name, o.rows_in, len(o.drops), o.reasons, o.seconds, o.unscored, o.errors) for o in outcomes]
-    _check_some_left(members.rows, steps)
+    rows_in = members.rows + sum(len(o.drops) for o in outcomes if o.name == MANUAL)
+    _check_some_left(rows_in, steps)
     dropped = {drop.id for outcome in outcomes for drop in outcome.drops}
     kept = [
         content_hash
@@ -206,7 +225,7 @@ def _dry_report(members: Members, outcomes: Sequence[StepOutcome]) -> RunReport:
         for id, content_hash in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         if id not in dropped
     ]
-    return RunReport(None, members.rows, len(kept), manifest_hash(kept), steps, new=False)
+    return RunReport(None, rows_in, len(kept), manifest_hash(kept), steps, new=False)
 
 
 def _check_some_left(rows_in: int, steps: Sequence[StepRow]) -> None:

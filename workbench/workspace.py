@@ -5,7 +5,7 @@ Use cases return data classes and never print. Long ones take `progress(done, to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from filters.step import Progress
 from workbench.config import FILE as CONFIG_FILE
 from workbench.config import TEMPLATE, Config, read_config
 from workbench.curation import RunReport, find_recipe, freeze_rows, run_recipe
+from workbench.draft import Draft
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import UsageProblem, WorkspaceUnusable
 from workbench.evalset_import import EvalImport, hold_out, import_evalset
@@ -24,7 +25,9 @@ from workbench.rejects import ExportedRejects, FixedRejects, export_rejects, imp
 from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
 from workbench.store.database import Store, VersionRow
+from workbench.store.detail import ExampleDetail, example_detail
 from workbench.store.examples import Page, Which, examples
+from workbench.store.facets import Facets, facets, histogram
 from workbench.store.integrity import Check, check
 from workbench.store.members import CURATION_COLUMNS, Members, resolve
 from workbench.store.rejects import RejectRow, fixed_rows, reject_reasons, rejects
@@ -40,6 +43,7 @@ from workbench.store.sources import (
     remove_source,
     sources,
 )
+from workbench.store.windows import View, ViewQuery, open_view
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -164,6 +168,36 @@ class Workspace:
     def sources(self) -> list[Source]:
         """All sources, oldest first."""
         return sources(self.store)
+
+    # Rows to look at, and what people do to them
+
+    def view(
+        self,
+        query: ViewQuery,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+        on_found: Callable[[int], None] = lambda _: None,
+    ) -> View:
+        """A long list of rows to be read by windows; see `workbench.store.windows.open_view`."""
+        return open_view(self.store, query, cancelled=cancelled, on_found=on_found)
+
+    def detail(self, name: str, id: int) -> ExampleDetail:
+        """One row of a source or version with all that is known of it."""
+        return example_detail(self.store, resolve(self.store, name), id)
+
+    def facets(self, name: str) -> Facets:
+        """What a source or version is made of, in counts."""
+        return facets(self.store, resolve(self.store, name))
+
+    def histogram(self, name: str, scorer: str, bins: int = 20) -> list[tuple[float, float, int]]:
+        """How a score lies over the rows of a source or version: (from, below, rows)."""
+        return histogram(self.store, resolve(self.store, name), scorer, bins)
+
+    def draft(self, name: str) -> Draft:
+        """What people do by hand to a source or version."""
+        return Draft(self.store, name)
+
+    # Where rows came from
 
     def origins(self, name: str) -> list[Origin]:
         """The sources of the rows of a source or version, each with licence, origin and rows contributed."""

@@ -112,13 +112,16 @@ def normalised_prompt(messages: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def overlapping(store: Store, named: Named, eval_set: EvalSet) -> list[tuple[int, int]]:
-    """Rows whose prompt is also that of an eval item: pairs of example id and item, in the order of the rows."""
+def overlapping(store: Store, named: Named, eval_set: EvalSet, *, drafted: bool = False) -> list[tuple[int, int]]:
+    """Rows whose prompt is also that of an eval item: pairs of example id and item, in the order of the rows.
+
+    With `drafted` the rows are as people left them.
+    """
     prompts: dict[str, int] = {}
     items = eval_rows(store, eval_set)
     for item, messages in zip(items["item"].to_pylist(), items["messages"].to_pylist(), strict=True):
         prompts.setdefault(normalised_prompt(messages), item)
-    members = Members(store, [named])
+    members = Members(store, [named], drafted=drafted)
     try:
         found = []
         for batch in members.batches(("id", "messages")):

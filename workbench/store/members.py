@@ -73,22 +73,38 @@ def not_found(kind: str, name: str, known: Sequence[str], first: str) -> NotFoun
     return NotFound(f"no {kind} named {name!r}", do=do)
 
 
-def choose(cursor: Connection, names: Sequence[Named]) -> int:
+def rows_sql(name: Named) -> str:
+    """SQL for the rows of a source or version as it came: `pos` and `example_id`."""
+    if name.kind == "version":
+        return f"SELECT pos, example_id FROM version_examples WHERE version_id = {name.id}"
+    # An edit makes a new example with a parent; the rows of a source are those that came from its file. A
+    # corrected reject came last and stands at its row.
+    return f"SELECT row AS pos, id AS example_id FROM examples WHERE source_id = {name.id} AND parent_id IS NULL"
+
+
+def drafted_sql(name: Named) -> str:
+    """SQL for the rows as people left them in the draft (workbench/store/drafts.py): `pos` and `example_id`.
+
+    Edited rows stand in the place of the old ones, restored ones behind all others, in the order of their ids.
+    """
+    draft = f"SELECT * FROM draft_rows WHERE base_kind = '{name.kind}' AND base_id = {name.id}"
+    return f"""WITH draft AS ({draft}), came AS ({rows_sql(name)}),
+        every AS (FROM came UNION ALL
+            SELECT (SELECT coalesce(max(pos), -1) FROM came) + row_number() OVER (ORDER BY example_id), example_id
+            FROM draft WHERE field = 'restored')
+        SELECT e.pos, coalesce(CAST(r.value AS BIGINT), e.example_id) AS example_id FROM every e
+        LEFT JOIN draft r ON r.field = 'replaced' AND r.example_id = e.example_id
+        ANTI JOIN (FROM draft WHERE field = 'dropped') d ON d.example_id = e.example_id"""
+
+
+def choose(cursor: Connection, names: Sequence[Named], *, drafted: bool = False) -> int:
     """Put the rows of `names`, in that order and each once, into the temporary table `chosen` of this cursor.
 
-    Its columns are `pos`, dense from 0, and `example_id`. Returns how many rows there are.
+    Its columns are `pos`, dense from 0, and `example_id`. With `drafted` the rows are as people left them. Returns
+    how many rows there are.
     """
-    parts = []
-    for number, name in enumerate(names):
-        if name.kind == "source":
-            # An edit makes a new example with a parent; the rows of a source are those that came from its file. A
-            # corrected reject came last and stands at its row.
-            rows = (
-                f"SELECT row AS pos, id AS example_id FROM examples WHERE source_id = {name.id} AND parent_id IS NULL"
-            )
-        else:
-            rows = f"SELECT pos, example_id FROM version_examples WHERE version_id = {name.id}"
-        parts.append(f"SELECT {number} AS part, * FROM ({rows})")
+    rows = drafted_sql if drafted else rows_sql
+    parts = [f"SELECT {number} AS part, * FROM ({rows(name)})" for number, name in enumerate(names)]
     fetch(
         cursor,
         f"""CREATE OR REPLACE TEMP TABLE chosen AS
@@ -102,14 +118,21 @@ def choose(cursor: Connection, names: Sequence[Named]) -> int:
 class Members:
     """The chosen rows, read by position in windows, any number of times, with constant memory."""
 
-    def __init__(self, store: Store, names: Sequence[Named]) -> None:
+    def __init__(self, store: Store, names: Sequence[Named], *, drafted: bool = False) -> None:
         self.names = tuple(names)
         self._cursor = store.cursor()
-        self.rows = choose(self._cursor, names)
+        self.rows = choose(self._cursor, names, drafted=drafted)
 
     def close(self) -> None:
         """Let go of the list of rows."""
         self._cursor.close()
+
+    def absent(self, ids: Sequence[int]) -> set[int]:
+        """Those of `ids` that are not among the rows."""
+        self._cursor.execute("CREATE OR REPLACE TEMP TABLE asked AS SELECT unnest(?) AS example_id", [list(ids)])
+        return {
+            int(id) for (id,) in fetch(self._cursor, "SELECT example_id FROM asked ANTI JOIN chosen USING (example_id)")
+        }
 
     def batches(self, columns: Sequence[str] = CURATION_COLUMNS) -> Iterator[pa.RecordBatch]:
         """The rows in order, in batches of at most `WINDOW`, with the `columns` asked for.

@@ -72,6 +72,23 @@ MIGRATIONS: tuple[str, ...] = (
         source_id BIGINT NOT NULL, row BIGINT NOT NULL, reason TEXT NOT NULL, raw TEXT, fixed_at TIMESTAMP
     );
     """,
+    # 3: what people do by hand to the rows of a source or version (workbench/store/drafts.py).
+    """
+    CREATE TABLE operations (
+        id BIGINT PRIMARY KEY, base_kind TEXT NOT NULL, base_id BIGINT NOT NULL, kind TEXT NOT NULL,
+        what TEXT NOT NULL, inverse_of BIGINT, created_at TIMESTAMP
+    );
+    CREATE TABLE operation_rows (
+        operation_id BIGINT NOT NULL, example_id BIGINT NOT NULL, field TEXT NOT NULL, before TEXT, after TEXT
+    );
+    CREATE TABLE draft_rows (
+        base_kind TEXT NOT NULL, base_id BIGINT NOT NULL, example_id BIGINT NOT NULL, field TEXT NOT NULL,
+        value TEXT NOT NULL
+    );
+    CREATE VIEW labels AS
+        SELECT d.base_kind, d.base_id, d.example_id, e.content_hash, d.value AS label
+        FROM draft_rows d JOIN examples e ON e.id = d.example_id WHERE d.field = 'label';
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

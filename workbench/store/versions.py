@@ -9,6 +9,7 @@ from datetime import datetime
 
 from workbench.errors import BadInput, UsageProblem
 from workbench.store.database import Connection, Store, VersionRow, fetch, next_id, now
+from workbench.store.drafts import forget
 from workbench.store.members import Named, choose, find, not_found
 from workbench.store.recipe_runs import StepRow, discard_run, finish_run, ledger, recipe_run
 
@@ -79,7 +80,7 @@ def freeze(
     and the run is then forgotten. Raises UsageProblem where the name stands for other content, BadInput where no
     row is left.
     """
-    choose(cursor, inputs)
+    choose(cursor, inputs, drafted=True)
     cursor.execute(
         """CREATE OR REPLACE TEMP TABLE kept AS
            SELECT row_number() OVER (ORDER BY pos) - 1 AS pos, example_id FROM chosen WHERE example_id NOT IN
@@ -195,3 +196,4 @@ def remove_version(store: Store, name: str) -> None:
         cursor.execute("DELETE FROM version_examples WHERE version_id = ?", [version.id])
         cursor.execute("DELETE FROM versions WHERE id = ?", [version.id])
         discard_run(cursor, version.recipe_run_id)
+        forget(cursor, Named("version", version.id, name, version.rows))

@@ -1,0 +1,235 @@
+"""What people do by hand: committed at once, undone for good, and what a freeze or a recipe makes of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from workbench.errors import BadInput, NotFound, Stopped, UsageProblem
+from workbench.store.windows import ViewQuery
+from workbench.workspace import Workspace
+
+
+@pytest.fixture
+def ws(tmp_path):
+    """A workspace with source `rows`: ten rows, two of them equal, and one rejected row in the middle."""
+    workspace = Workspace.init(tmp_path / "ws")
+    rows = [
+        {"prompt": f"Question {i}?", "completion": f"Answer {'same' if i in (3, 7) else i} [/INST]"} for i in range(10)
+    ]
+    rows[3]["prompt"] = rows[7]["prompt"] = "Same?"
+    lines = [json.dumps(row) for row in rows]
+    lines.insert(5, "{broken")
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    workspace.import_file(tmp_path / "rows.jsonl", name="rows")
+    yield workspace
+    workspace.close()
+
+
+def ids(ws, name="rows", **query):
+    view = ws.view(ViewQuery(name, **query))
+    try:
+        return view.ids(0, view.rows)
+    finally:
+        view.close()
+
+
+def states(ws, name="rows"):
+    view = ws.view(ViewQuery(name))
+    try:
+        return [row.state for row in view.window(0, view.rows)]
+    finally:
+        view.close()
+
+
+def answers(ws, name):
+    return [json.loads(m)[-1]["content"] for batch in ws.rows(name) for m in batch.column("messages").to_pylist()]
+
+
+def test_what_is_dropped_stays_in_sight_and_leaves_with_its_reason_when_frozen(ws):
+    draft, every = ws.draft("rows"), ids(ws)
+    assert draft.drop(every[2:4], "off topic") == 2
+    assert draft.drop(every[2:5], "again") == 3, "another reason is another value"
+    assert states(ws) == ["kept"] * 2 + ["dropped"] * 3 + ["kept"] * 5
+    frozen, new = ws.freeze("rows", "v")
+    assert (frozen.rows, new) == (7, True)
+    [stage] = ws.show_version("v").stages
+    assert [(step.name, step.rows_in, step.dropped) for step in stage.steps] == [("manual", 10, 3)]
+    [row, *_] = ws.examples("v", which="dropped").rows
+    assert (row.step, row.detail) == ("manual", "again")
+    assert ws.diff("rows", "v").removed == 3
+    assert not [check for check in ws.check() if check.problem]
+
+
+def test_an_edit_is_a_new_example_in_the_place_of_the_old_one(ws):
+    draft, every = ws.draft("rows"), ids(ws)
+    new = draft.edit(every[1], [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
+    assert states(ws)[1] == "edited"
+    assert ws.detail("rows", every[1]).messages[-1]["content"] == "mended"
+    assert ws.detail("rows", every[1]).shown_id == new
+    assert len(ids(ws)) == 10, "the source is what was imported"
+    ws.freeze("rows", "v")
+    assert answers(ws, "v")[1] == "mended"
+    assert answers(ws, "rows")[1] != "mended"
+    assert ws.store.rows("SELECT parent_id FROM examples WHERE id = ?", [new]) == [(every[1],)]
+    assert ids(ws, search="mended") == [every[1]]
+    assert not [check for check in ws.check() if check.problem]
+    for broken in ([{"role": "user", "content": "Q"}], [{"content": "Q"}]):
+        with pytest.raises(BadInput):
+            draft.edit(every[1], broken)
+
+
+def test_undo_and_redo_outlive_the_process_and_say_what_they_do(ws, tmp_path):
+    every = ids(ws)
+    draft = ws.draft("rows")
+    draft.drop(every[:1], "first")
+    draft.label(every[1:3], "good")
+    draft.drop(every[4:6], "third")
+    ws.close()
+    again = Workspace.open(tmp_path / "ws")
+    draft = again.draft("rows")
+    assert draft.undo() == "dropped 2 rows (third)"
+    assert draft.undo() == "labelled 2 rows good"
+    assert (draft.summary().dropped, draft.summary().labelled) == (1, 0)
+    assert draft.redo() == "labelled 2 rows good"
+    assert again.store.rows("SELECT example_id, label FROM labels ORDER BY 1") == [(id, "good") for id in every[1:3]]
+    draft.restore(every[:1])
+    assert draft.redo() is None, "something else was done since"
+    assert [draft.undo() for _ in range(4)] == [
+        "restored 1 row", "labelled 2 rows good", "dropped 1 row (first)", None,
+    ]  # fmt: skip
+    assert draft.summary().changes_rows is False
+    assert len(again.store.rows("FROM operations")) == 10, "the log only grows"
+    again.close()
+
+
+def test_dropping_twice_for_one_reason_is_nothing_to_undo(ws):
+    draft, every = ws.draft("rows"), ids(ws)
+    draft.drop(every, "all")
+    assert draft.drop(every[:3], "all") == 0
+    draft.undo()
+    assert draft.summary().dropped == 0
+
+
+def test_a_recipe_on_a_source_with_a_draft_does_the_draft_first(ws, tmp_path):
+    recipe = tmp_path / "exact.yaml"
+    recipe.write_text("steps:\n  - exact\n")
+    draft, every = ws.draft("rows"), ids(ws)
+    draft.drop(every[:2], "boring")
+    dry = ws.run_recipe(recipe, ["rows"], "v", dry_run=True)
+    made = ws.run_recipe(recipe, ["rows"], "v")
+    for report in (dry, made):
+        assert [(s.name, s.rows_in, s.dropped) for s in report.steps] == [("manual", 10, 2), ("exact", 8, 1)]
+        assert (report.rows_in, report.rows_out) == (10, 7)
+    assert ws.run_recipe(recipe, ["rows"], "v").new is False
+    draft.undo()
+    assert ws.run_recipe(recipe, ["rows"], "w").rows_out == 9
+    assert not [check for check in ws.check() if check.problem]
+
+
+def test_a_row_that_a_recipe_dropped_can_come_back(ws, tmp_path):
+    recipe = tmp_path / "exact.yaml"
+    recipe.write_text("steps:\n  - exact\n")
+    ws.run_recipe(recipe, ["rows"], "v")
+    [gone] = ids(ws, "v", which="dropped")
+    draft = ws.draft("v")
+    assert draft.restore([gone]) == 1
+    frozen, _ = ws.freeze("v", "w")
+    assert (frozen.rows, ids(ws, "w")[-1]) == (10, gone)
+    draft.drop([gone], "no, it should go")
+    assert ws.freeze("v", "x")[0].rows == 9
+    assert not [check for check in ws.check() if check.problem]
+
+
+def test_rows_in_two_inputs_are_dropped_only_where_both_let_go(ws):
+    ws.freeze("rows", "v")
+    every = ids(ws)
+    ws.draft("rows").drop(every[:2], "here")
+    recipe = ws.root / "none.yaml"
+    recipe.write_text("steps:\n  - length: {on: response, max_words: 1000}\n")
+    report = ws.run_recipe(recipe, ["rows", "v"], "both")
+    assert (report.rows_in, report.rows_out) == (10, 10)
+    assert not [check for check in ws.check() if check.problem]
+
+
+def test_labels_are_checked_and_reasons_wanted(ws):
+    draft = ws.draft("rows")
+    with pytest.raises(BadInput, match="no label"):
+        draft.label(ids(ws), "great")
+    with pytest.raises(BadInput, match="reason"):
+        draft.drop(ids(ws), "  ")
+    with pytest.raises(NotFound):
+        ws.draft("other")
+
+
+def test_removing_a_version_forgets_its_draft(ws):
+    ws.freeze("rows", "v")
+    ws.draft("v").drop(ids(ws, "v")[:1], "x")
+    ws.remove_version("v")
+    assert ws.store.rows("SELECT (SELECT count(*) FROM operations), (SELECT count(*) FROM draft_rows)") == [(0, 0)]
+
+
+def test_windows_hold_any_part_of_the_list_in_order(ws):
+    view = ws.view(ViewQuery("rows"))
+    whole = view.window(0, 100)
+    assert [row.pos for row in whole] == list(range(10))
+    assert [row.id for row in view.window(4, 3)] == [row.id for row in whole[4:7]] == view.ids(4, 7)
+    assert view.position_of(whole[6].id) == 6
+    assert (whole[0].prompt, whole[0].response, whole[0].turns) == ("Question 0?", "Answer 0 [/INST]", 2)
+    view.close()
+    assert view.window(0, 10) == []
+
+
+def test_filters_search_and_order(ws):
+    every = ids(ws)
+    assert ids(ws, search="QUESTION 4") == [every[4]]
+    assert ids(ws, search='role":"user') == [], "the text is searched, not its JSON"
+    assert ids(ws, where="prompt LIKE '%9%' OR pos < 2") == [every[0], every[1], every[9]]
+    assert ids(ws, sort="prompt_chars")[:2] == [every[3], every[7]], "equal keys keep their order"
+    assert ids(ws, sort="prompt_chars", descending=True)[-2:] == [every[3], every[7]]
+    assert ids(ws, source="rows") == every
+    ws.draft("rows").drop(every[:3], "x")
+    assert ids(ws, which="kept") == every[3:]
+    assert ids(ws, which="dropped", where="reason = 'x' AND step = 'manual'") == every[:3]
+    with pytest.raises(UsageProblem, match="cannot be run"):
+        ids(ws, where="nonsense(1)")
+    for attack in ("true); DROP TABLE examples; --", "true) ; SELECT (1"):
+        with pytest.raises(UsageProblem):
+            ids(ws, where=attack)
+    found = []
+    ws.view(ViewQuery("rows", search="answer"), on_found=found.append).close()
+    assert found == [10]
+    with pytest.raises(Stopped):
+        ws.view(ViewQuery("rows", search="answer"), cancelled=lambda: True)
+
+
+def test_facets_count_and_scores_are_binned(ws, tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps:\n  - exact\n  - repetition\n")
+    ws.run_recipe(recipe, ["rows"], "v")
+    ws.draft("v").drop(ids(ws, "v")[:2], "x")
+    found = ws.facets("v")
+    assert dict(found.states) == {"kept": 7, "dropped": 3, "edited": 0}
+    assert (found.sources, found.steps) == ([("rows", 9)], [("manual", 2), ("exact", 1)])
+    assert found.scorers == ["repetition"]
+    bins = ws.histogram("v", "repetition", bins=4)
+    assert sum(rows for *_, rows in bins) == 9
+    assert ws.histogram("v", "nothing") == []
+    low, below, count = next(b for b in bins if b[2])
+    assert len(ids(ws, "v", score=("repetition", low, below + 1e-9))) >= count
+
+
+def test_the_history_of_a_row_is_told(ws, tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps:\n  - exact\n")
+    ws.run_recipe(recipe, ["rows"], "v")
+    every = ids(ws)
+    ws.draft("rows").label([every[7]], "bad")
+    told = ws.detail("rows", every[7]).history
+    assert told[0] == "came as row 8 of source rows"
+    assert "dropped on the way to version v by exact" in told[1]
+    assert "row 3 of rows" in told[1]
+    assert told[2] == "by hand in rows: labelled 1 row bad"
+    assert ws.detail("rows", every[0]).history[-1] == "in version v"
+    assert ws.detail("rows", every[3]).also_in == [("rows", 8)]

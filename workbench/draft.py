@@ -1,0 +1,114 @@
+"""The draft of a source or version: what people do by hand, each action committed at once and undoable for good.
+
+A freeze of the base, or a recipe run on it, applies the draft first, as a step named `manual`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from filters.step import Drop, StepOutcome
+from trainer.conversation import Message, canonical_json
+from workbench.errors import BadInput
+from workbench.store import drafts
+from workbench.store.database import Store
+from workbench.store.drafts import MANUAL, DraftCounts
+from workbench.store.members import Members, resolve
+
+LABELS = ("good", "bad", "1", "2", "3", "4", "5")
+
+
+class Draft:
+    """What people did to one source or version. Rows are named by the id they came with, edited or not."""
+
+    def __init__(self, store: Store, base: str) -> None:
+        """Raises NotFound where `base` names no source or version."""
+        self._store = store
+        self.base = resolve(store, base)
+
+    def drop(self, ids: Sequence[int], reason: str) -> int:
+        """Drop rows, with a reason that stays readable in every version; returns how many were not dropped yet."""
+        reason = " ".join(reason.split())
+        if not reason:
+            raise BadInput("a drop needs a reason", do="Say in a word or two why the rows should go.")
+        return self._record("drop", f"dropped {_rows(len(ids))} ({reason})", "dropped", [(id, reason) for id in ids])
+
+    def restore(self, ids: Sequence[int]) -> int:
+        """Take rows back in, whether a person or a recipe dropped them; returns how many came back."""
+        with self._store.transaction() as cursor:
+            inside = drafts.inside(cursor, self.base, ids)
+            back: list[tuple[int, str | None]] = [(id, None) for id in ids if id in inside]
+            again: list[tuple[int, str | None]] = [(id, "yes") for id in ids if id not in inside]
+            what = "restored {}".format
+            return drafts.record(cursor, self.base, "restore", what(_rows(len(back))), "dropped", back) + drafts.record(
+                cursor, self.base, "restore", what(_rows(len(again))), "restored", again
+            )
+
+    def edit(self, id: int, messages: Sequence[Message]) -> int:
+        """Put other messages in the place of a row's. The row stays as it was; returns the id of the new example.
+
+        Raises BadInput where no assistant turn is left to learn from or a turn is not one.
+        """
+        for number, message in enumerate(messages):
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+                raise BadInput("a turn has no role", where=f"messages[{number}]", do="Give role and content.")
+        if not any(message["role"] == "assistant" for message in messages):
+            raise BadInput("no assistant turn is left", do="Drop the row instead, or keep an answer.")
+        text = canonical_json(list(messages))
+        with self._store.transaction() as cursor:
+            new, row = drafts.write_edit(cursor, id, text)
+            drafts.record(cursor, self.base, "edit", f"edited row {row}", "replaced", [(id, str(new))])
+        return new
+
+    def label(self, ids: Sequence[int], label: str | None) -> int:
+        """Label rows, or take their label away; returns how many labels changed. Raises BadInput for other labels."""
+        if label is not None and label not in LABELS:
+            raise BadInput(f"{label!r} is no label", do=f"Labels are {', '.join(LABELS)}.")
+        what = f"labelled {_rows(len(ids))} {label}" if label else f"took the label of {_rows(len(ids))}"
+        return self._record("label", what, "label", [(id, label) for id in ids])
+
+    def undo(self) -> str | None:
+        """Take back the last action; says which, or None where there is none."""
+        with self._store.transaction() as cursor:
+            operation = drafts.undo(cursor, self.base)
+        return operation.what if operation else None
+
+    def redo(self) -> str | None:
+        """Do again what was undone last; says what, or None where there is nothing."""
+        with self._store.transaction() as cursor:
+            operation = drafts.redo(cursor, self.base)
+        return operation.what if operation else None
+
+    def summary(self) -> DraftCounts:
+        """What the draft adds up to."""
+        return drafts.counts(self._store, self.base)
+
+    def log(self, limit: int = 20) -> list[str]:
+        """The last actions, the newest first, undone ones and their undoing among them."""
+        told = {"undo": "undid: ", "redo": "did again: "}
+        return [told.get(entry.kind, "") + entry.what for entry in drafts.log(self._store, self.base, limit)]
+
+    def _record(self, kind: str, what: str, field: drafts.Field, changes: list[tuple[int, str | None]]) -> int:
+        with self._store.transaction() as cursor:
+            return drafts.record(cursor, self.base, kind, what, field, changes)
+
+
+def manual_step(store: Store, members: Members) -> list[StepOutcome]:
+    """The step that stands in a ledger for the drafts of what `members` (read as drafted) were chosen from.
+
+    An empty list where people changed no row.
+    """
+    changed = {base.name: drafts.counts(store, base) for base in members.names}
+    changed = {name: counts for name, counts in changed.items() if counts.changes_rows}
+    if not changed:
+        return []
+    reasons = dict(pair for base in members.names for pair in drafts.dropped(store, base))
+    gone = members.absent(list(reasons))  # a row may be dropped in one of the inputs and stay in another
+    drops = [Drop(id, MANUAL, detail=reason) for id, reason in reasons.items() if id in gone]
+    # What the drops do not tell.
+    params = {name: {"edited": counts.edited, "restored": counts.restored} for name, counts in changed.items()}
+    return [StepOutcome(0, MANUAL, "filter", params, members.rows + len(drops), drops, [], 0.0)]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"

@@ -1,0 +1,127 @@
+"""One example with all that is known of it: scores, what happened to it, where else it stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.conversation import Message
+from workbench.errors import NotFound
+from workbench.store.database import Connection, Store, fetch
+from workbench.store.members import Named
+from workbench.store.sources import also_in
+
+
+@dataclass(frozen=True)
+class StoredScore:
+    """A score of the content. `value` and `label` are None unless `state` is ok."""
+
+    scorer: str
+    value: float | None
+    label: str | None
+    state: str
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class ExampleDetail:
+    """An example as it stands in a source or version by its draft.
+
+    `id` is the id that the row came with; `shown_id` the one whose text is shown, another where it was edited.
+    `history` are sentences, the oldest first. `also_in` names rows of equal content: (source, row).
+    """
+
+    id: int
+    shown_id: int
+    source: str
+    row: int
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None
+    meta: dict[str, Any]
+    content_hash: str
+    scores: list[StoredScore]
+    history: list[str]
+    also_in: list[tuple[str, int]]
+
+
+def example_detail(store: Store, base: Named, id: int) -> ExampleDetail:
+    """Example `id` as `base` has it. Raises NotFound where there is no such example."""
+    with store.reading() as cursor:
+        replaced = _draft_value(cursor, base, id, "replaced")
+        shown = int(replaced) if replaced else id
+        rows = fetch(
+            cursor,
+            """SELECT s.name, e.row, e.messages, e.tools, e.meta, e.content_hash, s.license FROM examples e
+               JOIN sources s ON s.id = e.source_id WHERE e.id = ?""",
+            [shown],
+        )
+        if not rows:
+            raise NotFound(f"there is no example {id}")
+        [(source, row, messages, tools, meta, content_hash, license)] = rows
+        origins = [o for o in also_in(cursor, [content_hash]).get(content_hash, []) if o != (source, row)]
+        return ExampleDetail(
+            id=id,
+            shown_id=shown,
+            source=source,
+            row=row,
+            messages=json.loads(messages),
+            tools=json.loads(tools) if tools else None,
+            meta=json.loads(meta or "{}"),
+            content_hash=content_hash,
+            scores=_scores(cursor, content_hash),
+            history=_history(cursor, base, id, shown, f"row {row} of source {source}", license),
+            also_in=origins,
+        )
+
+
+def _draft_value(cursor: Connection, base: Named, id: int, field: str) -> str | None:
+    rows = fetch(
+        cursor,
+        "SELECT value FROM draft_rows WHERE base_kind = ? AND base_id = ? AND example_id = ? AND field = ?",
+        [base.kind, base.id, id, field],
+    )
+    return str(rows[0][0]) if rows else None
+
+
+def _scores(cursor: Connection, content_hash: str) -> list[StoredScore]:
+    rows = fetch(
+        cursor,
+        "SELECT scorer, value, label, state, detail FROM scores WHERE content_hash = ? ORDER BY scorer, fingerprint",
+        [content_hash],
+    )
+    return [StoredScore(*row) for row in rows]
+
+
+def _history(cursor: Connection, base: Named, id: int, shown: int, origin: str, license: str | None) -> list[str]:
+    """What happened to an example: its origin, recipes, people, versions."""
+    told = [f"came as {origin}" + (f", under {license}" if license else "")]
+    for version, step, reason, detail, kept_source, kept_row in fetch(
+        cursor,
+        """SELECT r.version_name, s.name, d.reason, d.detail, ks.name, k.row FROM decisions d
+           JOIN steps s ON s.id = d.step_id JOIN recipe_runs r ON r.id = s.recipe_run_id
+           LEFT JOIN examples k ON k.id = d.duplicate_of LEFT JOIN sources ks ON ks.id = k.source_id
+           WHERE d.example_id IN (?, ?) ORDER BY r.id""",
+        [id, shown],
+    ):
+        survivor = f", in favour of row {kept_row} of {kept_source}" if kept_source else ""
+        more = f" ({detail})" if detail else ""
+        where = f"version {version}" if version else "a run that was not finished"
+        told.append(f"dropped on the way to {where} by {step}: {reason}{more}{survivor}")
+    for kind, what, inverse in fetch(
+        cursor,
+        """SELECT o.kind, o.what, o.inverse_of FROM operations o
+           SEMI JOIN (FROM operation_rows WHERE example_id = ?) x ON x.operation_id = o.id
+           WHERE o.base_kind = ? AND o.base_id = ? ORDER BY o.id""",
+        [id, base.kind, base.id],
+    ):
+        told.append(f"{kind}: {what}" if inverse is not None else f"by hand in {base.name}: {what}")
+    holding = fetch(
+        cursor,
+        """SELECT v.name FROM versions v WHERE EXISTS (FROM version_examples x WHERE x.version_id = v.id
+           AND x.example_id = ?) ORDER BY v.id""",
+        [shown],
+    )
+    if holding:
+        told.append(f"in version{'s' * (len(holding) > 1)} {', '.join(str(name) for (name,) in holding)}")
+    return told

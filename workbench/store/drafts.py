@@ -1,0 +1,227 @@
+"""What people did by hand to a source or version: a log that only grows, and where each row stands by it.
+
+`operations` and `operation_rows` are the log: every value a row had before and after. Undo appends the inverse.
+`draft_rows` holds what the log adds up to: for a row (`example_id`) its `dropped` reason, the example it was
+`replaced` by in an edit, that it was `restored` (a recipe had dropped it), its `label`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from trainer.conversation import content_hash
+from workbench.errors import BadInput
+from workbench.store.database import Connection, Store, fetch, next_id, now
+from workbench.store.members import Named, rows_sql
+
+Field = Literal["dropped", "replaced", "restored", "label"]
+MANUAL = "manual"
+"""The name of the step that stands for a draft in a version's ledger."""
+
+_CHANGES = pa.schema([("example_id", pa.int64()), ("after", pa.string())])
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing a person did. `what` is a sentence without its end: `dropped 3 rows (off topic)`."""
+
+    id: int
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True)
+class DraftCounts:
+    """How many rows of the base stand otherwise than they came."""
+
+    dropped: int = 0
+    edited: int = 0
+    restored: int = 0
+    labelled: int = 0
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether a freeze would hold other rows than the base."""
+        return bool(self.dropped or self.edited or self.restored)
+
+
+def record(
+    cursor: Connection, base: Named, kind: str, what: str, field: Field, changes: Sequence[tuple[int, str | None]]
+) -> int:
+    """Log that rows got a new value of `field` (None: none) and let it count; returns how many rows it changed.
+
+    `changes` are (example id, value). On the cursor of an open transaction. Rows that have the value already are
+    left out; where all do, nothing is logged.
+    """
+    ids, values = zip(*changes, strict=True) if changes else ((), ())
+    cursor.register("wished", pa.table([list(ids), list(values)], schema=_CHANGES))
+    try:
+        cursor.execute(
+            """CREATE OR REPLACE TEMP TABLE changed AS
+               SELECT w.example_id, d.value AS before, w.after FROM wished w
+               LEFT JOIN draft_rows d ON d.base_kind = ? AND d.base_id = ? AND d.field = ?
+                AND d.example_id = w.example_id
+               WHERE d.value IS DISTINCT FROM w.after""",
+            [base.kind, base.id, field],
+        )
+    finally:
+        cursor.unregister("wished")
+    count = int(fetch(cursor, "SELECT count(*) FROM changed")[0][0])
+    if count:
+        operation = _log(cursor, base, kind, what, None)
+        cursor.execute(
+            "INSERT INTO operation_rows SELECT ?, example_id, ?, before, after FROM changed", [operation, field]
+        )
+        _apply(cursor, base, operation)
+    return count
+
+
+def undo(cursor: Connection, base: Named) -> Operation | None:
+    """Append the inverse of the last operation that stands; returns that operation, None where there is none."""
+    done, _ = _stacks(cursor, base)
+    return _invert(cursor, base, done[-1], "undo") if done else None
+
+
+def redo(cursor: Connection, base: Named) -> Operation | None:
+    """Do again what was undone last; None where nothing was, or something else was done since."""
+    _, undone = _stacks(cursor, base)
+    if not undone:
+        return None
+    original, inverse = undone[-1]
+    _invert(cursor, base, inverse, "redo")
+    return original
+
+
+def counts(store: Store, base: Named) -> DraftCounts:
+    """What the draft of `base` adds up to. An edited row that was dropped counts as dropped."""
+    found: dict[str, int] = {
+        str(field): int(rows)
+        for field, rows in store.rows(
+            """SELECT field, count(*) FROM draft_rows d WHERE base_kind = ? AND base_id = ? AND NOT (field = 'replaced'
+               AND EXISTS (FROM draft_rows x WHERE (x.base_kind, x.base_id, x.example_id, x.field) =
+                (d.base_kind, d.base_id, d.example_id, 'dropped'))) GROUP BY 1""",
+            [base.kind, base.id],
+        )
+    }
+    return DraftCounts(
+        found.get("dropped", 0), found.get("replaced", 0), found.get("restored", 0), found.get("label", 0)
+    )
+
+
+def log(store: Store, base: Named, limit: int = 20) -> list[Operation]:
+    """The last operations on `base`, the newest first."""
+    rows = store.rows(
+        "SELECT id, kind, what FROM operations WHERE base_kind = ? AND base_id = ? ORDER BY id DESC LIMIT ?",
+        [base.kind, base.id, limit],
+    )
+    return [Operation(*row) for row in rows]
+
+
+def dropped(store: Store, base: Named) -> list[tuple[int, str]]:
+    """The rows that the draft drops, as they would stand in a freeze: (example id, reason), in the order of ids."""
+    return [
+        (int(id), str(reason))
+        for id, reason in store.rows(
+            """SELECT coalesce(CAST(r.value AS BIGINT), d.example_id), d.value FROM draft_rows d
+               LEFT JOIN draft_rows r ON (r.base_kind, r.base_id, r.example_id, r.field) =
+                (d.base_kind, d.base_id, d.example_id, 'replaced')
+               WHERE d.base_kind = ? AND d.base_id = ? AND d.field = 'dropped' ORDER BY 1""",
+            [base.kind, base.id],
+        )
+    ]
+
+
+def inside(cursor: Connection, base: Named, ids: Sequence[int]) -> set[int]:
+    """Those of `ids` that `base` came with: the others were dropped on the way to it."""
+    cursor.execute("CREATE OR REPLACE TEMP TABLE asked AS SELECT unnest(?) AS example_id", [list(ids)])
+    found = fetch(cursor, f"SELECT example_id FROM asked SEMI JOIN ({rows_sql(base)}) USING (example_id)")
+    return {int(id) for (id,) in found}
+
+
+def write_edit(cursor: Connection, id: int, messages: str) -> tuple[int, int]:
+    """Write an example that is example `id` with other messages (canonical JSON); returns its id and its row.
+
+    Raises BadInput where there is no such example.
+    """
+    known = fetch(cursor, "SELECT source_id, row, tools, meta FROM examples WHERE id = ?", [id])
+    if not known:
+        raise BadInput(f"there is no example {id}")
+    [(source_id, row, tools, meta)] = known
+    new = next_id(cursor, "examples")
+    cursor.execute(
+        """INSERT INTO examples (id, source_id, row, content_hash, messages, tools, meta, parent_id)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+        [new, source_id, row, content_hash(messages, tools), messages, tools, meta, id],
+    )
+    return new, int(row)
+
+
+def forget(cursor: Connection, base: Named) -> None:
+    """Delete the draft of a base that is being deleted."""
+    which = [base.kind, base.id]
+    cursor.execute(
+        """DELETE FROM operation_rows WHERE operation_id IN
+           (SELECT id FROM operations WHERE base_kind = ? AND base_id = ?)""",
+        which,
+    )
+    for table in ("operations", "draft_rows"):
+        cursor.execute(f"DELETE FROM {table} WHERE base_kind = ? AND base_id = ?", which)
+
+
+def _log(cursor: Connection, base: Named, kind: str, what: str, inverse_of: int | None) -> int:
+    id = next_id(cursor, "operations")
+    cursor.execute(
+        """INSERT INTO operations (id, base_kind, base_id, kind, what, inverse_of, created_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?)""",
+        [id, base.kind, base.id, kind, what, inverse_of, now()],
+    )
+    return id
+
+
+def _apply(cursor: Connection, base: Named, operation: int) -> None:
+    """Let the values of an operation stand."""
+    which = [base.kind, base.id, operation]
+    cursor.execute(
+        """DELETE FROM draft_rows WHERE base_kind = ? AND base_id = ? AND (example_id, field) IN
+           (SELECT (example_id, field) FROM operation_rows WHERE operation_id = ?)""",
+        which,
+    )
+    cursor.execute(
+        """INSERT INTO draft_rows (base_kind, base_id, example_id, field, value)
+           SELECT ?, ?, example_id, field, after FROM operation_rows WHERE operation_id = ? AND after IS NOT NULL""",
+        which,
+    )
+
+
+def _invert(cursor: Connection, base: Named, operation: Operation, kind: Literal["undo", "redo"]) -> Operation:
+    inverse = _log(cursor, base, kind, operation.what, operation.id)
+    cursor.execute(
+        """INSERT INTO operation_rows SELECT ?, example_id, field, after, before FROM operation_rows
+           WHERE operation_id = ?""",
+        [inverse, operation.id],
+    )
+    _apply(cursor, base, inverse)
+    return operation
+
+
+def _stacks(cursor: Connection, base: Named) -> tuple[list[Operation], list[tuple[Operation, Operation]]]:
+    """What stands and can be undone, and what was undone and can be done again (with its inverse), newest last."""
+    done: list[Operation] = []
+    undone: list[tuple[Operation, Operation]] = []
+    for id, kind, what in fetch(
+        cursor,
+        "SELECT id, kind, what FROM operations WHERE base_kind = ? AND base_id = ? ORDER BY id",
+        [base.kind, base.id],
+    ):
+        if kind == "undo":
+            undone.append((done.pop(), Operation(id, kind, what)))
+        elif kind == "redo":
+            done.append(undone.pop()[0])
+        else:
+            done.append(Operation(id, kind, what))
+            undone.clear()
+    return done, undone
