@@ -9,7 +9,9 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, Any
 
 from workbench.formats.files import InputFile
@@ -23,11 +25,13 @@ class RepeatedKey(ValueError):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         raise RepeatedKey(f"the key {twice[:60]!r} stands twice in one object, and only one value could be kept")
     return found
 
+
+ROW_LIMIT = 1 << 27
+"""Characters (bytes, in JSON Lines) that a row may have: of a longer one nothing but the beginning is looked at."""
 
 # `strict=False`: a raw tab inside a string is text to us. Refusing it would buy nothing and lose the row.
 DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_object)
@@ -36,6 +40,7 @@ _CHUNK = 1 << 18
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRUCTURE = re.compile(r'\\.?|["\[\]{},]', re.DOTALL)
 _TOO_DEEP = "the JSON is nested too deep"
+_TOO_LONG = f"the row is longer than {ROW_LIMIT:,} characters"
 
 
 class JsonLines:
@@ -49,17 +54,25 @@ class JsonLines:
     def rows(self) -> Iterator[RawRow]:
         """Every line that is not blank; a line that is no UTF-8 or no JSON is a row with a problem."""
         with self._file.open() as file:
-            for i, line in enumerate(file):  # binary files split at b"\n" alone: U+2028 and form feeds stay text
+            # Binary files split at b"\n" alone: U+2028, U+0085 and form feeds stay text.
+            for i, line in enumerate(iter(partial(file.readline, ROW_LIMIT), b"")):
                 if i == 0:
                     line = line.removeprefix(_BOM)
-                if not line.strip():
-                    continue
-                try:
-                    yield RawRow(DECODER.decode(line.decode("utf-8")), line)
-                except UnicodeDecodeError as error:
-                    yield RawRow(None, line, f"byte {error.start + 1} of the line is not UTF-8")
-                except (ValueError, RecursionError) as error:
-                    yield RawRow(None, line, _why(error, 0))
+                if len(line) == ROW_LIMIT and not line.endswith(b"\n"):
+                    yield RawRow(None, line[: 4 * RAW_LIMIT], _TOO_LONG)
+                    while (more := file.readline(ROW_LIMIT)) and not more.endswith(b"\n"):
+                        pass
+                elif line.strip():
+                    yield _line_row(line)
+
+
+def _line_row(line: bytes) -> RawRow:
+    try:
+        return RawRow(DECODER.decode(line.decode("utf-8")), line)
+    except UnicodeDecodeError as error:
+        return RawRow(None, line, f"byte {error.start + 1} of the line is not UTF-8")
+    except (ValueError, RecursionError) as error:
+        return RawRow(None, line, _why(error, 0))
 
 
 class JsonArray:
@@ -178,9 +191,13 @@ def _why(error: Exception, start: int) -> str:
         return f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos - start + 1}"
     if isinstance(error, RecursionError):
         return _TOO_DEEP
-    if isinstance(error, RepeatedKey):
+    if isinstance(error, (RepeatedKey, _TooLong)):
         return str(error)
     return "not JSON that can be read: a number has too many digits"
+
+
+class _TooLong(ValueError):
+    """A row of more than ROW_LIMIT characters."""
 
 
 class _Window:
@@ -224,7 +241,11 @@ class _Window:
             try:
                 value, end = DECODER.raw_decode(self.text, self.pos)
             except json.JSONDecodeError as error:
-                if could_be_cut(error) and self.more():
+                if not could_be_cut(error):
+                    raise
+                if len(self.text) - self.pos > ROW_LIMIT:
+                    raise _TooLong(_TOO_LONG) from None
+                if self.more():
                     continue
                 raise
             if len(self.text) - end <= 2 and self.more():  # a number may go on: "1.5" of "1.5e+3"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from workbench.errors import BadInput
 from workbench.formats.files import InputFile
+from workbench.formats.json_rows import ROW_LIMIT
 from workbench.formats.rows import RawRow
 
 _SEPARATORS = (",", "\t", ";")
@@ -27,7 +27,7 @@ class Csv:
     def __init__(self, file: InputFile) -> None:
         self._file = file
         # The limit is the csv module's own and global. Answers are longer than its 128 kB default.
-        csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+        csv.field_size_limit(ROW_LIMIT)
         with _decoded(file.open()) as text:
             first = text.readline()
             self._separator = max(_SEPARATORS, key=first.count)
