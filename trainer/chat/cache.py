@@ -54,10 +54,10 @@ class TokenCache:
         if about is None:
             return None
         fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-        name = Path(chat.tokenizer.name_or_path or "tokenizer").name
-        path = self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', name)[:60]}-{fingerprint}"
+        name = chat.tokenizer.name_or_path or "tokenizer"
+        path = self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', Path(name).name)[:60]}-{fingerprint}"
         self._make_room(path)
-        return Shelf(path, chat, about)
+        return Shelf(path, chat, {"tokenizer": name, **about})
 
     def _make_room(self, wanted: Path) -> None:
         """Give up the shelves that were unused for longest, never `wanted`, until the rest fits the limit."""
@@ -167,7 +167,6 @@ def _about(chat: ChatFormat) -> dict[str, Any] | None:
     backend = tokenizer.backend_tokenizer.to_str()
     own = sorted(Path(__file__).parent.glob("*.py"))
     return {
-        "tokenizer": tokenizer.name_or_path,
         "backend": hashlib.sha256(backend.encode()).hexdigest(),
         "class": type(tokenizer).__name__,
         "special_tokens": {name: str(text) for name, text in tokenizer.special_tokens_map.items()},

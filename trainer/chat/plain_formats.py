@@ -120,13 +120,14 @@ def with_template(
     if add_tokens and not (named and named.tokens):
         having = ", ".join(name for name, known in PLAIN_FORMATS.items() if known.tokens)
         raise UsageProblem(f"{template} has no special tokens to add", do=f"Only {having} has.")
+    source = named.source if named else _read(template)
     dressed = copy.deepcopy(tokenizer)
     if named is None:
-        dressed.chat_template = _read(template)
+        dressed.chat_template = source
         _check(dressed, template)
         return dressed
     opens = not named.bos and dressed.bos_token_id is not None and dressed("a")["input_ids"][0] == dressed.bos_token_id
-    dressed.chat_template = ("{{- bos_token }}" if opens else "") + named.source
+    dressed.chat_template = ("{{- bos_token }}" if opens else "") + source
     if add_tokens:
         dressed.add_tokens(list(named.tokens), special_tokens=True)
     return dressed

@@ -146,6 +146,7 @@ def test_a_folder_that_outgrows_its_limit_gives_up_what_was_unused_for_longest(s
     cache_.shelf(chat_format(smollm2, MaskPolicy(turns="full")))
     assert [path.exists() for path in paths] == [True, False, True], "the oldest that is not asked for goes"
     assert first.exists()
+    assert paths[2].stat().st_mtime > 1e9, "it counts as used from now on"
 
 
 def test_a_shelf_says_what_it_is_and_may_be_deleted(smollm2, tmp_path):

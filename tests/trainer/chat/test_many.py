@@ -37,9 +37,9 @@ ROWS = [
 
 
 @pytest.mark.parametrize("policy", [None, MaskPolicy(turns="last"), MaskPolicy(turns="full")])
-@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("size", [3, 100])
 def test_many_rows_give_what_each_gives_alone(tokenizer, policy, size):
-    rows = ROWS * 3
+    rows = ROWS * 2
     alone = [tokenise(tokenizer, messages, tools, policy) for messages, tools in rows]
     assert list(tokenise_many(tokenizer, iter(rows), policy, batch_size=size)) == alone
 
