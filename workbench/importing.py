@@ -18,7 +18,7 @@ from workbench.errors import BadInput, UsageProblem
 from workbench.formats.hub import HUB
 from workbench.formats.read import Opened, Record, Reject, Trees, open_source
 from workbench.formats.shapes import UNKNOWN
-from workbench.store.database import Connection, Store
+from workbench.store.database import BULK, Connection, Store
 from workbench.store.members import find
 from workbench.store.rejects import reject_reasons
 from workbench.store.sources import Source, SourceFile, SourceWriter, same_import, set_license
@@ -99,7 +99,7 @@ def import_source(
         raise _not_enough(
             opened, "none of the rows", Counter(row.reason for row in _first_rejects(opened)).most_common()
         )
-    with store.transaction() as cursor:
+    with store.transaction(memory=BULK) as cursor:
         writer = SourceWriter(cursor)
         write_rows(writer, reading(opened, progress))
         imported, rejected = writer.counts()

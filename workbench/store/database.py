@@ -20,6 +20,9 @@ from workbench.errors import WorkspaceUnusable
 from workbench.store.faults import fault, told
 from workbench.store.migrations import MIGRATIONS, SCHEMA_VERSION
 
+BULK = "512MB"
+"""What DuckDB holds in memory while a whole source is written: enough for all but rows of tens of megabytes."""
+
 Connection = duckdb.DuckDBPyConnection
 T = TypeVar("T")
 
