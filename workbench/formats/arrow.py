@@ -47,20 +47,23 @@ class Parquet:
                 ) from None
 
     def rows(self) -> Iterator[RawRow]:
-        """Every row as a dict of JSON-able values; where pages are damaged, one row with the problem ends it."""
-        done = total = 0
-        with _seekable(self._file) as stream:
-            try:
-                with pq.ParquetFile(stream, pre_buffer=False) as parquet:
-                    total = parquet.metadata.num_rows
-                    columns = _converters(parquet.schema_arrow)
-                    for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
-                        done += batch.num_rows
-                        self._file.position = self._file.size * done // max(total, 1)
+        """Every row as a dict of JSON-able values. What is damaged costs the rest of its row group, told in one row."""
+        with _seekable(self._file) as stream, pq.ParquetFile(stream, pre_buffer=False) as parquet:
+            columns = _converters(parquet.schema_arrow)
+            total = parquet.metadata.num_rows
+            first = 0
+            self._file.position = 0
+            for group in range(parquet.num_row_groups):
+                end = first + parquet.metadata.row_group(group).num_rows
+                try:
+                    for batch in parquet.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group]):
+                        first += batch.num_rows
+                        self._file.position = self._file.size * first // total
                         yield from _rows(batch, columns)
-            except _DAMAGE as error:
-                problem = f"the Parquet file is damaged behind row {done}: {_first_line(error)}"
-                yield RawRow(None, "", f"{problem}; its last {total - done:,} rows cannot be read")
+                except _DAMAGE as error:
+                    problem = f"rows {first} to {end - 1} of the Parquet file are damaged: {_first_line(error)}"
+                    yield RawRow(None, "", problem)
+                first = end
 
 
 class ArrowIpc:
