@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.chat import MaskPolicy, tokenise
+from trainer.chat import MaskPolicy, TokenCache, Truncation, fit, tokenise_many
+from trainer.conversation import Message
 from trainer.errors import BadInput
 from trainer.evaluate import EvalItem
 from trainer.schedule import TrainRow
@@ -25,7 +26,7 @@ VALIDATION_ROWS = 24
 
 @dataclass(frozen=True)
 class Arm:
-    """The tokenised rows of one version, and what was left out of them: counts by reason."""
+    """The tokenised rows of one version, and what was left out or cut of them: counts by reason."""
 
     rows: list[TrainRow]
     left_out: dict[str, int]
@@ -36,29 +37,45 @@ class Arm:
         return sum(row.trained for row in self.rows)
 
 
-def read_arm(base: Base, path: Path, policy: MaskPolicy, max_length: int) -> Arm:
+def read_arm(
+    base: Base,
+    path: Path,
+    policy: MaskPolicy,
+    max_length: int,
+    truncate: Truncation = "drop",
+    cache: TokenCache | None = None,
+) -> Arm:
     """Tokenise the conversations of a Parquet file (`content_hash`, `messages`, `tools`).
 
-    Rows with nothing to train and rows longer than `max_length` tokens are left out and counted, never cut.
+    Rows with nothing to train are left out and counted. Longer ones than `max_length` tokens are treated as
+    `truncate` says, and counted whether they were cut or left out.
     """
     rows: list[TrainRow] = []
     left_out: Counter[str] = Counter()
     seen: Counter[str] = Counter()
-    for record in _records(path):
-        copy = seen[record["content_hash"]]
-        seen[record["content_hash"]] += 1
-        tools = json.loads(record["tools"]) if record["tools"] else None
-        tokenised = tokenise(base.tokenizer, json.loads(record["messages"]), tools, policy)
-        if not tokenised.examples:
+    waiting: deque[tuple[str, list[Message], list[Any] | None]] = deque()
+
+    def conversations() -> Iterator[tuple[list[Message], list[Any] | None]]:
+        for record in _records(path):
+            messages, tools = json.loads(record["messages"]), json.loads(record["tools"] or "null")
+            waiting.append((record["content_hash"], messages, tools))
+            yield messages, tools
+
+    for done in tokenise_many(base.tokenizer, conversations(), policy, cache=cache):
+        content_hash, messages, tools = waiting.popleft()
+        copy = seen[content_hash]
+        seen[content_hash] += 1
+        fitted = fit(base.tokenizer, done, messages, tools, policy, max_length, truncate)
+        if not done.examples:
             left_out["template-error"] += 1
-        for number, example in enumerate(tokenised.examples):
-            row = TrainRow(f"{record['content_hash']}/{copy}/{number}", example.input_ids, example.labels)
-            if not row.trained:
-                left_out["zero-trained"] += 1
-            elif len(row.input_ids) > max_length:
-                left_out["longer than max_length"] += 1
-            else:
+        for cut in fitted.cuts:
+            left_out["longer than max_length" if cut.kept == 0 else "cut to max_length"] += 1
+        for number, example in enumerate(fitted.examples):
+            row = TrainRow(f"{content_hash}/{copy}/{number}", example.input_ids, example.labels)
+            if row.trained:
                 rows.append(row)
+            else:
+                left_out["zero-trained"] += 1
     return Arm(rows, dict(left_out))
 
 

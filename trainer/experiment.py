@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from trainer.arms import Arm, read_arm, read_items, shared_validation, without
 from trainer.base import Base, load_base
 from trainer.budget import budget_in_minutes, budget_in_tokens
-from trainer.chat import configured_stops
+from trainer.chat import TokenCache, configured_stops, window, with_template
 from trainer.errors import BadInput, Stopped
 from trainer.evaluate import Generation, Metric, PreparedItem, answer_metrics, generate, prepare, reference_losses
 from trainer.finetune import RunResult, finetune
@@ -49,10 +49,17 @@ def run_experiment(folder: Path, events: Events) -> None:
     started = time.monotonic()
     events.emit("stage", what="loading the model")
     base = _load_as_before(folder, plan)
+    if plan.policy.template:
+        base = replace(base, tokenizer=with_template(base.tokenizer, plan.policy.template))
     policy = replace(plan.policy.mask_policy(), stop_ids=configured_stops(base.source.path))
     events.emit("stage", what="tokenising")
-    max_length = (plan.training or SHORT).max_length
-    arms = {name: read_arm(base, folder / file, policy, max_length) for name, file in plan.arms.items()}
+    training = plan.training or SHORT
+    most = window(base.tokenizer, base.source.path) or training.max_length
+    limit = min(training.max_length, most)
+    cache = TokenCache(folder / plan.token_cache) if plan.token_cache else None
+    arms = {
+        name: read_arm(base, folder / file, policy, limit, training.truncate, cache) for name, file in plan.arms.items()
+    }
     validation = shared_validation(list(arms.values()))
     arms = {name: without(arm, validation) for name, arm in arms.items()}
     for name, arm in arms.items():

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainer.chat import MaskPolicy
+from trainer.chat import MaskPolicy, Truncation
 
 BASE = "base"
 """The name of the arm that is not trained: the model as it came."""
@@ -44,19 +44,25 @@ class PolicySetting(_Frozen):
     """Which tokens are trained, and what the chat template is given; the same in training and evaluation."""
 
     turns: Literal["all", "last", "full"] = "all"
+    tool_calls: bool = True
+    reasoning: bool = True
+    special: Literal["flag", "text", "refuse"] = "flag"
     template_args: dict[str, Any] = {}
     date: str | None = None
+    template: str | None = None
+    """Instead of the model's own chat template: a name of PLAIN_FORMATS, or the text of a template itself."""
 
     def mask_policy(self) -> MaskPolicy:
         """The policy as the mask algorithm takes it."""
-        return MaskPolicy(turns=self.turns, template_args=tuple(sorted(self.template_args.items())), date=self.date)
+        args = tuple(sorted(self.template_args.items()))
+        return MaskPolicy(**self.model_dump(exclude={"template_args", "template"}), template_args=args)
 
 
 class TrainingSetting(_Frozen):
     """One LoRA fine-tuning. Practice: r=16, alpha=32 on all linear layers, cosine, 3% warm-up, clip 1.0.
 
     `tokens_per_step` counts trained tokens in an optimizer step; `micro_tokens` bounds rows x longest row of
-    one forward pass (memory); `max_length` is in tokens.
+    one forward pass (memory); `max_length` is in tokens, and `truncate` says what becomes of longer rows.
     """
 
     preset: str
@@ -68,6 +74,7 @@ class TrainingSetting(_Frozen):
     clip: float = 1.0
     micro_tokens: int = 1024
     max_length: int = 2048
+    truncate: Truncation = "drop"
     early_stop: bool = False
 
 
@@ -114,6 +121,8 @@ class ExperimentPlan(_Frozen):
     """None: `SHORT` or `STANDARD` by the budget."""
     budget: Budget
     arms: dict[str, str]
+    token_cache: str | None = None
+    """A folder, seen from that of the job, for rows tokenised before; without it they are tokenised again."""
     runs: list[Run]
     evaluation: Evaluation = Evaluation()
     base: bool = True

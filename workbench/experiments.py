@@ -113,6 +113,7 @@ def plan(ws: Workspace, question: Question) -> Experiment:
         training=question.training,
         budget=budget,
         arms={arm: f"{arm}.parquet" for arm in versions},
+        token_cache="../../cache/tokens",
         runs=runs,
         evaluation=evaluation,
         base=not known_base,
@@ -150,7 +151,7 @@ def _with_date(policy: PolicySetting, model: str) -> PolicySetting:
         day = datetime.date.fromisoformat(policy.date) if policy.date else datetime.date.today()
     except ValueError:
         raise UsageProblem(f"--date takes a day as YYYY-MM-DD, not {policy.date!r}") from None
-    template = str(load_tokenizer(model).chat_template or "")
+    template = policy.template or str(load_tokenizer(model).chat_template or "")
     return policy.model_copy(update={"date": day.isoformat() if "strftime_now" in template else None})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -218,7 +218,7 @@ def lens(
     *,
     turns: Turns = "all",
     date: str | None = None,
-    template_args: Sequence[str] = (),
+    template_args: Mapping[str, Any] | None = None,
     tool_calls: bool = True,
     reasoning: bool = True,
     special: Special = "flag",
@@ -242,8 +242,15 @@ def lens(
         tokenizer = with_template(tokenizer, template, add_tokens=add_tokens)
     elif add_tokens:
         raise UsageProblem("there are no tokens to add without a template", do="Name one with --template.")
-    policy = mask_policy(model, turns, date, template_args)
-    policy = replace(policy, tool_calls=tool_calls, reasoning=reasoning, special=special)
+    policy = MaskPolicy(
+        turns=turns,
+        template_args=tuple(sorted((template_args or {}).items())),
+        date=date,
+        stop_ids=configured_stops(resolve_model(model, weights=False).path),
+        tool_calls=tool_calls,
+        reasoning=reasoning,
+        special=special,
+    )
     limit, limit_is = max_length, "--max-length"
     if limit is None:
         limit, limit_is = SHORT.max_length, "what training takes"
@@ -251,23 +258,6 @@ def lens(
         if most is not None and most < limit:
             limit, limit_is = most, "what the model can see"
     return Lens(model, tokenizer, policy, limit, limit_is, truncate)
-
-
-def mask_policy(model: str, turns: Turns, date: str | None, template_args: Sequence[str]) -> MaskPolicy:
-    """The policy of a command line. `template_args` are `key=value`, the value as JSON or else as text."""
-    from trainer.models import resolve_model
-
-    parsed: dict[str, Any] = {}
-    for given in template_args:
-        key, equals, value = given.partition("=")
-        if not equals or not key.isidentifier():
-            raise UsageProblem(f"cannot read the template argument {given!r}", do="Write it as name=value.")
-        try:
-            parsed[key] = json.loads(value)
-        except ValueError:
-            parsed[key] = value
-    stops = configured_stops(resolve_model(model, weights=False).path)
-    return MaskPolicy(turns=turns, template_args=tuple(sorted(parsed.items())), date=date, stop_ids=stops)
 
 
 def see(lens: Lens, row: Row) -> Seen:

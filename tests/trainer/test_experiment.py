@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from trainer.arms import read_arm, shared_validation  # noqa: E402
 from trainer.budget import round_down  # noqa: E402
-from trainer.chat import MaskPolicy  # noqa: E402
+from trainer.chat import MaskPolicy, TokenCache  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
 from trainer.experiment import run_experiment  # noqa: E402
 from trainer.plan import Budget, Evaluation, ExperimentPlan, Run, TrainingSetting  # noqa: E402
@@ -163,6 +163,18 @@ def test_over_long_and_unusable_rows_are_left_out_and_counted(tiny, tmp_path):
     arm = read_arm(tiny, tmp_path / "a.parquet", MaskPolicy(), 200)
     assert len(arm.rows) == 1
     assert arm.left_out == {"longer than max_length": 1, "zero-trained": 1}
+    cut = read_arm(tiny, tmp_path / "a.parquet", MaskPolicy(), 200, "keep-start")
+    assert cut.left_out == {"cut to max_length": 1, "zero-trained": 1}
+    assert [len(row.input_ids) for row in cut.rows][1] == 200
+
+
+def test_rows_tokenised_before_are_taken_from_the_cache(tiny, tmp_path, monkeypatch):
+    parquet(tmp_path / "a.parquet", [chat("?", "fine"), chat("again?", "fine")])
+    cache = TokenCache(tmp_path / "cache")
+    fresh, kept = (read_arm(tiny, tmp_path / "a.parquet", MaskPolicy(), 200, cache=cache) for _ in range(2))
+    assert kept.rows == fresh.rows
+    monkeypatch.setattr(type(tiny.tokenizer), "apply_chat_template", None)
+    assert read_arm(tiny, tmp_path / "a.parquet", MaskPolicy(), 200, cache=TokenCache(tmp_path / "cache")) == fresh
 
 
 def test_validation_rows_are_shared_by_all_arms_and_trained_by_none(tiny, tmp_path):

@@ -107,7 +107,7 @@ PLAIN_FORMATS = {
 def with_template(
     tokenizer: PreTrainedTokenizerBase, template: str, *, add_tokens: bool = False
 ) -> PreTrainedTokenizerBase:
-    """A copy of `tokenizer` that writes conversations by `template`: a name of PLAIN_FORMATS, or a file with Jinja.
+    """A copy of `tokenizer` that writes conversations by `template`: a name of PLAIN_FORMATS, Jinja text, or its file.
 
     Where the tokenizer itself puts its bos token before a text, a named format does too. With `add_tokens` the
     special tokens of the format become tokens of the copy, which then has more than the model's embeddings may;
@@ -120,7 +120,7 @@ def with_template(
     if add_tokens and not (named and named.tokens):
         having = ", ".join(name for name, known in PLAIN_FORMATS.items() if known.tokens)
         raise UsageProblem(f"{template} has no special tokens to add", do=f"Only {having} has.")
-    source = named.source if named else _read(template)
+    source = named.source if named else template_source(template)
     dressed = copy.deepcopy(tokenizer)
     if named is None:
         dressed.chat_template = source
@@ -133,7 +133,13 @@ def with_template(
     return dressed
 
 
-def _read(template: str) -> str:
+def template_source(template: str) -> str:
+    """What a plan keeps of `--template`: the name of a format, or the Jinja text of a file (or that text itself).
+
+    Raises UsageProblem for a name that is none, BadInput for a file that cannot be read.
+    """
+    if template in PLAIN_FORMATS or "{%" in template or "{{" in template:
+        return template
     path = Path(template)
     if not path.is_file() and not path.suffix:
         close = difflib.get_close_matches(template, PLAIN_FORMATS, 1)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,9 +17,53 @@ if TYPE_CHECKING:
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout and nothing else.")
 
-template_arg_option = click.option(
-    "--template-arg", "template_args", multiple=True, metavar="K=V", help="An argument for the chat template."
-)
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MASK_OPTIONS = [
+    click.option(
+        "--policy",
+        type=click.Choice(["all", "last", "full"]),
+        default="all",
+        show_default=True,
+        help="Train all assistant turns, the last one only, or every token.",
+    ),
+    click.option("--tool-calls/--no-tool-calls", default=True, help="Whether the tool calls of a turn are trained."),
+    click.option("--reasoning/--no-reasoning", default=True, help="Whether the reasoning of a turn is trained."),
+    click.option(
+        "--special",
+        type=click.Choice(["flag", "text", "refuse"]),
+        default="flag",
+        show_default=True,
+        help="Special tokens that somebody typed into a message: take them as real ones and say so, write them as "
+        "plain text, or refuse the row.",
+    ),
+    click.option("--date", metavar="YYYY-MM-DD", help="The day that the chat template sees. Default: today."),
+    click.option(
+        "--template-arg", "template_args", multiple=True, metavar="K=V", help="An argument for the chat template."
+    ),
+    click.option(
+        "--max-length",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="The most tokens of a row. Default: 2,048, or what the model can see where that is less.",
+    ),
+    click.option(
+        "--truncate",
+        type=click.Choice(["drop", "keep-end", "keep-start", "drop-turns"]),
+        default="drop",
+        show_default=True,
+        help="What becomes of longer rows: drop those that would lose trained tokens, keep the last or the first "
+        "--max-length tokens, or drop the oldest turns.",
+    ),
+]
+
+
+def mask_options(command: F) -> F:
+    """The options that say which tokens are trained: those of looking at them are those of training on them."""
+    for option in reversed(_MASK_OPTIONS):
+        command = option(command)
+    return command
+
 
 Progress = Callable[[int, int | None, str], None]
 """`progress(done, total, what)`: called by use cases often and cheaply; `total` is None while unknown."""

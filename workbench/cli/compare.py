@@ -45,19 +45,16 @@ def setting_options(command: F) -> F:
             help="Learning rate and step size. Default: by the budget.",
         ),
         click.option(
-            "--policy",
-            type=click.Choice(["all", "last", "full"]),
-            default="all",
-            show_default=True,
-            help="Train all assistant turns, the last one only, or every token.",
+            "--template",
+            metavar="NAME|FILE",
+            help="For models without a chat template: chatml, alpaca, vicuna, llama-2, zephyr, or a file with Jinja.",
         ),
-        common.template_arg_option,
-        click.option("--date", metavar="YYYY-MM-DD", help="The day that the chat template sees. Default: today."),
         click.option(
             "--max-new-tokens", type=click.IntRange(min=1), default=96, show_default=True, help="Length of answers."
         ),
         click.option("--early-stop", is_flag=True, help="End a run whose validation loss rises twice in a row."),
     ]
+    command = common.mask_options(command)
     for option in reversed(options):
         command = option(command)
     return command
@@ -65,13 +62,19 @@ def setting_options(command: F) -> F:
 
 def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Question:
     """The options of a command as a question."""
+    from trainer.chat.plain_formats import template_source
     from trainer.plan import SHORT, STANDARD, STANDARD_FROM, PolicySetting
     from workbench.experiments import DEFAULT_SEEDS, Question
 
     training = {"short": SHORT, "standard": STANDARD, None: None}[options["preset"]]
-    if options["early_stop"]:
+    wishes = {
+        "early_stop": options["early_stop"] or None,
+        "max_length": options["max_length"],
+        "truncate": options["truncate"] if options["truncate"] != SHORT.truncate else None,
+    }
+    if changed := {name: wish for name, wish in wishes.items() if wish is not None}:
         by_budget = STANDARD if (options["trained_tokens"] or 0) >= STANDARD_FROM else SHORT
-        training = (training or by_budget).model_copy(update={"early_stop": True})
+        training = (training or by_budget).model_copy(update=changed)
     return Question(
         baseline=baseline,
         candidate=candidate,
@@ -85,8 +88,12 @@ def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Q
         training=training,
         policy=PolicySetting(
             turns=options["policy"],
+            tool_calls=options["tool_calls"],
+            reasoning=options["reasoning"],
+            special=options["special"],
             date=options["date"],
             template_args=common.template_args(options["template_args"]),
+            template=template_source(options["template"]) if options["template"] else None,
         ),
         max_new_tokens=options["max_new_tokens"],
     )

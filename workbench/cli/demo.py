@@ -95,16 +95,14 @@ def _ledger(out: Any, ws: Any, curated: Any) -> None:
 
 def _tokens(out: Any, rows: list[Any], model: str) -> None:
     from trainer.chat import tokenise
-    from trainer.models import load_tokenizer
     from workbench import tokens
     from workbench.report.tokens import legend, render_heading, render_tokens
 
-    tokenizer = load_tokenizer(model)
+    lens = tokens.lens(model)
     brackets = not sys.stdout.isatty()
     out.print(legend(brackets=brackets))
-    policy = tokens.mask_policy(model, "all", None, ())
     for position, messages in rows:
-        for example in tokenise(tokenizer, messages, None, policy).examples:
+        for example in tokenise(lens.tokenizer, messages, None, lens.policy).examples:
             out.print(render_heading(example, position, 1, 1))
             out.print(render_tokens(example, out.width, brackets=brackets))
 

@@ -23,23 +23,7 @@ _SHOWN = 3  # rows printed where --limit does not say
 @click.option("--row", type=click.IntRange(min=0), metavar="N", help="Only this row, counted from 0.")
 @click.option("--audit", is_flag=True, help="Count tokens and issues over all rows instead of showing a few.")
 @click.option("--compare", metavar="NAME|DIR", help="Set another model beside: all rows, or with --row that one.")
-@click.option(
-    "--policy",
-    type=click.Choice(["all", "last", "full"]),
-    default="all",
-    show_default=True,
-    help="Train all assistant turns, the last one only, or every token.",
-)
-@click.option("--tool-calls/--no-tool-calls", default=True, help="Whether the tool calls of a turn are trained.")
-@click.option("--reasoning/--no-reasoning", default=True, help="Whether the reasoning of a turn is trained.")
-@click.option(
-    "--special",
-    type=click.Choice(["flag", "text", "refuse"]),
-    default="flag",
-    show_default=True,
-    help="Special tokens that somebody typed into a message: take them as real ones and say so, write them as plain "
-    "text, or refuse the row.",
-)
+@common.mask_options
 @click.option(
     "--template",
     metavar="NAME|FILE",
@@ -47,25 +31,7 @@ _SHOWN = 3  # rows printed where --limit does not say
     "file with a Jinja template.",
 )
 @click.option("--add-tokens", is_flag=True, help="Add the special tokens that --template needs to the tokenizer.")
-@click.option("--date", metavar="YYYY-MM-DD", help="The day that the chat template sees. Default: today.")
-@click.option(
-    "--template-arg", "template_args", multiple=True, metavar="K=V", help="An argument for the chat template."
-)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N rows.")
-@click.option(
-    "--max-length",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="The most tokens of a row. Default: what training takes, or what the model can see where that is less.",
-)
-@click.option(
-    "--truncate",
-    type=click.Choice(["drop", "keep-end", "keep-start", "drop-turns"]),
-    default="drop",
-    show_default=True,
-    help="What becomes of longer rows: drop those that would lose trained tokens, keep the last or the first "
-    "--max-length tokens, or drop the oldest turns.",
-)
 @common.json_option
 @click.pass_context
 def command(
@@ -112,7 +78,7 @@ def command(
                 name,
                 turns=cast("Turns", policy),
                 date=date,
-                template_args=template_args,
+                template_args=common.template_args(template_args),
                 tool_calls=tool_calls,
                 reasoning=reasoning,
                 special=cast("Special", special),
