@@ -51,16 +51,16 @@ TOKENS = [
 class Input:
     """A file to import, how it was damaged, and what is known about it.
 
-    `talks` has the conversations of each row, where they must come out as they are: all of them, or all but those of
-    the row `victim`. It is None where the damage may cost any row.
+    `rows` is how many rows it has, None where the damage leaves that open. `talks` has the conversations of the rows
+    that must come out as they are, by the row's number: those that the damage does not touch.
     """
 
     name: str
     data: bytes
     shape: str
     damage: str
-    talks: list[list[Talk]] | None = None
-    victim: int | None = None
+    rows: int | None
+    talks: dict[int, list[Talk]]
 
 
 def text(rng: random.Random) -> str:
@@ -295,38 +295,53 @@ def make_input(number: int) -> Input:
     made = [SHAPES[shape](rng) for _ in range(rng.choice([1, 2, 3, 5]))]
     rows = [row for row, _ in made]
     damage = rng.choice(["nothing", "value", "value", "bytes", "bytes", "splice", "line"])
-    source = Input(f"a{suffix}", b"", shape, f"{container}: {damage}")
+    known: set[int] = set(range(len(rows))) if damage == "nothing" else set()
     victim = rng.randrange(len(rows))
-    # A tree with an odd value in it fits into no column of structs, and as text in a cell it is no tree.
-    others_stay = damage == "value" and not (shape == "tree" and container in ("parquet", "arrow"))
-    others_stay = len(rows) > 1 and (others_stay or (damage == "line" and container == "lines"))
-    if damage == "nothing" or others_stay:
-        source.talks = [talks for _, talks in made]
-        source.victim = None if damage == "nothing" else victim
+    others = set(range(len(rows))) - {victim}
     if damage == "value":
         damaged = damage_value(copy.deepcopy(rows[victim]), rng)
         # Tables have nothing but rows, and what a stream is shows in its first value.
         odd = container in ("array", "lines") or (container == "stream" and victim > 0)
         rows[victim] = damaged if odd or (isinstance(damaged, dict) and damaged) else {"x": damaged}
-    data = write(rows, rng)
+        # A tree with an odd value in it fits into no column of structs, and as text in a cell it is no tree.
+        known = set() if shape == "tree" and container in ("parquet", "arrow") else others
+    choices = rng.getstate()
+    whole = data = write(rows, rng)
     if damage == "line" and container == "lines":
         lines = data.rstrip(b"\n").split(b"\n")
         line = damage_bytes(lines[victim], rng).replace(b"\n", b" ")
         lines[victim] = line if line.strip() else b"x"  # a blank line would be no row
-        data = b"\n".join(lines)
+        data, known = b"\n".join(lines), others
     elif damage == "splice":
-        other_container = rng.choice(list(CONTAINERS))
-        other = CONTAINERS[other_container][1]([pair_row(rng)[0]], rng)
+        other = CONTAINERS[rng.choice(list(CONTAINERS))][1]([pair_row(rng)[0]], rng)
         data = data[: rng.randint(0, len(data))] + other[rng.randint(0, len(other)) :]
     elif damage in ("bytes", "line"):
         for _ in range(rng.choice([1, 1, 2, 5])):
             data = damage_bytes(data, rng)
+    all_rows = len(rows) if known else None
+    if damage in ("bytes", "splice") and container not in ("parquet", "arrow"):
+        untouched = next((i for i, (a, b) in enumerate(zip(whole, data, strict=False)) if a != b), len(data))
+        known = rows_before(untouched, rows, whole, write, choices)
+    source = Input(f"a{suffix}", data, shape, f"{container}: {damage}", all_rows, {i: made[i][1] for i in known})
     packing = rng.choice(["", "", "", "", ".gz", ".zst"])
     if packing:
-        data = gzip.compress(data, 1) if packing == ".gz" else pa.compress(data, "zstd", asbytes=True)
-        if damage == "bytes" and rng.random() < 0.3:
-            data = damage_bytes(data, rng)
+        source.data = gzip.compress(data, 1) if packing == ".gz" else pa.compress(data, "zstd", asbytes=True)
         source.name += packing
         source.damage += packing
-    source.data = data
+        if damage == "bytes" and rng.random() < 0.3:
+            source.data, source.talks = damage_bytes(source.data, rng), {}
     return source
+
+
+def rows_before(
+    untouched: int, rows: list[Row], whole: bytes, write: Callable[[list[Row], random.Random], bytes], choices: Any
+) -> set[int]:
+    """The rows of text that end before its first damaged byte, found by writing fewer rows with the same choices."""
+    found = set()
+    for count in range(1, len(rows)):
+        rng = random.Random()
+        rng.setstate(choices)
+        begin = write(rows[:count], rng)
+        if whole.startswith(begin.rstrip(b"\r\n]} ")) and len(begin) + 4 <= untouched:  # its line end is whole, too
+            found.add(count - 1)
+    return found
