@@ -20,6 +20,7 @@ from workbench.formats.rows import printable
 HUB = "hf:"
 
 _FORM = "Write hf:ORG/NAME, hf:ORG/NAME/CONFIG or hf:ORG/NAME/CONFIG:SPLIT."
+_REMOTE = "hf://"
 _FIRST_ANSWER = 10.0  # seconds
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<config>[^:]+))?(?::(?P<split>[\w.-]+))?")
 _LOCAL = re.compile(r"(?P<folder>(?:/|\./|\.\./|~/)[^:]*)(?::(?P<split>[\w.-]+))?")
@@ -41,7 +42,7 @@ def fetch(name: str) -> Found:
     if not parsed:
         raise UsageProblem(f"{name!r} names no data set of the hub", do=_FORM)
     _check_reachable(where, parsed["repo"])
-    return _files(where, f"hf://datasets/{parsed['repo']}", parsed["config"], parsed["split"])
+    return _files(where, f"{_REMOTE}datasets/{parsed['repo']}", parsed["config"], parsed["split"])
 
 
 def _check_reachable(where: str, repo: str) -> None:
@@ -68,16 +69,19 @@ def _check_reachable(where: str, repo: str) -> None:
 
 def _files(where: str, path: str, config: str | None, split: str | None) -> Found:
     from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetsError
-    from datasets.utils.logging import disable_progress_bar
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError
 
-    disable_progress_bar()
     try:
         builder = load_dataset_builder(path, config)
+    except (DataFilesNotFoundError, EmptyDatasetError):
+        raise BadInput("the data set has no files that can be read", where=where, do=_FORM) from None
     except ValueError as error:
         # The library's own words list the configurations that there are.
         raise BadInput(" ".join(str(error).split("\nExample")[0].split()), where=where, do=_FORM) from None
-    except (DatasetsError, OSError) as error:
+    except Exception as error:  # which library raises what changes with every release
+        if not path.startswith(_REMOTE):
+            raise BadInput(f"the folder cannot be read as a data set: {error}", where=where, do=_FORM) from None
         raise _unavailable(where, error) from None
     by_split: dict[str, list[str]] = {str(name): list(urls) for name, urls in (builder.config.data_files or {}).items()}
     if split is not None and split not in by_split:
@@ -95,7 +99,7 @@ def _files(where: str, path: str, config: str | None, split: str | None) -> Foun
 
 def _local(where: str, url: str, root: str) -> tuple[str, Path]:
     """A file's path inside the data set, and on this disk, fetched if it is not here yet. Broken fetches go on."""
-    if not url.startswith("hf://"):
+    if not url.startswith(_REMOTE):
         return os.path.relpath(url, root), Path(url)
     from huggingface_hub import HfFileSystem, hf_hub_download
 
@@ -108,21 +112,19 @@ def _local(where: str, url: str, root: str) -> tuple[str, Path]:
 
 
 def _unavailable(where: str, error: Exception) -> HubUnavailable:
-    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
+    reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
     if isinstance(error, GatedRepoError):
-        return HubUnavailable(
-            "the data set is gated", where=where, do="Ask for access on its page, then sign in with `hf auth login`."
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return HubUnavailable(
-            "the hub has no such data set, or it is private",
-            where=where,
-            do="Check the name; for a private one sign in with `hf auth login`.",
-        )
-    reason = "HF_HUB_OFFLINE is set" if isinstance(error, OfflineModeIsEnabled) else str(error).split("\n")[0]
-    return HubUnavailable(
-        f"the hub cannot be reached ({reason.rstrip('.') or type(error).__name__})",
-        where=where,
-        do="Check the network, or fetch the data set elsewhere and import its folder.",
-    )
+        what, do = "the data set is gated", "Ask for access on its page, then sign in with `hf auth login`."
+    elif isinstance(error, RepositoryNotFoundError):
+        what = "the hub has no such data set, or does not show it to you"
+        do = "Check the name; for a private one sign in with `hf auth login`."
+    elif isinstance(error, OfflineModeIsEnabled):
+        what, do = "HF_HUB_OFFLINE is set", "Unset it to reach the hub, or import a folder that was fetched before."
+    elif isinstance(error, HfHubHTTPError):
+        what, do = f"the hub refused: {error.server_message or reason}", "Try again later."
+    else:
+        what = f"the hub cannot be reached ({reason})"
+        do = "Check the network, or fetch the data set elsewhere and import its folder."
+    return HubUnavailable(what, where=where, do=do)

@@ -145,7 +145,7 @@ class Opened:
 
     def locate(self, row: int) -> tuple[str, int]:
         """The name of the file that a row which was read came from, and its zero-based row there."""
-        at = bisect.bisect_right(self._starts, row, hi=len(self.parts)) - 1
+        at = bisect.bisect_right(self._starts[: len(self.parts)], row) - 1
         return self.parts[at].name, row - self._starts[at]
 
 
