@@ -70,7 +70,11 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.option(
     "-w",
     "--workspace",
@@ -79,14 +83,21 @@ class _Commands(click.Group):
     help="The workspace folder. Default: the nearest parent folder that is one.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("--no-mouse", is_flag=True, help="Leave the mouse to the terminal while the app is open.")
+@click.option("--light/--dark", default=None, help="Colours of the app. Default: what the terminal says of itself.")
 @click.version_option(workbench.__version__, prog_name="workbench")
 @click.pass_context
-def app(ctx: click.Context, workspace: str | None, debug: bool) -> None:
+def app(ctx: click.Context, workspace: str | None, debug: bool, no_mouse: bool, light: bool | None) -> None:
     """Curate instruction data, see which tokens are trained, and measure what a curation choice does to the model.
 
-    Start with `workbench demo`, or `workbench init DIR` and `workbench import FILE`.
+    Without a command the terminal app opens. Else start with `workbench demo`, or `workbench init DIR` and
+    `workbench import FILE`.
     """
     ctx.obj = {"workspace": workspace, "debug": debug}
+    if ctx.invoked_subcommand is None:
+        from workbench.cli.app import open_app
+
+        ctx.exit(open_app(workspace, mouse=not no_mouse, light=light))
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""The terminal app: screens, widgets and keys over the same use cases that the commands call."""
+"""The terminal app: screens over the use cases, with no logic of their own. The only part that imports Textual."""

@@ -1,0 +1,311 @@
+"""The terminal app: which screens there are, how one gets from one to the other, and what holds on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual import events
+from textual.app import App, SystemCommand
+from textual.dom import DOMNode
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from workbench.errors import Problem
+from workbench.tui.actions import APP_ACTIONS, Action, bindings
+from workbench.tui.messages import BaseChanged, Failure, Said
+from workbench.tui.screen import BenchScreen
+from workbench.tui.screens.browse import BrowseScreen
+from workbench.tui.screens.help import HelpScreen
+from workbench.tui.screens.start import StartScreen
+from workbench.tui.theme import DARK, LIGHT, terminal_is_light
+from workbench.tui.widgets.dialogs import choose, dialogue
+from workbench.tui.workers import THREADS, Cancelled, background
+from workbench.workspace import Workspace
+
+# Name -> what makes the screen, in the order of the bar. `tokens` is opened on a row: it takes (name, id).
+SCREENS: dict[str, Callable[..., BenchScreen]] = {
+    "browse": BrowseScreen,
+}
+
+LOG = "app.log"
+"""File in the workspace's cache that holds the tracebacks of what went wrong."""
+
+
+class Crash(Exception):
+    """An error of ours that ended the app, as a person is told of it."""
+
+    def __init__(self, error: BaseException, log: Path | None) -> None:
+        super().__init__(str(error))
+        where = f"What it was is written in {log}. " if log else ""
+        self.sentence = (
+            f"The app ended on an unexpected {type(error).__name__}: {error}. {where}What you did is saved. "
+            "This is our bug: please report it."
+        )
+
+    def __rich__(self) -> Text:
+        return Text(self.sentence)
+
+
+class WorkbenchApp(App[None]):
+    """The workbench in a terminal, over one workspace (or none yet)."""
+
+    TITLE = "workbench"
+    SCREEN_ACTIONS = APP_ACTIONS
+    BINDINGS = bindings("app")
+    CSS = """
+    Screen { background: $background; color: $foreground; }
+    ToastRack { display: none; }
+    """
+
+    base: reactive[str] = reactive("")
+    """The source or version in view; empty where there is none."""
+
+    def __init__(self, workspace: Workspace | None, *, folder: Path | None = None, light: bool | None = None) -> None:
+        """`folder` is where a workspace could be made, where there is none."""
+        super().__init__()
+        self._workspace = workspace
+        self.folder = folder or Path.cwd()
+        for theme in (DARK, LIGHT):
+            self.register_theme(theme)
+        self.theme = LIGHT.name if (terminal_is_light() if light is None else light) else DARK.name
+        self._journal = logging.getLogger("workbench.tui")
+        self._journal.propagate = False
+        self._log_to_workspace()
+        for name in SCREENS:
+            if name != "tokens":
+                self.add_mode(name, SCREENS[name])
+        self.add_mode("start", StartScreen)
+
+    # The workspace
+
+    @property
+    def workspace(self) -> Workspace:
+        """The open workspace. Screens other than the first are only reached with one."""
+        if self._workspace is None:
+            raise Problem("there is no workspace yet", do="Make one first.")
+        return self._workspace
+
+    @property
+    def has_workspace(self) -> bool:
+        """Whether a workspace is open."""
+        return self._workspace is not None
+
+    @property
+    def log_path(self) -> Path | None:
+        """Where tracebacks are written."""
+        return self._workspace.cache_dir / LOG if self._workspace else None
+
+    @property
+    def where(self) -> str:
+        """Workspace and base, for the bar."""
+        folder = self._workspace.root.resolve().name if self._workspace else ""
+        return " · ".join(part for part in (self.base, folder) if part)
+
+    def use_workspace(self, workspace: Workspace) -> None:
+        """Work in a workspace that was just made."""
+        self._workspace = workspace
+        self._log_to_workspace()
+
+    def close_workspace(self) -> None:
+        """Let go of the workspace; the app is at its end."""
+        if self._workspace:
+            self._workspace.close()
+
+    def _log_to_workspace(self) -> None:
+        if self.log_path:
+            handler = logging.FileHandler(self.log_path, delay=True, encoding="utf-8")
+            handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+            self._journal.handlers[:] = [handler]
+
+    # Beginning
+
+    def on_mount(self) -> None:
+        """Find out what there is to look at."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="bench"))
+        if self._workspace is None:
+            self.go("start")
+        else:
+            self.open_newest()
+
+    def open_newest(self) -> None:
+        """Browse the newest source or version; without any, show how to begin."""
+        workspace = self.workspace
+        background(self, lambda cancelled: _newest(workspace), BaseChanged, group="base")
+
+    def on_base_changed(self, message: BaseChanged) -> None:
+        """Go and look at what is in view now."""
+        self.base = message.base
+        if message.base:
+            self.go("browse", base=message.base)
+        else:
+            self.go("start")
+
+    # Going about
+
+    def screen_titles(self) -> list[tuple[str, str, str]]:
+        """(name, key, title) of the screens there are, for the bar."""
+        keys = {action.name: action.keys[0] for action in APP_ACTIONS if action.name.startswith("go(")}
+        return [(name, keys[f"go('{name}')"], name.capitalize()) for name in SCREENS if f"go('{name}')" in keys]
+
+    def has_screen(self, name: str) -> bool:
+        """Whether there is such a screen."""
+        return name in SCREENS
+
+    def go(self, name: str, **args: Any) -> None:
+        """Show a screen by name, as it was left, and hand it `args`."""
+        if name not in self._modes:
+            self.say(f"There is no screen {name!r}.")
+            return
+
+        async def show() -> None:
+            await self.switch_mode(name)
+            while len(self.screen_stack) > 1:
+                await self.pop_screen()
+            screen = self.screen
+            if isinstance(screen, BenchScreen):
+                screen.arrive(**args)
+
+        self.call_next(show)
+
+    def open_tokens(self, name: str, id: int) -> None:
+        """Show a row of a source or version as tokens, over the screen that asks; esc comes back."""
+        if make := SCREENS.get("tokens"):
+            self.push_screen(make(name, id))
+
+    def offered(self, screen: Screen[Any] | None = None) -> list[tuple[DOMNode, Action]]:
+        """What keys do now, from the focused widget outwards; what an inner one takes is not offered again."""
+        screen = screen or self.screen
+        found: list[tuple[DOMNode, Action]] = []
+        taken: set[str] = set()
+        for node in (screen.focused or screen).ancestors_with_self:
+            for action in getattr(node, "SCREEN_ACTIONS", ()):
+                if self._check_action_state(action.name, node) is False:
+                    continue
+                if not action.keys or not taken.issuperset(action.keys):
+                    found.append((node, action))
+            taken.update(key for action in getattr(node, "SCREEN_ACTIONS", ()) for key in action.keys)
+        return found
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys of screens that are not there do nothing; nothing is opened before there is a workspace."""
+        if action == "go":
+            return parameters[0] in SCREENS and bool(self.base)
+        if action == "open_base":
+            return bool(self.base)
+        return True
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: the same actions that keys, help and docs have."""
+        for node, action in self.offered(screen):
+            title = f"{action.title}  ({action.shown_keys})" if action.keys else action.title
+
+            def run(node: DOMNode = node, action: Action = action) -> None:
+                self.run_worker(self.run_action(action.name, node), exit_on_error=False)
+
+            yield SystemCommand(title, action.help, run)
+
+    # Saying
+
+    def say(self, text: str) -> None:
+        """Show a sentence on the screen that is open."""
+        if isinstance(screen := self._bench_screen(), BenchScreen):
+            screen.say(text)
+
+    def on_said(self, message: Said) -> None:
+        """Show what a worker says."""
+        self.say(message.text)
+
+    def on_failure(self, message: Failure) -> None:
+        """Tell of a worker that failed; the app lives on."""
+        text = message.text
+        if not isinstance(message.error, Problem):
+            self._journal.error("a worker failed", exc_info=message.error)
+            text += f" (details: {self.log_path})" if self.log_path else ""
+        if isinstance(screen := self._bench_screen(), BenchScreen):
+            screen.fail(text)
+
+    def _bench_screen(self) -> Screen[Any] | None:
+        """The topmost screen with a status bar: dialogs lie above it."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, BenchScreen)), None)
+
+    def _handle_exception(self, error: Exception) -> None:
+        # Textual would print the traceback with every local variable; rows of data among them.
+        self._journal.error("the app ended", exc_info=error)
+        crash = Crash(error, self.log_path)
+        crash.__cause__ = error
+        super()._handle_exception(crash)
+
+    # Actions
+
+    def action_go(self, name: str) -> None:
+        """Show a screen."""
+        self.go(name)
+
+    def action_help(self) -> None:
+        """Show the keys that work now."""
+        self.push_screen(HelpScreen(self.offered()))
+
+    def action_command_line(self) -> None:
+        """Type a command."""
+        if isinstance(self.screen, BenchScreen):
+            self.screen.open_command_line(":")
+
+    @dialogue
+    async def action_open_base(self, name: str = "") -> None:
+        """Choose what to look at."""
+        bases = await asyncio.to_thread(_bases, self.workspace)
+        if name and name not in dict(bases):
+            self.say(f"There is no source or version {name!r}.")
+            return
+        if name := name or await choose(self, "Look at", bases) or "":
+            self.post_message(BaseChanged(name))
+
+    def action_toggle_theme(self) -> None:
+        """Dark or light."""
+        self.theme = DARK.name if self.theme == LIGHT.name else LIGHT.name
+
+    def action_save_screen(self, file: str = "") -> None:
+        """Write the screen to a file."""
+        path = Path(file or "workbench-screen.svg").expanduser()
+        svg = self.export_screenshot()
+
+        def write(cancelled: Cancelled) -> Path:
+            path.write_text(svg, encoding="utf-8")
+            return path
+
+        background(self, write, lambda written: Said(f"The screen is in {written}."))
+
+    async def action_back(self) -> None:
+        """Close one thing of the screen, else the screen, else go to the rows."""
+        screen = self.screen
+        if isinstance(screen, BenchScreen) and screen.escape():
+            return
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        elif self.current_mode not in ("browse", "start") and self.base:
+            self.go("browse")
+        else:
+            self.say("ctrl+q leaves the workbench.")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Tell the new size where it is all that is told."""
+        for widget in self.query("TooSmall"):
+            widget.refresh()
+
+
+def _bases(workspace: Workspace) -> list[tuple[str, str]]:
+    """Sources and versions as (name, label), the newest first."""
+    found = [(s.created_at, s.name, f"source   {s.imported:>9,} rows  {s.name}") for s in workspace.sources()]
+    found += [(v.created_at, v.name, f"version  {v.rows:>9,} rows  {v.name}") for v in workspace.versions()]
+    return [(name, label) for _, name, label in sorted(found, reverse=True)]
+
+
+def _newest(workspace: Workspace) -> str:
+    bases = _bases(workspace)
+    return bases[0][0] if bases else ""

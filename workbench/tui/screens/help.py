@@ -1,0 +1,69 @@
+"""`?`: the keys that work now, from the focused widget outwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.dom import DOMNode
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from workbench.tui.actions import Action
+
+
+class HelpScreen(ModalScreen[None]):
+    """The actions offered where `?` was pressed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,enter,f1", "dismiss", "close", show=False),
+        Binding("j", "down", "down", show=False),
+        Binding("k", "up", "up", show=False),
+    ]
+    DEFAULT_CSS = """
+    HelpScreen { align: center middle; background: $background 60%; }
+    HelpScreen > VerticalScroll {
+        width: 84; max-width: 96%; height: auto; max-height: 92%; padding: 0 1; scrollbar-size-vertical: 1;
+        background: $surface; border: round $border; border-title-color: $foreground; border-title-style: bold;
+        border-subtitle-color: $muted;
+    }
+    HelpScreen Static { width: 100%; height: auto; }
+    """
+
+    def __init__(self, offered: Sequence[tuple[DOMNode, Action]]) -> None:
+        super().__init__()
+        self._offered = offered
+
+    def compose(self) -> ComposeResult:
+        """A section a scope, a line an action."""
+        with VerticalScroll() as box:
+            box.border_title = "Keys that work here"
+            box.border_subtitle = "j k scroll · esc closes · all keys: docs/keys.md"
+            yield Static(self._text(), markup=False)
+
+    def _text(self) -> Text:
+        muted = self.app.theme_variables["muted"]
+        accent = self.app.theme_variables["accent"]
+        text = Text()
+        for scope, group in groupby((action for _, action in self._offered), key=lambda action: action.scope):
+            text.append(f"{scope}\n", f"bold {accent}")
+            for action in group:
+                command = f":{action.command} {action.takes}" if action.takes else ""
+                text.append(f"  {action.shown_keys or ':' + action.command:<14}", "bold")
+                text.append(action.help)
+                text.append(f"  {command}\n" if command else "\n", muted)
+        text.rstrip()
+        return text
+
+    def action_down(self) -> None:
+        """Scroll down."""
+        self.query_one(VerticalScroll).scroll_down(animate=False)
+
+    def action_up(self) -> None:
+        """Scroll up."""
+        self.query_one(VerticalScroll).scroll_up(animate=False)

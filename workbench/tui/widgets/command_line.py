@@ -1,0 +1,92 @@
+"""The line at the foot of a screen where a search or a command is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.suggester import SuggestFromList
+from textual.widgets import Input, Static
+
+
+class CommandLine(Horizontal):
+    """Hidden until it is asked for; enter submits, escape closes, up and down bring back what was typed before."""
+
+    DEFAULT_CSS = """
+    CommandLine { display: none; height: 1; background: $panel; }
+    CommandLine.-open { display: block; }
+    CommandLine > Static { width: 2; padding: 0 0 0 1; color: $accent; background: $panel; text-style: bold; }
+    CommandLine > Input { height: 1; border: none; padding: 0; background: $panel; }
+    CommandLine > Input:focus { border: none; background-tint: transparent; }
+    """
+
+    class Submitted(Message):
+        """`text` was typed behind `prompt`: `/` for a search, `:` for a command."""
+
+        def __init__(self, prompt: str, text: str) -> None:
+            super().__init__()
+            self.prompt = prompt
+            self.text = text
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._prompt = ":"
+        self._typed: dict[str, list[str]] = {}
+        self._back = 0
+
+    def compose(self) -> ComposeResult:
+        """The prompt and the input."""
+        yield Static(":", markup=False)
+        yield Input(compact=True)
+
+    def open(self, prompt: str, text: str = "", suggestions: Sequence[str] = ()) -> None:
+        """Show the line and type into it."""
+        self._prompt = prompt
+        self._back = 0
+        self.query_one(Static).update(prompt)
+        line = self.query_one(Input)
+        line.suggester = SuggestFromList(suggestions) if suggestions else None
+        line.value = text
+        self.add_class("-open")
+        line.focus()
+
+    def close(self) -> None:
+        """Hide the line."""
+        self.remove_class("-open")
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something is being typed."""
+        return self.has_class("-open")
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Hand over what was typed."""
+        event.stop()
+        self.close()
+        if event.value:
+            typed = self._typed.setdefault(self._prompt, [])
+            if event.value in typed:
+                typed.remove(event.value)
+            typed.append(event.value)
+        self.post_message(self.Submitted(self._prompt, event.value))
+
+    def on_key(self, event: events.Key) -> None:
+        """Close, or go through what was typed before."""
+        if event.key == "escape":
+            event.stop()
+            self.close()
+            self.screen.focus_home()  # type: ignore[attr-defined]
+        elif event.key in ("up", "down"):
+            event.stop()
+            typed = self._typed.get(self._prompt, [])
+            self._back = max(min(self._back + (1 if event.key == "up" else -1), len(typed)), 0)
+            line = self.query_one(Input)
+            line.value = typed[-self._back] if self._back else ""
+            line.cursor_position = len(line.value)
+        elif event.key == "tab":
+            event.stop()
+            event.prevent_default()
+            self.query_one(Input).action_cursor_right()

@@ -1,0 +1,297 @@
+"""One row beside or below the list: its messages, tokens, scores and history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.app import ComposeResult, RenderResult
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widget import Widget
+
+from trainer.conversation import content_text
+from workbench.store.detail import ExampleDetail
+from workbench.tui.cells import flat, wrap
+from workbench.tui.widgets.line_view import Line, LineView
+from workbench.tui.workers import Cancelled, background
+
+TABS = ("messages", "tokens", "scores", "history")
+_MOST = 400_000  # characters of a row that are laid out; the rest is counted
+
+Load = Callable[[int], ExampleDetail]
+Tokens = Callable[[ExampleDetail, int], Text]
+"""`tokens(detail, width)`: the tokens of a row as lines; slow the first time."""
+
+
+class Tabs(Widget):
+    """The names of the tabs, the open one underlined."""
+
+    DEFAULT_CSS = """
+    Tabs { height: 1; color: $muted; padding: 0 1; }
+    """
+
+    class Picked(Message):
+        """A tab was clicked."""
+
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = number
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = 0
+        self.note = ""
+
+    def render(self) -> RenderResult:
+        """The names, and a note on the right."""
+        line = Text(no_wrap=True, end="")
+        for number, name in enumerate(TABS):
+            strong = Style(color=self.app.theme_variables["accent"], bold=True, underline=True)
+            line.append(name, strong if number == self.open else Style())
+            line.append("  ")
+        line.append(self.note.rjust(self.size.width - line.cell_len))
+        return line
+
+    def on_click(self, event: events.Click) -> None:
+        """Open the tab that was clicked."""
+        x = event.get_content_offset_capture(self).x
+        start = 0
+        for number, name in enumerate(TABS):
+            if start <= x < start + len(name):
+                self.post_message(self.Picked(number))
+            start += len(name) + 2
+
+
+class Preview(Vertical):
+    """The row under the cursor. It is read and laid out in a worker; what was passed by is called off."""
+
+    DEFAULT_CSS = """
+    Preview { background: $background; }
+    Preview LineView { padding: 0 0 0 1; }
+    """
+
+    @dataclass
+    class _Laid(Message):
+        id: int
+        lines: list[Line]
+        top: int
+        note: str
+
+        def __post_init__(self) -> None:
+            super().__init__()
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._load: Load | None = None
+        self._tokens: Tokens | None = None
+        self._row_id: int | None = None
+        self._search = ""
+        self._laid_width = 0
+
+    def compose(self) -> ComposeResult:
+        """Tabs over text."""
+        yield Tabs()
+        yield LineView()
+
+    def set_source(self, load: Load, tokens: Tokens) -> None:
+        """Where rows and their tokens come from, both called in a worker."""
+        self._load = load
+        self._tokens = tokens
+
+    def show(self, id: int | None, search: str = "") -> None:
+        """Show another row, scrolled to where `search` stands in it; None shows nothing."""
+        self._row_id = id
+        self._search = search.casefold()
+        if id is None:
+            self._clear()
+        else:
+            self._lay_out()
+
+    @property
+    def text(self) -> LineView:
+        """What scrolls."""
+        return self.query_one(LineView)
+
+    def turn_tab(self, by: int) -> None:
+        """Open the next tab, or the one before."""
+        tabs = self.query_one(Tabs)
+        self._open((tabs.open + by) % len(TABS))
+
+    def on_tabs_picked(self, message: Tabs.Picked) -> None:
+        """Open the tab."""
+        message.stop()
+        self._open(message.number)
+
+    def _open(self, number: int) -> None:
+        tabs = self.query_one(Tabs)
+        tabs.open = number
+        tabs.refresh()
+        if self._row_id is not None:
+            self._lay_out()
+
+    def on_resize(self) -> None:
+        """Wrap again for another width."""
+        if self._row_id is not None and self.text.size.width != self._laid_width:
+            self._lay_out()
+
+    def _clear(self) -> None:
+        self.text.set_lines([])
+        tabs = self.query_one(Tabs)
+        tabs.note = ""
+        tabs.refresh()
+
+    def _lay_out(self) -> None:
+        load, tokens, id, search = self._load, self._tokens, self._row_id, self._search
+        width = self.text.size.width - 1
+        if load is None or id is None or width < 4:
+            return
+        self._laid_width = width + 1
+        tab = TABS[self.query_one(Tabs).open]
+
+        def work(cancelled: Cancelled) -> Preview._Laid:
+            detail = load(id)
+            top = 0
+            if tab == "messages":
+                lines, top = message_lines(detail, width, search)
+            elif tab == "scores":
+                lines = score_lines(detail, width)
+            elif tab == "history":
+                lines = history_lines(detail, width)
+            else:
+                lines = text_lines(tokens(detail, width)) if tokens else []
+            return Preview._Laid(id, lines, top, f"{flat(detail.source)} row {detail.row:,}")
+
+        if tab == "tokens":
+            self.text.set_lines([[("reading the tokenizer …", "muted")]])
+        background(self, work, lambda laid: laid, group="lay-out")
+
+    def on_preview__laid(self, message: Preview._Laid) -> None:
+        """Show what was laid out, if it is still wanted."""
+        message.stop()
+        if message.id == self._row_id:
+            self.text.set_lines(message.lines, message.top)
+            tabs = self.query_one(Tabs)
+            tabs.note = message.note
+            tabs.refresh()
+
+    def on_failure(self) -> None:
+        """Leave nothing that belongs to another row; the app tells what was wrong."""
+        self._clear()
+
+
+def message_lines(detail: ExampleDetail, width: int, search: str = "") -> tuple[list[Line], int]:
+    """The turns of a row as lines of `width` cells, and the line to begin at: a little above the first hit."""
+    lines: list[Line] = []
+    first = -1
+    room = _MOST
+    for message in detail.messages:
+        said = content_text(message.get("content"))
+        lines.append([(flat(str(message["role"])), "accent"), (f"  {len(said):,} characters", "muted")])
+        for piece in wrap(said[:room], width - 2):
+            marked = _marked(piece, search)
+            if len(marked) > 1 and first < 0:
+                first = len(lines)
+            lines.append([("  ", "text"), *marked])
+        if len(said) > room:
+            lines.append([(f"  … {len(said) - room:,} more characters", "warning")])
+        room = max(room - len(said), 0)
+        for key, value in message.items():
+            if key not in ("role", "content") and value is not None:
+                lines += _field(key, value, width)
+        lines.append([])
+    if detail.tools:
+        lines += _field("tools", detail.tools, width)
+    return lines, max(first - 2, 0)
+
+
+def score_lines(detail: ExampleDetail, width: int) -> list[Line]:
+    """The scores of a row, one a line, and why one is missing."""
+    if not detail.scores:
+        return [
+            [("No step has scored this row yet.", "muted")],
+            [("Running a recipe scores what it looks at.", "muted")],
+        ]
+    names = max(len(score.scorer) for score in detail.scores)
+    lines: list[Line] = []
+    for score in detail.scores:
+        told = f"{score.value:.4g}" if score.value is not None else (score.label or "")
+        if score.value is not None and score.label:
+            told += f" ({score.label})"
+        line: Line = [(f"{flat(score.scorer):<{names}}  ", "muted")]
+        line.append((flat(told), "strong") if score.state == "ok" else (score.state, "warning"))
+        lines.append(line)
+        if score.detail:
+            lines += _indented(wrap(score.detail, width - 2), "muted")
+    return lines
+
+
+def history_lines(detail: ExampleDetail, width: int) -> list[Line]:
+    """What happened to a row, and what else its source said of it."""
+    lines: list[Line] = []
+    for sentence in detail.history:
+        first, *more = wrap(sentence, width - 2)
+        lines.append([("· ", "accent"), (first, "text")])
+        lines += _indented(more, "text")
+    if detail.also_in:
+        named = ", ".join(f"{source} row {row:,}" for source, row in detail.also_in[:20])
+        lines += [[], *_field("the same content is also in", named, width)]
+    if detail.meta:
+        lines += [[], *_field("other fields of the row", detail.meta, width)]
+    lines += [
+        [],
+        [("id ", "muted"), (f"{detail.id}", "text")],
+        [("content ", "muted"), (detail.content_hash[: width - 8], "text")],
+    ]
+    return lines
+
+
+def text_lines(text: Text) -> list[Line]:
+    """A Rich text whose lines fit already, as lines to paint."""
+    lines: list[Line] = []
+    for line in text.split("\n", allow_blank=True):
+        pieces: Line = []
+        for start, stop, style in _spans(line):
+            pieces.append((line.plain[start:stop], style))
+        lines.append(pieces)
+    return lines
+
+
+def _spans(line: Text) -> list[tuple[int, int, Style]]:
+    cuts = sorted({0, len(line.plain), *(span.start for span in line.spans), *(span.end for span in line.spans)})
+    found = []
+    for start, stop in pairwise(cuts):
+        style = Style()
+        for span in line.spans:
+            if span.start <= start and stop <= span.end:
+                style += Style.parse(span.style) if isinstance(span.style, str) else span.style
+        found.append((start, stop, style))
+    return found
+
+
+def _field(name: str, value: object, width: int) -> list[Line]:
+    told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    return [[(flat(name), "muted")], *_indented(wrap(told[:_MOST], width - 2), "muted")]
+
+
+def _indented(pieces: Sequence[str], style: str) -> list[Line]:
+    return [[("  " + piece, style)] for piece in pieces]
+
+
+def _marked(line: str, search: str) -> Line:
+    """A line with its hits marked. A hit that a line end divides is not."""
+    pieces: Line = []
+    folded = line.casefold()
+    if search and len(folded) == len(line):
+        start = 0
+        while (at := folded.find(search, start)) >= 0:
+            pieces += [(line[start:at], "text"), (line[at : at + len(search)], "hit")]
+            start = at + len(search)
+        pieces.append((line[start:], "text"))
+        return pieces
+    return [(line, "text")]
