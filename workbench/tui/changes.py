@@ -25,9 +25,6 @@ class Changed(Message):
     base: str
     told: str
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
 
 class ChangeQueue:
     """The changes that wait. `node` gets `Changed` or `Failure` for each."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from textual.message import Message
 
 from workbench.errors import Problem
 
 
+@dataclass
 class Failure(Message):
     """A worker failed. The app shows `text` and writes the traceback to its log."""
 
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
+    error: BaseException
 
     @property
     def text(self) -> str:
@@ -23,17 +24,15 @@ class Failure(Message):
         return f"{type(self.error).__name__}: {said[0] if said else 'no more is known'}"
 
 
+@dataclass
 class Said(Message):
     """A sentence for the status bar."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
+    text: str
 
 
+@dataclass
 class BaseChanged(Message):
     """Another source or version is in view, or the one in view has changed."""
 
-    def __init__(self, base: str) -> None:
-        super().__init__()
-        self.base = base
+    base: str

@@ -47,9 +47,6 @@ class _Opened(Message):
     query: ViewQuery
     cursor: int
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
 
 @dataclass
 class _Counted(Message):
@@ -57,26 +54,17 @@ class _Counted(Message):
     counts: Facets
     draft: DraftCounts
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
 
 @dataclass
 class _Found(Message):
     query: ViewQuery
     hits: int
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
 
 @dataclass
 class _Binned(Message):
     scorer: str
     bins: list[tuple[float, float, int]]
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
 
 class BrowseScreen(BenchScreen):

@@ -27,17 +27,11 @@ from workbench.workspace import Workspace
 class _Made(Message):
     workspace: Workspace
 
-    def __post_init__(self) -> None:
-        super().__init__()
-
 
 @dataclass
 class _Imported(Message):
     report: ImportReport
     base: str
-
-    def __post_init__(self) -> None:
-        super().__init__()
 
 
 class StartScreen(BenchScreen):

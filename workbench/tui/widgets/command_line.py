@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
@@ -23,13 +24,12 @@ class CommandLine(Horizontal):
     CommandLine > Input:focus { border: none; background-tint: transparent; }
     """
 
+    @dataclass
     class Submitted(Message):
         """`text` was typed behind `prompt`: `/` for a search, `:` for a command."""
 
-        def __init__(self, prompt: str, text: str) -> None:
-            super().__init__()
-            self.prompt = prompt
-            self.text = text
+        prompt: str
+        text: str
 
     def __init__(self) -> None:
         super().__init__()

@@ -47,12 +47,11 @@ class FacetList(OptionList):
     FacetList:focus { border: none; background-tint: transparent; }
     """
 
+    @dataclass
     class Picked(Message):
         """A line was chosen."""
 
-        def __init__(self, choice: Choice) -> None:
-            super().__init__()
-            self.choice = choice
+        choice: Choice
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

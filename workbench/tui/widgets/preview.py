@@ -36,12 +36,11 @@ class Tabs(Widget):
     Tabs { height: 1; color: $muted; padding: 0 1; }
     """
 
+    @dataclass
     class Picked(Message):
         """A tab was clicked."""
 
-        def __init__(self, number: int) -> None:
-            super().__init__()
-            self.number = number
+        number: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,9 +81,6 @@ class Preview(Vertical):
         lines: list[Line]
         top: int
         note: str
-
-        def __post_init__(self) -> None:
-            super().__init__()
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -96,36 +96,32 @@ class RowList(ScrollView, can_focus=True):
     }
     """
 
+    @dataclass
     class Highlighted(Message):
         """The cursor came to another row, or the row under it is known at last."""
 
-        def __init__(self, id: int, pos: int) -> None:
-            super().__init__()
-            self.id = id
-            self.pos = pos
+        id: int
+        pos: int
 
     class Chosen(Highlighted):
         """A row was clicked twice."""
 
+    @dataclass
     class MarksChanged(Message):
         """There are other marks than before; `count` of them."""
 
-        def __init__(self, count: int) -> None:
-            super().__init__()
-            self.count = count
+        count: int
 
+    @dataclass
     class _Window(Message):
-        def __init__(self, generation: int, number: int, rows: list[RowPreview]) -> None:
-            super().__init__()
-            self.generation = generation
-            self.number = number
-            self.rows = rows
+        generation: int
+        number: int
+        rows: list[RowPreview]
 
+    @dataclass
     class _Marked(Message):
-        def __init__(self, generation: int, ids: list[int]) -> None:
-            super().__init__()
-            self.generation = generation
-            self.ids = ids
+        generation: int
+        ids: list[int]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
