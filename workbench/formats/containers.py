@@ -104,9 +104,10 @@ def _json_objects(file: InputFile, head: str) -> Container:
     """The container of a file that begins with an object: one a line, a wrapped array, or spread over lines."""
     line, newline, rest = head.lstrip().partition("\n")
     whole_line = _is_json(line)
-    if whole_line and rest.strip():
+    wrapped = _WRAPPED.match(head)
+    if whole_line and rest.strip() and (not wrapped or file.suffix in _LINES_SUFFIXES or _begins_with_object(rest)):
         return JsonLines(file)
-    if wrapped := _WRAPPED.match(head):
+    if wrapped:
         return JsonArray(file, start=wrapped.end(), wrapped=True)
     if whole_line or not newline or (file.suffix in _LINES_SUFFIXES and _begins_with_object(rest)):
         return JsonLines(file)

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -197,3 +199,13 @@ def test_no_bytes_crash_the_importer(tmp_path, name, head, body):
             assert row.messages == canonical_json(json.loads(row.messages))
             assert row.content_hash == content_hash(row.messages, row.tools)
             canonical_json(row.meta).encode("utf-8")
+
+
+def test_the_fuzz_run_finds_nothing_and_goes_on_where_it_was(tmp_path):
+    script = Path(__file__).parents[3] / "benchmarks" / "fuzz_import.py"
+    command = [sys.executable, str(script), "--state", str(tmp_path / "state.json"), "--count"]
+    for count in ("60", "120"):
+        done = subprocess.run([*command, count], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.startswith(f"{count} inputs in ")
+    assert sum(json.loads((tmp_path / "state.json").read_text())["outcomes"].values()) == 120

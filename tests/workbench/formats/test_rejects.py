@@ -225,7 +225,8 @@ def test_a_second_list_of_rows_in_one_object_is_told_of(read):
     for rest in ("", ', "version": "1", "labels": ["a"], "by": {"name": "x"}, "n": 1.5'):
         text = f'{{"data": [{good}, {good}]{rest}}} '
         assert [type(row) for row in read("a.json", text)] == [Record, Record]
-        assert [type(row) for row in read("a.json", text + "x")] == [Record, Record, Reject]
+        for junk in ("x", "\nx", '\n{"x'):
+            assert [type(row) for row in read("a.json", text + junk)] == [Record, Record, Reject]
     rows = read("a.json", f'{{"train": [{good}], "version": 2, "test": [\n{good}], "n": 1, "dev": [{good}]}}')
     assert isinstance(rows[0], Record)
     reason = "a second list, '{}', which is not read: give it a file of its own"
