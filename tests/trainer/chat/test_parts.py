@@ -68,6 +68,13 @@ def test_without_reasoning_the_policy_changes_nothing(tokenizer):
     assert trained(tokenizer, messages, MaskPolicy(reasoning=False)) == trained(tokenizer, messages)
 
 
+def test_reasoning_that_the_template_leaves_out_anyway_needs_not_be_found(llama):
+    messages = [user("2+2?"), assistant("4", reasoning_content="Two and two.")]
+    done = tokenise(llama, messages, None, MaskPolicy(reasoning=False))
+    assert kinds(done) == {"dropped-field"}
+    assert trained(llama, messages, MaskPolicy(reasoning=False)) == ["4<|eot_id|>"]
+
+
 # --- tool calls ---
 
 
@@ -85,6 +92,17 @@ def test_a_turn_that_only_calls_a_tool_is_not_trained_and_its_answer_is(qwen3):
     assert [example.turns for example in done.examples] == [(3,)]
     assert trained(qwen3, messages, MaskPolicy(tool_calls=False)) == ["<think>\n\n</think>\n\n4<|im_end|>"]
     assert kinds(done) == set()
+
+
+def test_calls_behind_content_that_the_template_strips_are_found(load):
+    strict = copy.deepcopy(load("smollm2"))
+    strict.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] | trim + '\n' }}"
+        "{% for c in m.tool_calls or [] %}{{ 'CALL ' + c.function.name + '\n' }}{% endfor %}{{ '<|im_end|>\n' }}"
+        "{% endfor %}{{ '<|im_start|>assistant\n' if add_generation_prompt }}"
+    )
+    messages = [user("2+2?"), assistant("So.\n\n", tool_calls=[CALL])]
+    assert trained(strict, messages, MaskPolicy(tool_calls=False)) == ["So."]
 
 
 def test_calls_that_stand_before_the_content_are_not_trained_and_said_not_to_be_found(load):
@@ -120,6 +138,13 @@ def test_only_the_spans_of_a_message_are_trained_and_the_stop_token_with_its_end
     messages = [user("q"), assistant("One. Two. Three. ", train_spans=spans)]
     assert trained(smollm2, messages) == [text]
     assert kinds(tokenise(smollm2, messages)) == ({"zero-trained"} if not text else set())
+
+
+@pytest.mark.parametrize(
+    ("spans", "text"), [([[0, 4]], "<think>\n\n</think>\n\nOne."), ([[4, 9]], " Two.<|im_end|>"), ([[4, 8]], " Two")]
+)
+def test_what_the_template_writes_around_the_content_goes_with_the_span_beside_it(qwen3, spans, text):
+    assert trained(qwen3, [user("q"), assistant("One. Two.", train_spans=spans)]) == [text]
 
 
 def test_the_same_words_twice_are_told_apart(tokenizer):
@@ -258,6 +283,28 @@ def test_what_cannot_be_written_as_plain_text_is_refused(load):
         done = tokenise(tokenizer, [user(text), assistant("y")], None, MaskPolicy(special="text"))
         assert done.examples == []
         assert [issue.kind for issue in done.issues] == ["special-in-content"]
+
+
+def test_a_tokenizer_that_reads_a_text_otherwise_at_its_beginning_is_not_trusted_with_pieces(load):
+    from tokenizers.pre_tokenizers import Metaspace
+
+    first = copy.deepcopy(load("smollm2"))
+    first.backend_tokenizer.pre_tokenizer = Metaspace(replacement="Ġ", prepend_scheme="first", split=True)
+    messages = [{"role": "system", "content": "s"}, user("a <|im_end|> b"), assistant("y")]
+    assert tokenise(first, messages).examples
+    done = tokenise(first, messages, None, MaskPolicy(special="text"))
+    assert [issue.kind for issue in done.issues] == ["special-in-content"]
+
+
+def test_a_prompt_that_ends_in_a_typed_token_is_the_same_alone(load):
+    plain = copy.deepcopy(load("smollm2"))
+    plain.chat_template = (
+        "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}"
+        "{{ '<|im_end|>' if m['role'] == 'assistant' }}{% endfor %}{{ 'assistant:' if add_generation_prompt }}"
+    )
+    messages = [user("a <|im_end|> b"), assistant("y")]
+    assert kinds(tokenise(plain, messages, None, MaskPolicy(special="text"))) == set()
+    assert trained(plain, messages, MaskPolicy(special="text")) == [" y\n<|im_end|>"]
 
 
 def test_many_rows_under_every_policy_give_what_each_gives_alone(smollm2, tmp_path):

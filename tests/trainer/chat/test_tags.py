@@ -77,6 +77,16 @@ def test_tags_are_read_as_transformers_reads_them(with_template, template):
         assert len(theirs) - len(ours) <= 2
 
 
+@pytest.mark.parametrize("begin", ["{% generation %}", "{%- generation %}", "{% generation -%}", "{%-generation-%}"])
+def test_marks_trim_the_white_space_that_the_tags_trim(tagged, begin):
+    end = begin.replace("generation", "endgeneration")
+    source = "{% for m in messages %}\n  a\n  " + begin + "\n  {{ m['content'] }}\n  " + end + "\n  b\n{% endfor %}"
+    tokenizer = tagged(source)
+    renderer = chat_format(tokenizer, POLICY).renderer
+    marked = renderer.with_source(_marked(source)).render(MESSAGES)
+    assert marked.replace("\ufdd1", "").replace("\ufdd2", "") == tokenizer.apply_chat_template(MESSAGES, tokenize=False)
+
+
 @pytest.mark.parametrize(
     ("begin", "end", "detail"),
     [
