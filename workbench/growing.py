@@ -28,7 +28,7 @@ from workbench.importing import (
 )
 from workbench.store.database import BULK, Store
 from workbench.store.members import find
-from workbench.store.rejects import fixed_rows, mark_fixed, reject_reasons, replace_rejects
+from workbench.store.rejects import fixed_rows, mark_fixed, reject_reasons, rejected_rows, replace_rejects
 from workbench.store.sources import Source, SourceWriter, StoredRow, get_source, stored_rows
 
 _Row = Record | Reject
@@ -83,7 +83,7 @@ def grow_source(
     came = _NewRows(source, target, fixed_rows(store, source))
     with closing(stored_rows(store, source)) as stored, store.transaction(memory=BULK) as cursor:
         writer = SourceWriter(cursor, source)
-        write_rows(writer, came.among(reading(opened, progress), stored))
+        write_rows(writer, came.among(reading(opened, progress), stored), rejected_rows(store, source))
         mark_fixed(cursor, source.id, came.fixed)
         replace_rejects(cursor, source.id, [(row.row, row.reason, row.raw) for row in came.still])
         imported, rejected = writer.counts()

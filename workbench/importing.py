@@ -7,10 +7,11 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 from filters.step import Progress
 from trainer.conversation import canonical_json
@@ -159,18 +160,24 @@ def reading(opened: Opened, progress: Progress | None) -> Iterator[Record | Reje
         yield row
 
 
-def write_rows(writer: SourceWriter, rows: Iterable[Record | Reject]) -> None:
-    """Write every row as examples or as a reject, in batches whose memory is bounded."""
-    examples: list[tuple[int, str, str, str | None, str | None]] = []
-    rejects: list[tuple[int, str, str]] = []
+def write_rows(
+    writer: SourceWriter, rows: Iterable[Record | Reject], kept: Mapping[int, int | None] = MappingProxyType({})
+) -> None:
+    """Write every row as examples or as a reject, in batches whose memory is bounded.
+
+    `kept` gives the example ids that were kept free for rows.
+    """
+    examples: list[tuple[int, int, str, str, str | None, str | None]] = []
+    rejects: list[tuple[int, str, str, int]] = []
     chars = 0
     for row in rows:
         if isinstance(row, Record):
             meta = canonical_json(row.meta) if row.meta else None
-            examples.append((row.row, row.content_hash, row.messages, row.tools, meta))
+            id = (kept.get(row.row) if row.part == 0 else None) or writer.take_id()
+            examples.append((id, row.row, row.content_hash, row.messages, row.tools, meta))
             chars += len(row.messages) + len(row.tools or "") + len(meta or "")
         else:
-            rejects.append((row.row, row.reason, row.raw))
+            rejects.append((row.row, row.reason, row.raw, writer.take_id()))
             chars += len(row.raw)
         if len(examples) + len(rejects) >= BATCH or chars >= _BATCH_CHARS:
             writer.add_examples(examples)

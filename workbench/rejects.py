@@ -110,7 +110,7 @@ def import_fixes(store: Store, name: str, path: Path, progress: Progress | None)
 
     with store.transaction(memory=BULK) as cursor:
         writer = SourceWriter(cursor, source)
-        write_rows(writer, records())
+        write_rows(writer, records(), rejected)
         mark_fixed(cursor, source.id, fixed)
         writer.update()
     return FixedRejects(len(fixed), len(seen & before), still, len(rejected) - len(fixed))

@@ -89,6 +89,8 @@ MIGRATIONS: tuple[str, ...] = (
         SELECT d.base_kind, d.base_id, d.example_id, e.content_hash, d.value AS label
         FROM draft_rows d JOIN examples e ON e.id = d.example_id WHERE d.field = 'label';
     """,
+    # 4: the example id kept free for a reject, so that a corrected row stands among its neighbours.
+    "ALTER TABLE rejects ADD COLUMN example_id BIGINT",
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

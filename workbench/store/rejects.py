@@ -52,10 +52,15 @@ def reject_reasons(cursor: Connection, source_id: int, limit: int | None = None)
     return [(str(reason), int(count), int(first)) for reason, count, first in found]
 
 
-def rejected_rows(store: Store, source: Source) -> set[int]:
-    """The numbers of the rejected rows of a source."""
-    table = store.table("SELECT row FROM rejects WHERE source_id = ?", [source.id])
-    return set(table.column(0).to_pylist())
+def rejected_rows(store: Store, source: Source) -> dict[int, int | None]:
+    """The rejected rows of a source, each with the example id that was kept free for it, if it still is."""
+    table = store.table(
+        """SELECT r.row, r.example_id FROM rejects r WHERE r.source_id = ?
+           AND (r.example_id IS NULL OR r.example_id NOT IN (SELECT id FROM examples))
+           UNION ALL SELECT r.row, NULL FROM rejects r JOIN examples e ON e.id = r.example_id WHERE r.source_id = ?""",
+        [source.id, source.id],
+    )
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def fixed_rows(store: Store, source: Source) -> set[int]:

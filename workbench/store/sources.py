@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from workbench.errors import UsageProblem
 from workbench.store.database import Connection, Store, fetch, insert, next_id, now
+from workbench.store.drafts import forget
 from workbench.store.members import Named, not_found
 from workbench.store.recipe_runs import discard_run
 
@@ -26,7 +27,15 @@ _EXAMPLES = pa.schema(
         ("meta", pa.string()),
     ]
 )
-_REJECTS = pa.schema([("source_id", pa.int64()), ("row", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
+_REJECTS = pa.schema(
+    [
+        ("source_id", pa.int64()),
+        ("row", pa.int64()),
+        ("reason", pa.string()),
+        ("raw", pa.string()),
+        ("example_id", pa.int64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -109,24 +118,30 @@ class SourceWriter:
     def __init__(self, cursor: Connection, source: Source | None = None) -> None:
         self._cursor = cursor
         self.source_id = source.id if source else next_id(cursor, "sources")
-        self.first_example = self._next_example = next_id(cursor, "examples")
+        [(first,)] = fetch(
+            cursor,
+            """SELECT coalesce(max(id), 0) + 1
+               FROM (SELECT id FROM examples UNION ALL SELECT example_id FROM rejects)""",
+        )
+        self.first_example = self._next_example = int(first)
 
-    def add_examples(self, rows: Iterable[tuple[int, str, str, str | None, str | None]]) -> None:
-        """Append (row, content_hash, messages, tools, meta) tuples; ids are dense and follow the order given."""
-        columns = list(zip(*rows, strict=True))
-        if not columns:
-            return
-        count = len(columns[0])
-        ids = range(self._next_example, self._next_example + count)
-        insert(self._cursor, "examples", pa.table([ids, [self.source_id] * count, *columns], schema=_EXAMPLES))
-        self._next_example += count
+    def take_id(self) -> int:
+        """An id for an example, or to keep free for a reject: ids follow the order of the rows."""
+        self._next_example += 1
+        return self._next_example - 1
 
-    def add_rejects(self, rows: Iterable[tuple[int, str, str]]) -> None:
-        """Append (row, reason, raw) tuples."""
+    def add_examples(self, rows: Iterable[tuple[int, int, str, str, str | None, str | None]]) -> None:
+        """Append (id, row, content_hash, messages, tools, meta) tuples."""
         columns = list(zip(*rows, strict=True))
         if columns:
-            count = len(columns[0])
-            insert(self._cursor, "rejects", pa.table([[self.source_id] * count, *columns], schema=_REJECTS))
+            ids, *rest = columns
+            insert(self._cursor, "examples", pa.table([ids, [self.source_id] * len(ids), *rest], schema=_EXAMPLES))
+
+    def add_rejects(self, rows: Iterable[tuple[int, str, str, int]]) -> None:
+        """Append (row, reason, raw, id kept free) tuples."""
+        columns = list(zip(*rows, strict=True))
+        if columns:
+            insert(self._cursor, "rejects", pa.table([[self.source_id] * len(columns[0]), *columns], schema=_REJECTS))
 
     def add_files(self, files: Iterable[SourceFile]) -> None:
         """Write down which rows came from which file."""
@@ -284,6 +299,7 @@ def remove_source(store: Store, name: str) -> None:
     with store.transaction() as cursor:
         for (run_id,) in runs:  # begun and never finished: nothing to go on from without these rows
             discard_run(cursor, run_id)
+        forget(cursor, Named("source", source.id, name, source.rows))
         for table in ("examples", "rejects", "fixed_rejects", "source_files"):
             cursor.execute(f"DELETE FROM {table} WHERE source_id = ?", [source.id])
         cursor.execute("DELETE FROM sources WHERE id = ?", [source.id])

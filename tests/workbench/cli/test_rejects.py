@@ -64,6 +64,8 @@ def test_rejects_are_written_out_corrected_and_taken_in_at_their_rows(bench, roo
     assert [left["row"] for left in fixed.json["still_rejected"]] == [11]
     expected = [json.loads(line)["messages"] for number, line in enumerate(whole) if number != 11]
     assert stored(root, "broken") == expected
+    rows = bench("examples", "broken", "--limit", "200", "--json").json["examples"]
+    assert [row["id"] for row in rows] == [row["row"] + 1 for row in rows]  # long lists are read by ranges of ids
     shown = bench("sources", "show", "broken", "--json").json
     assert (shown["rows"], shown["imported"], shown["rejected"], shown["fixed"]) == (128, 127, 1, 4)
     assert [reject["row"] for reject in bench("rejects", "ls", "broken", "--json").json["rejects"]] == [11]

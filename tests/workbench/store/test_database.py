@@ -116,7 +116,7 @@ def test_rows_are_matched_to_columns_by_name_and_nulls_stay(path):
             pa.table({"raw": pa.array([None], pa.string()), "reason": ["r"], "row": [7], "source_id": [1]}),
         )
         assert next_id(cursor, "sources") == 1
-    assert store.rows("SELECT * FROM rejects") == [(1, 7, "r", None)]
+    assert store.rows("SELECT source_id, row, reason, raw FROM rejects") == [(1, 7, "r", None)]
     store.close()
 
 

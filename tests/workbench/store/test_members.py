@@ -15,12 +15,13 @@ from workbench.store.versions import manifest_hash
 
 
 def _add(store: Store, name: str, texts: list[str], **meta: str) -> None:
-    rows = []
-    for number, text in enumerate(texts):
-        messages = canonical_json([{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}])
-        rows.append((number, content_hash(messages), messages, None, canonical_json(meta) if meta else None))
     with store.transaction() as cursor:
         writer = SourceWriter(cursor)
+        rows = []
+        for number, text in enumerate(texts):
+            messages = canonical_json([{"role": "user", "content": text}, {"role": "assistant", "content": "yes"}])
+            packed = canonical_json(meta) if meta else None
+            rows.append((writer.take_id(), number, content_hash(messages), messages, None, packed))
         writer.add_examples(rows)
         writer.create(name, "somewhere", "messages", name, None, {})
 
