@@ -21,8 +21,9 @@ TEXTS = {
     "backticks": "`" * 10_001,
     "pipes": "|" * 20_000,
 }
+WANTED = {"length": {"min_words": 1}, "audit": {"drop": ["no-stop"]}}  # what has no default
 RULES = {
-    name: step(step.params_model(**({"min_words": 1} if name == "length" else {})))
+    name: step(step.params_model(**WANTED.get(name, {})))
     for name, step in STEPS.items()
     if issubclass(step, RowStep)
 }
