@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from workbench.cli import common
-from workbench.errors import UsageProblem
+from workbench.errors import Stopped, UsageProblem
 
 if TYPE_CHECKING:
     from workbench.importing import ImportReport
@@ -91,17 +91,20 @@ def command(
         if not seen.usable:
             ctx.exit(3)
         return
-    with common.workspace(ctx) as workspace, common.progress_bar("reading", in_bytes=True) as progress:
-        report = workspace.import_file(
-            target,
-            name=name,
-            format=format,
-            mapping=columns,
-            trees=trees,
-            license=license,
-            grow=grow,
-            progress=progress,
-        )
+    try:
+        with common.workspace(ctx) as workspace, common.progress_bar("reading", in_bytes=True) as progress:
+            report = workspace.import_file(
+                target,
+                name=name,
+                format=format,
+                mapping=columns,
+                trees=trees,
+                license=license,
+                grow=grow,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        raise Stopped("Stopped; nothing was kept", do="The same command starts again.") from None
     if as_json:
         common.print_json(_report_data(report))
     else:
