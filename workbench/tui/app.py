@@ -58,10 +58,7 @@ class WorkbenchApp(App[None]):
     TITLE = "workbench"
     SCREEN_ACTIONS = APP_ACTIONS
     BINDINGS = bindings("app")
-    CSS = """
-    Screen { background: $background; color: $foreground; }
-    ToastRack { display: none; }
-    """
+    CSS = "ToastRack { display: none; }"  # what is said stands in the status bar
 
     base: reactive[str] = reactive("")
     """The source or version in view; empty where there is none."""

@@ -81,10 +81,10 @@ class BrowseScreen(BenchScreen):
     BrowseScreen Preview { height: 42%; border-top: solid $rule; }
     BrowseScreen Preview:focus-within { border-top: solid $border; }
     BrowseScreen FacetList { display: none; }
-    BrowseScreen.-facets FacetList { display: block; dock: left; width: 34; border-right: solid $border; }
+    BrowseScreen.-facets FacetList { display: block; dock: left; width: 34; height: 100%; border-right: solid $border; }
     BrowseScreen.-wide {
         & #panes { layout: horizontal; }
-        & FacetList { display: block; dock: none; width: 30; border-right: solid $rule; }
+        & FacetList { display: block; dock: none; width: 30; height: 100%; border-right: solid $rule; }
         & FacetList:focus { border-right: solid $border; }
         & #rows { width: 1fr; height: 100%; }
         & Preview { width: 40%; height: 100%; border-top: none; border-left: solid $rule; }
@@ -240,6 +240,7 @@ class BrowseScreen(BenchScreen):
 
     def _filter(self, **changes: Any) -> None:
         row = self.rows.current
+        self.say("")
         self._open(replace(self._query, **changes), keep=row.id if row else None)
 
     def command(self, text: str) -> bool:

@@ -28,7 +28,7 @@ class HelpScreen(ModalScreen[None]):
     DEFAULT_CSS = """
     HelpScreen { align: center middle; background: $background 60%; }
     HelpScreen > VerticalScroll {
-        width: 84; max-width: 96%; height: auto; max-height: 92%; padding: 0 1; scrollbar-size-vertical: 1;
+        width: 100; max-width: 96%; height: auto; max-height: 92%; padding: 0 1; scrollbar-size-vertical: 1;
         background: $surface; border: round $border; border-title-color: $foreground; border-title-style: bold;
         border-subtitle-color: $muted;
     }

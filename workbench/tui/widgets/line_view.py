@@ -77,9 +77,9 @@ class LineView(ScrollView, can_focus=True):
         number = self.scroll_offset.y + y
         base = self.rich_style
         if number >= len(self._lines):
-            return Strip.blank(self.size.width, base)
+            return Strip.blank(self.scrollable_content_region.width, base)
         segments = [Segment(text, base + self._style(style)) for text, style in self._lines[number]]
-        return Strip(segments).adjust_cell_length(self.size.width, base)
+        return Strip(segments).adjust_cell_length(self.scrollable_content_region.width, base)
 
     def _style(self, style: str | Style) -> Style:
         if isinstance(style, Style):

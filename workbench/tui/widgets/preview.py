@@ -133,7 +133,7 @@ class Preview(Vertical):
 
     def on_resize(self) -> None:
         """Wrap again for another width."""
-        if self._row_id is not None and self.text.size.width != self._laid_width:
+        if self._row_id is not None and self.text.scrollable_content_region.width != self._laid_width:
             self._lay_out()
 
     def _clear(self) -> None:
@@ -144,10 +144,10 @@ class Preview(Vertical):
 
     def _lay_out(self) -> None:
         load, tokens, id, search = self._load, self._tokens, self._row_id, self._search
-        width = self.text.size.width - 1
+        width = self.text.scrollable_content_region.width
         if load is None or id is None or width < 4:
             return
-        self._laid_width = width + 1
+        self._laid_width = width
         tab = TABS[self.query_one(Tabs).open]
 
         def work(cancelled: Cancelled) -> Preview._Laid:

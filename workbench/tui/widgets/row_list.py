@@ -68,10 +68,10 @@ class Columns:
     def heading(self) -> str:
         """The line above the list."""
         response = f"  {fit('response', self.response)}" if self.response else ""
-        return f"  {'row'.rjust(self.number)}   label t  size  {fit('prompt', self.prompt)}{response}"
+        return f"  {'row'.rjust(self.number)}   label turns  size  {fit('prompt', self.prompt)}{response}"
 
 
-_FIXED = 2 + 3 + 5 + 3 + 5 + 2  # gutter, state, label, turns, size, gaps
+_FIXED = 2 + 3 + 5 + 6 + 5 + 2  # gutter, state, label, turns, size, gaps
 
 
 class RowList(ScrollView, can_focus=True):
@@ -361,7 +361,7 @@ class RowList(ScrollView, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """One line of the screen; a row that is not there yet is a number and a dot."""
         pos = self.scroll_offset.y + y
-        width = self.size.width
+        width = self.scrollable_content_region.width
         base = self.rich_style
         if pos >= self.rows:
             return Strip.blank(width, base)
@@ -393,7 +393,7 @@ class RowList(ScrollView, can_focus=True):
         cells = [
             Segment(f" {STATE_GLYPHS[row.state]} ", changed),
             Segment(fit(row.label or "", 5), base + self._style("accent")),
-            Segment(f"{row.turns:>2} {short_count(row.chars):>5}  ", muted),
+            Segment(f"{row.turns:>5} {short_count(row.chars):>5}  ", muted),
             *self._text(row.prompt, columns.prompt, text, base),
         ]
         if columns.response:
