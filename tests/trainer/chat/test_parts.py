@@ -8,6 +8,9 @@ import pytest
 
 from trainer.chat import IGNORED, MaskPolicy, prompt_ids, tokenise
 from trainer.chat.mask import tokenise_many
+from trainer.chat.plain_formats import with_template
+
+from .conftest import SHARED
 
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 2}}}
 
@@ -285,15 +288,23 @@ def test_what_cannot_be_written_as_plain_text_is_refused(load):
         assert [issue.kind for issue in done.issues] == ["special-in-content"]
 
 
-def test_a_tokenizer_that_reads_a_text_otherwise_at_its_beginning_is_not_trusted_with_pieces(load):
+def test_a_tokenizer_that_reads_a_text_otherwise_at_its_beginning_is_not_trusted_with_pieces():
+    from tokenizers import Tokenizer
     from tokenizers.pre_tokenizers import Metaspace
+    from transformers import PreTrainedTokenizerFast
 
-    first = copy.deepcopy(load("smollm2"))
-    first.backend_tokenizer.pre_tokenizer = Metaspace(replacement="Ġ", prepend_scheme="first", split=True)
-    messages = [{"role": "system", "content": "s"}, user("a <|im_end|> b"), assistant("y")]
+    file = SHARED / "llama_sentencepiece/tokenizer.json"
+    if not file.exists():
+        pytest.skip("the llama_sentencepiece tokenizer is not on this machine")
+    backend = Tokenizer.from_str(file.read_text().replace('"normalized": true', '"normalized": false'))
+    backend.normalizer = None
+    backend.pre_tokenizer = Metaspace(replacement="▁", prepend_scheme="first", split=False)
+    plain = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+    first = with_template(plain, "zephyr")
+    messages = [{"role": "system", "content": "s"}, user("a </s> b"), assistant("y")]
     assert tokenise(first, messages).examples
-    done = tokenise(first, messages, None, MaskPolicy(special="text"))
-    assert [issue.kind for issue in done.issues] == ["special-in-content"]
+    (issue,) = tokenise(first, messages, None, MaskPolicy(special="text")).issues
+    assert (issue.kind, "by this tokenizer" in issue.detail) == ("special-in-content", True)
 
 
 def test_a_prompt_that_ends_in_a_typed_token_is_the_same_alone(load):
