@@ -48,7 +48,9 @@ _NO_SOURCE = "NOT EXISTS (SELECT 1 FROM sources o WHERE o.id = t.source_id)"
 _NO_ROWS = "NOT EXISTS (SELECT 1 FROM examples e WHERE e.source_id = t.source_id)"
 _NAMED = """(t.id IN (SELECT example_id FROM version_examples) OR t.id IN (SELECT example_id FROM decisions)
              OR t.id IN (SELECT duplicate_of FROM decisions WHERE duplicate_of IS NOT NULL)
-             OR t.id IN (SELECT parent_id FROM examples WHERE parent_id IS NOT NULL))"""
+             OR t.id IN (SELECT parent_id FROM examples WHERE parent_id IS NOT NULL)
+             OR t.id IN (SELECT example_id FROM operation_rows)
+             OR t.id IN (SELECT TRY_CAST(value AS BIGINT) FROM draft_rows WHERE field = 'replaced'))"""
 # Nothing can ever show these rows, so a repair may remove them; owners first, since what they own goes with them.
 _ORPHANS = (
     _Orphans("examples that nothing names have a source", "examples", f"{_NO_SOURCE} AND NOT {_NAMED}"),
@@ -58,6 +60,7 @@ _ORPHANS = (
     _owned("steps have a recipe run", "steps", "recipe_run_id", "recipe_runs"),
     _owned("decisions have a step", "decisions", "step_id", "steps"),
     _owned("duplicate pairs have a step", "duplicate_pairs", "step_id", "steps"),
+    _owned("changes by hand have an operation", "operation_rows", "operation_id", "operations"),
     _owned("version rows have a version", "version_examples", "version_id", "versions"),
     _owned("eval items have an eval set", "eval_items", "eval_set_id", "eval_sets"),
     _owned("metrics have a run", "item_metrics", "run_id", "runs"),
@@ -73,6 +76,12 @@ _RULES = (
         "SELECT count(*) FROM examples WHERE content_hash <> sha256(messages || coalesce(chr(10) || tools, ''))",
     ),
     ("decisions have an example", "SELECT count(*) FROM decisions d ANTI JOIN examples e ON e.id = d.example_id"),
+    ("rows changed by hand exist", "SELECT count(*) FROM draft_rows d ANTI JOIN examples e ON e.id = d.example_id"),
+    (
+        "edits by hand exist",
+        """SELECT count(*) FROM draft_rows d ANTI JOIN examples e ON e.id = TRY_CAST(d.value AS BIGINT)
+           WHERE d.field = 'replaced'""",
+    ),
     (
         "the survivors of duplicates exist",
         """SELECT count(*) FROM decisions d ANTI JOIN examples e ON e.id = d.duplicate_of

@@ -43,7 +43,7 @@ def answers(monkeypatch):
 
 
 ORPHANS = (
-    "INSERT INTO rejects VALUES (77, 0, 'no reason', 'raw')",
+    "INSERT INTO rejects (source_id, row, reason, raw) VALUES (77, 0, 'no reason', 'raw')",
     "INSERT INTO examples (id, source_id, row, content_hash, messages) VALUES (990, 77, 0, sha256('[]'), '[]')",
     "INSERT INTO steps (id, recipe_run_id, position, name, dropped, finished) VALUES (77, 77, 0, 's', 1, true)",
     "INSERT INTO decisions (step_id, example_id, reason) VALUES (77, 1, 'r')",
@@ -51,6 +51,7 @@ ORPHANS = (
     "INSERT INTO eval_items (eval_set_id, item, messages) VALUES (77, 0, '[]')",
     "INSERT INTO item_metrics VALUES ('gone', 0, 'm', 1, 1)",
     "INSERT INTO generations VALUES ('gone', 0, 't', 'stop')",
+    "INSERT INTO operation_rows VALUES (77, 1, 'label', NULL, 'good')",
 )
 
 
@@ -104,7 +105,8 @@ def test_rows_that_belong_to_nothing_are_removed_and_kept_in_a_file(bench, root,
     [kept] = root.glob("removed-*.jsonl")
     rows = [json.loads(line) for line in kept.read_text().splitlines()]
     assert sorted(row["table"] for row in rows) == sorted(sql.split()[2] for sql in ORPHANS)
-    assert {"table": "rejects", "row": {"source_id": 77, "row": 0, "reason": "no reason", "raw": "raw"}} in rows
+    [reject] = [row["row"] for row in rows if row["table"] == "rejects"]
+    assert (reject["source_id"], reject["row"], reject["reason"], reject["raw"]) == (77, 0, "no reason", "raw")
     assert_intact(root)
     assert [version["rows"] for version in bench("versions", "ls", "--json").json["versions"]] == [2]
 

@@ -165,7 +165,7 @@ def test_a_copy_made_while_the_workspace_is_open_is_whole_as_of_its_moment(root,
     workspace = Workspace.open(root)
     workspace.import_file(write_pairs(("a", "b")))
     with workspace.store.transaction() as cursor:
-        cursor.execute("INSERT INTO rejects VALUES (1, 9, 'not committed', 'x')")
+        cursor.execute("INSERT INTO rejects (source_id, row, reason, raw) VALUES (1, 9, 'not committed', 'x')")
         shutil.copytree(root, copied)
     workspace.close()
     assert (copied / LOG).exists(), "else this copy would be one of a closed workspace"
@@ -233,7 +233,7 @@ def test_a_damaged_log_is_told_with_what_to_do(bench, root):
     with duckdb.connect(str(root / DATABASE)) as connection:
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")
         for n in range(50):
-            connection.execute("INSERT INTO rejects VALUES (1, ?, 'reason', 'x')", [n])
+            connection.execute("INSERT INTO rejects (source_id, row, reason, raw) VALUES (1, ?, 'reason', 'x')", [n])
     log = (root / LOG).read_bytes()
     half = len(log) // 2
     (root / LOG).write_bytes(log[:half] + log[half:].replace(b"reason", b"season", 1))
