@@ -9,7 +9,6 @@ from itertools import groupby
 from operator import attrgetter, itemgetter
 
 from filters.step import Progress
-from trainer.conversation import canonical_json
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.read import Record, Reject, Trees
 from workbench.formats.records import FORMAT_GLUE
@@ -86,16 +85,14 @@ def grow_source(
         write_rows(writer, came.among(reading(opened, progress), stored), rejected_rows(store, source))
         mark_fixed(cursor, source.id, came.fixed)
         replace_rejects(cursor, source.id, [(row.row, row.reason, row.raw) for row in came.still])
-        imported, rejected = writer.counts()
+        counts = writer.counts()
         writer.update(path=origin_of(target), format=opened.format, file_hash=opened.content_hash, license=license)
         writer.add_files(files_of(opened, after=source.rows))
         duplicates = writer.known_elsewhere()
         reasons = reject_reasons(cursor, source.id, SHOWN_REASONS)
-    rows = imported + rejected
+    rows = counts.imported + counts.rejected
     added = rows - source.rows
-    return ImportReport(
-        name, opened.format, rows, imported, rejected, duplicates, reasons, added, fixed=len(came.fixed)
-    )
+    return ImportReport(name, opened.format, rows, *counts, duplicates, reasons, added, fixed=len(came.fixed))
 
 
 @dataclass
@@ -147,4 +144,4 @@ class _NewRows:
 def _as_stored(row: _Row) -> list[str | None]:
     if isinstance(row, Reject):
         return [None, None, row.raw]
-    return [row.content_hash, canonical_json(row.meta) if row.meta else None, None]
+    return [row.content_hash, row.meta_json, None]

@@ -14,15 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 
 from filters.step import Progress
-from trainer.conversation import canonical_json
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.hub import HUB
 from workbench.formats.read import Opened, Record, Reject, Trees, open_source
 from workbench.formats.shapes import UNKNOWN
 from workbench.store.database import BULK, Connection, Store
-from workbench.store.members import find
+from workbench.store.members import find, resolve
 from workbench.store.rejects import reject_reasons
-from workbench.store.sources import Source, SourceFile, SourceWriter, same_import, set_license
+from workbench.store.sources import Counts, Source, SourceFile, SourceWriter, same_import, set_license
 
 BATCH = 2000  # rows between two writes, unless they are long
 SHOWN_REASONS = 3
@@ -43,6 +42,7 @@ class ImportReport:
     rows: int
     imported: int
     rejected: int
+    examples: int  # that the imported rows became
     duplicates_of_known: int  # of the examples added, those whose content another source had
     reasons: list[tuple[str, int, int]]  # (reason, how many rejects, the first of their rows)
     added: int
@@ -103,14 +103,14 @@ def import_source(
     with store.transaction(memory=BULK) as cursor:
         writer = SourceWriter(cursor)
         write_rows(writer, reading(opened, progress))
-        imported, rejected = writer.counts()
-        _check_enough(cursor, writer.source_id, opened, imported, rejected)
+        counts = writer.counts()
+        _check_enough(cursor, writer.source_id, opened, counts)
         writer.create(name, origin_of(target), opened.format, opened.content_hash, license, mapping)
         writer.add_files(files_of(opened))
         duplicates = writer.known_elsewhere()
         reasons = reject_reasons(cursor, writer.source_id, SHOWN_REASONS)
-    rows = imported + rejected
-    return ImportReport(name, opened.format, rows, imported, rejected, duplicates, reasons, added=rows)
+    rows = counts.imported + counts.rejected
+    return ImportReport(name, opened.format, rows, *counts, duplicates, reasons, added=rows)
 
 
 def open_target(target: str, *, format: str | None, mapping: dict[str, str] | None, trees: Trees) -> Opened:
@@ -172,10 +172,9 @@ def write_rows(
     chars = 0
     for row in rows:
         if isinstance(row, Record):
-            meta = canonical_json(row.meta) if row.meta else None
             id = (kept.get(row.row) if row.part == 0 else None) or writer.take_id()
-            examples.append((id, row.row, row.content_hash, row.messages, row.tools, meta))
-            chars += len(row.messages) + len(row.tools or "") + len(meta or "")
+            examples.append((id, row.row, row.content_hash, row.messages, row.tools, row.meta_json))
+            chars += len(row.messages) + len(row.tools or "") + len(row.meta_json or "")
         else:
             rejects.append((row.row, row.reason, row.raw, writer.take_id()))
             chars += len(row.raw)
@@ -208,13 +207,15 @@ def unchanged(store: Store, source: Source, license: str | None) -> ImportReport
         set_license(store, source.id, license)
     with store.reading() as cursor:
         reasons = reject_reasons(cursor, source.id, SHOWN_REASONS)
+    examples = resolve(store, source.name).rows
     return ImportReport(
         source.name,
         source.format,
         source.rows,
         source.imported,
         source.rejected,
-        source.imported,
+        examples,
+        examples,
         reasons,
         added=0,
         already=True,
@@ -225,7 +226,8 @@ def _first_rejects(opened: Opened) -> Iterator[Reject]:
     return (row for row in islice(opened.rows(), BATCH) if isinstance(row, Reject))
 
 
-def _check_enough(cursor: Connection, source_id: int, opened: Opened, imported: int, rejected: int) -> None:
+def _check_enough(cursor: Connection, source_id: int, opened: Opened, counts: Counts) -> None:
+    imported, rejected, _ = counts
     if enough(imported, rejected):
         return
     rows = imported + rejected
