@@ -142,15 +142,15 @@ def test_no_query_reads_python_variables(path):
 
 @pytest.fixture
 def ctrl_c():
-    """Ctrl-c in a moment, as the terminal sends it."""
+    """ctrl_c(): ctrl-c in a moment, as the terminal sends it."""
     timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT])
-    timer.start()
-    yield
+    yield timer.start
     timer.join()
 
 
 def test_ctrl_c_during_a_query_comes_out_as_ctrl_c(path, ctrl_c):
     store = Store.open(path)
+    ctrl_c()
     with pytest.raises(KeyboardInterrupt):
         store.rows("SELECT count(*) FROM range(300_000_000) r(i) WHERE i % 7 = 3")
     assert store.rows("SELECT 1") == [(1,)]
@@ -162,6 +162,7 @@ def test_ctrl_c_ends_a_long_query_at_once(path, ctrl_c):
     endless = "SELECT count(*) FROM range(300_000_000_000) r(i) WHERE i % 7 = 3"
     cursor = store.cursor()
     started = time.monotonic()
+    ctrl_c()
     with pytest.raises(KeyboardInterrupt):
         interruptible(cursor, lambda: cursor.execute(endless).fetchall())
     assert time.monotonic() - started < 10
