@@ -132,6 +132,7 @@ def _report_data(report: ImportReport) -> dict[str, Any]:
         "rows": report.rows,
         "imported": report.imported,
         "rejected": report.rejected,
+        "examples": report.examples,
         "format": report.format,
         "duplicates_of_known": report.duplicates_of_known,
         "added": report.added,
@@ -147,7 +148,10 @@ def _print(report: ImportReport) -> None:
         out.print(f"These bytes are already source {report.source}: nothing was added.")
         return
     if report.added == report.rows:
-        out.print(f"{report.source}: {report.imported:,} of {report.rows:,} rows imported as {report.format}.")
+        examples = f", {report.examples:,} examples" if report.examples != report.imported else ""
+        out.print(
+            f"{report.source}: {report.imported:,} of {report.rows:,} rows imported as {report.format}{examples}."
+        )
     else:
         fixed = f" Rejected rows that are corrected in it and came in too: {report.fixed:,}." if report.fixed else ""
         out.print(f"{report.source}: {report.added:,} new rows, now {report.rows:,}.{fixed}")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 5  # reasons
+_NUMBERS = ("rows", "imported", "rejected")
 
 
 @click.group("sources")
@@ -37,7 +38,7 @@ def ls(ctx: click.Context, as_json: bool) -> None:
     from workbench.report.terminal import table
     from workbench.text import clip, clip_start
 
-    listed = table("source", "rows", "imported", "rejected", "format", "licence", "from", right=("rows", "rejected"))
+    listed = table("source", "rows", "imported", "rejected", "format", "licence", "from", right=_NUMBERS)
     for source in sources:
         numbers = [f"{number:,}" for number in (source.rows, source.imported, source.rejected)]
         licence = clip(source.license or "not stated", 30)

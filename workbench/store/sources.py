@@ -6,6 +6,7 @@ import json
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -112,6 +113,14 @@ def set_license(store: Store, source_id: int, license: str) -> None:
         cursor.execute("UPDATE sources SET license = ? WHERE id = ?", [license, source_id])
 
 
+class Counts(NamedTuple):
+    """Rows imported and rejected, and the examples that the imported ones became."""
+
+    imported: int
+    rejected: int
+    examples: int
+
+
 class SourceWriter:
     """Writes rows of one source, new or growing, on the cursor of an open transaction, and then its totals."""
 
@@ -151,21 +160,21 @@ class SourceWriter:
                 [self.source_id, file.path, file.file_hash, file.file_row, file.first_row, file.rows, now()],
             )
 
-    def counts(self) -> tuple[int, int]:
-        """How many rows are imported (a row may have become several examples) and how many rejected."""
-        [(imported, rejected)] = fetch(
+    def counts(self) -> Counts:
+        """How the source stands now."""
+        [(imported, examples, rejected)] = fetch(
             self._cursor,
-            """SELECT (SELECT count(DISTINCT row) FROM examples WHERE source_id = ? AND parent_id IS NULL),
-                      (SELECT count(*) FROM rejects WHERE source_id = ?)""",
+            """SELECT count(DISTINCT row), count(*), (SELECT count(*) FROM rejects WHERE source_id = ?)
+               FROM examples WHERE source_id = ? AND parent_id IS NULL""",
             [self.source_id, self.source_id],
         )
-        return int(imported), int(rejected)
+        return Counts(int(imported), int(rejected), int(examples))
 
     def create(
         self, name: str, path: str, format: str, file_hash: str, license: str | None, mapping: dict[str, str]
     ) -> None:
         """Write a new source itself, with its totals."""
-        imported, rejected = self.counts()
+        imported, rejected, _ = self.counts()
         self._cursor.execute(
             f"INSERT INTO sources ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -192,7 +201,7 @@ class SourceWriter:
         license: str | None = None,
     ) -> None:
         """Write the totals of a source that was there, and what else is new of it."""
-        imported, rejected = self.counts()
+        imported, rejected, _ = self.counts()
         self._cursor.execute(
             """UPDATE sources SET rows = ?, imported = ?, rejected = ?, path = coalesce(?, path),
                format = coalesce(?, format), file_hash = coalesce(?, file_hash), license = coalesce(?, license)

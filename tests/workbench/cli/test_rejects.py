@@ -96,6 +96,21 @@ def test_a_corrected_row_is_read_as_its_source_was(bench, root, tmp_path):
     assert_intact(root)
 
 
+def test_rejects_of_an_older_workspace_can_be_corrected_too(bench, root, tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a", "completion": "1"}\n{"prompt": "b"}\n{"prompt": "c", "completion": "3"}\n')
+    bench("import", path)
+    workspace = Workspace.open(root)
+    with workspace.store.transaction() as cursor:
+        cursor.execute("UPDATE rejects SET example_id = NULL")  # no id was kept free then
+    workspace.close()
+    fix = tmp_path / "fix.jsonl"
+    fix.write_text('{"row": 1, "value": {"prompt": "b", "completion": "2"}}')
+    bench("rejects", "import", "p", fix)
+    assert [turns[0]["content"] for turns in stored(root, "p")] == ["a", "b", "c"]
+    assert_intact(root)
+
+
 def test_text_that_a_value_would_lose_something_of_stays_text(bench, tmp_path):
     good = '{"prompt": "q", "completion": "a"}'
     twice = '{"prompt": "a", "prompt": "b"}'

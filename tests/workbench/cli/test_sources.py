@@ -70,6 +70,7 @@ def test_rows_of_a_tree_are_counted_as_rows_and_as_examples(bench, root, tmp_pat
     path.write_text(json.dumps({"prompt": tree}) + "\n" + json.dumps({"prompt": {}}) + "\n")
     called = bench("import", path, "--trees", "all", "--json").json
     assert (called["rows"], called["imported"], called["rejected"], called["format"]) == (2, 1, 1, "tree-all")
+    assert called["examples"] == 2
     shown = bench("sources", "show", "trees", "--json").json
     assert (shown["imported"], shown["examples"]) == (1, 2)
     assert "1 as 2 examples" in bench("sources", "show", "trees").out
