@@ -17,6 +17,7 @@ class Action:
     `name` is the Textual action (`drop` runs `action_drop`), `keys` Textual key names, `title` a few words (its
     first, joined by hyphens, is the `:` command), `help` a sentence. `scope` is `app`, a screen or a widget.
     `takes` names what the `:` command may be followed by; `action_NAME` then takes it as one string.
+    `anywhere` makes its keys work above dialogs and while typing.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Action:
     help: str
     scope: str
     takes: str = ""
+    anywhere: bool = False
 
     @property
     def command(self) -> str:
@@ -62,7 +64,11 @@ def actions_of(scope: str) -> tuple[Action, ...]:
 
 def bindings(scope: str) -> list[BindingType]:
     """The Textual bindings of a scope. Keys of the app and its screens never show in a footer: help tells them."""
-    return [Binding(key, action.name, action.title, show=False) for action in actions_of(scope) for key in action.keys]
+    return [
+        Binding(key, action.name, action.title, show=False, priority=action.anywhere)
+        for action in actions_of(scope)
+        for key in action.keys
+    ]
 
 
 _NAMES = {
@@ -97,5 +103,5 @@ APP_ACTIONS = declare(
     Action("toggle_theme", ("ctrl+t",), "theme", "Switch between dark and light.", "app"),
     Action("save_screen", (), "save screen", "Write the screen to an SVG file.", "app", takes="FILE"),
     Action("back", ("q", "escape"), "back", "Close what is open and go back.", "app"),
-    Action("quit", ("ctrl+q",), "quit", "Leave the app. Jobs that run go on.", "app"),
+    Action("quit", ("ctrl+q",), "quit", "Leave the app. Jobs that run go on.", "app", anywhere=True),
 )

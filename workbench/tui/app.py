@@ -33,6 +33,8 @@ SCREENS: dict[str, Callable[..., BenchScreen]] = {
     "browse": BrowseScreen,
 }
 
+_HOLD_AT_MOST = 1.0  # seconds
+
 LOG = "app.log"
 """File in the workspace's cache that holds the tracebacks of what went wrong."""
 
@@ -71,6 +73,8 @@ class WorkbenchApp(App[None]):
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = LIGHT.name if (terminal_is_light() if light is None else light) else DARK.name
+        self._holding = False
+        self._held: list[events.Key] = []
         self._journal = logging.getLogger("workbench.tui")
         self._journal.propagate = False
         self._log_to_workspace()
@@ -147,6 +151,8 @@ class WorkbenchApp(App[None]):
 
     def screen_titles(self) -> list[tuple[str, str, str]]:
         """(name, key, title) of the screens there are, for the bar."""
+        if self._workspace is None:
+            return []
         keys = {action.name: action.keys[0] for action in APP_ACTIONS if action.name.startswith("go(")}
         return [(name, keys[f"go('{name}')"], name.capitalize()) for name in SCREENS if f"go('{name}')" in keys]
 
@@ -206,6 +212,27 @@ class WorkbenchApp(App[None]):
                 self.run_worker(self.run_action(action.name, node), exit_on_error=False)
 
             yield SystemCommand(title, action.help, run)
+
+    # Typing ahead
+
+    def hold_keys(self) -> None:
+        """Keep the keys that are pressed until a question stands to take them; for a second at most."""
+        self._holding = True
+        self.set_timer(_HOLD_AT_MOST, self.release_keys)
+
+    def release_keys(self) -> None:
+        """Let the keys that were kept go to where the focus is now."""
+        self._holding = False
+        held, self._held = self._held, []
+        for key in held:
+            self.post_message(key)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Keep keys while they are held; everything else goes its way."""
+        if self._holding and isinstance(event, events.Key) and not event.is_forwarded:
+            self._held.append(event)
+        else:
+            await super().on_event(event)
 
     # Saying
 

@@ -13,7 +13,6 @@ from textual.widget import Widget
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from workbench.demo import RAW, bring_in
 from workbench.importing import ImportReport
 from workbench.tui.cells import flat
 from workbench.tui.messages import BaseChanged, Said
@@ -62,7 +61,7 @@ class StartScreen(BenchScreen):
         self._offer()
 
     def _offer(self) -> None:
-        about = Text("Curate the data that fine-tuning is made of, see which tokens are trained,\n")
+        about = Text("Curate the data that fine-tuning is made of, see which tokens are trained, ")
         about.append("and measure what each choice does to the model.\n\n")
         if self.bench.has_workspace:
             about.append(f"{flat(str(self.bench.workspace.root.resolve()))} is an empty workspace.")
@@ -131,7 +130,13 @@ class StartScreen(BenchScreen):
     def _bring_in_starter(self) -> None:
         self.progress("importing the starter set …")
         workspace = self.bench.workspace
-        background(self, lambda cancelled: bring_in(workspace), lambda report: _Imported(report, RAW), group="import")
+
+        def work(cancelled: Cancelled) -> _Imported:
+            from workbench.demo import RAW, bring_in  # it knows of training and statistics, which take seconds to load
+
+            return _Imported(bring_in(workspace), RAW)
+
+        background(self, work, lambda imported: imported, group="import")
 
     def _import(self, target: str) -> None:
         self.progress(f"importing {flat(target)} …")

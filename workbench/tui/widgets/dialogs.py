@@ -8,24 +8,54 @@ async def action_drop(self) -> None:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
 from rich.text import Text
-from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.dom import DOMNode
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from workbench.tui.cells import flat
+from workbench.tui.messages import Failure
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
 
 T = TypeVar("T")
 
-dialogue = work(exit_on_error=False)
-"""Makes an async action one that may ask: it runs as a worker, and its failure is told like any other."""
+_P = ParamSpec("_P")
+
+
+def dialogue(action: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, None]:
+    """Make an async action of a widget, screen or app one that may ask: it runs as a worker of its own.
+
+    Keys that are typed ahead, before the question stands, wait for it: `x` and a reason typed at once never act on
+    the rows below. A failure is told like any other.
+    """
+
+    @wraps(action)
+    def start(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        node = cast(DOMNode, args[0])
+        bench = cast("WorkbenchApp", node.app)
+
+        async def run() -> None:
+            try:
+                await action(*args, **kwargs)
+            except Exception as error:
+                node.post_message(Failure(error))
+            finally:
+                bench.release_keys()
+
+        bench.hold_keys()
+        node.run_worker(run(), exit_on_error=False)
+
+    return start
 
 
 class Dialog(ModalScreen[T | None], Generic[T]):
@@ -60,6 +90,10 @@ class Dialog(ModalScreen[T | None], Generic[T]):
             if self._detail:
                 yield Static(Text(self._detail), classes="detail", markup=False)
             yield from self.inside()
+
+    def on_mount(self) -> None:
+        """Take the keys that were typed ahead, once there is a focus to take them."""
+        self.call_after_refresh(cast("WorkbenchApp", self.app).release_keys)
 
     def inside(self) -> ComposeResult:
         """What is asked."""

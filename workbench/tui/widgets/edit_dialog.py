@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -17,6 +17,9 @@ from trainer.conversation import Message, canonical_json
 from workbench.errors import BadInput
 from workbench.text import safe_text
 from workbench.tui.widgets.dialogs import confirm, dialogue
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
 
 MOST = 200_000
 """Characters of a conversation that can be edited here: the editor lays a whole text out at once."""
@@ -133,6 +136,7 @@ class EditDialog(ModalScreen[list[Message] | None]):
         """Begin in the last answer: it is what is mostly wrong."""
         answers = [turn for turn in self.query(_Turn) if turn.query_one(Input).value == "assistant"]
         (answers or list(self.query(_Turn)))[-1].query_one(TextArea).focus()
+        self.call_after_refresh(cast("WorkbenchApp", self.app).release_keys)
 
     def action_save(self) -> None:
         """Give what was edited."""

@@ -128,9 +128,10 @@ class FacetList(OptionList):
         return line
 
     def _histogram(self) -> list[Choice]:
+        filled = (number for number, (*_, count) in enumerate(self._bins, start=1) if count)
         return [
             Choice("score", self._scorer, f"{low:.3g}", count, (self._scorer, low, high))
-            for low, high, count in self._bins
+            for low, high, count in self._bins[: max(filled, default=0)]
         ]
 
     def _bar(self, choice: Choice, width: int) -> Text:
