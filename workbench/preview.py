@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from trainer.conversation import Message, content_text
+from trainer.conversation import content_text
 from workbench.formats.parts import Parts, Row
 from workbench.formats.read import Opened, Part, Record, Reject, Trees
 from workbench.formats.rows import RowProblem
@@ -17,6 +17,7 @@ SAMPLE_ROWS = 1000
 _SAMPLE_CHARS = 1 << 25
 _COLUMN_ROWS = 50
 _TEXT_FILES = ("JSON", "CSV")
+_NOT_READ = "not read"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _encoding(parts: Iterable[Part]) -> str | None:
 
 def _columns(opened: Opened) -> dict[str, str]:
     """What the first rows of each file show of every column; told from what came out, not from the format's name."""
-    uses: dict[str, Counter[str]] = {}
+    uses: dict[str, Counter[str | None]] = {}
     for part in opened.parts:
         for number, raw in enumerate(part.container.rows()):
             if number == _COLUMN_ROWS:
@@ -144,24 +145,25 @@ def _columns(opened: Opened) -> dict[str, str]:
     return {column: _most_telling(counts) for column, counts in uses.items()}
 
 
-def _use(column: str, value: object, made: list[Parts]) -> str:
+def _use(column: str, value: object, made: list[Parts]) -> str | None:
+    """What became of a column of one row; None where it is empty, which says nothing."""
     if not made:
-        return "not read"
+        return _NOT_READ
     if column not in made[0].used:
         return "metadata"
-    if value is not None and value is made[0].tools:
+    if value in (None, "", []):
+        return None
+    if value is made[0].tools:
         return "tools"
     if isinstance(value, str):
-        roles = {message["role"] for message in made[0].messages if value and _says(message, value)}
-        return roles.pop() if len(roles) == 1 else "" if not value else "turns"
-    return "turns" if value else ""
+        said = [(message["role"], content_text(message.get("content"))) for message in made[0].messages]
+        by = [role for role, text in said if text == value] or [role for role, text in said if value in text]
+        if by:
+            return str(by[0])
+    return "turns"
 
 
-def _says(message: Message, text: str) -> bool:
-    return text in content_text(message.get("content"))
-
-
-def _most_telling(counts: Counter[str]) -> str:
-    """The commonest use; that of rows where the column was empty or the row a reject only where there is no other."""
-    told = [use for use, _ in counts.most_common() if use not in ("", "not read")]
-    return told[0] if told else "not read" if "not read" in counts else "turns"
+def _most_telling(counts: Counter[str | None]) -> str:
+    """The commonest use; that of rejected rows only where there is no other."""
+    told = [use for use, _ in counts.most_common() if use not in (None, _NOT_READ)]
+    return next(iter(told), None) or (_NOT_READ if _NOT_READ in counts else "turns")

@@ -233,7 +233,7 @@ def _print_preview(seen: Preview) -> None:
     for column, use in seen.columns.items():
         uses.setdefault(use, []).append(clip(column, 40))
     for use in sorted(uses, key=("metadata", "not read").count):
-        out.print(f"  {use:<10}  from {', '.join(uses[use])}")
+        out.print(f"  {use:<10}  {'' if use == 'not read' else 'from '}{', '.join(uses[use])}")
     rows = f"all {seen.rows:,} rows" if seen.complete else f"first {seen.rows:,} rows"
     examples = f" as {seen.examples:,} conversations" if seen.examples != seen.imported else ""
     out.print(f"  {rows}: {seen.imported:,} can be imported{examples}, {seen.rejected:,} rejected")
