@@ -62,6 +62,11 @@ def actions_of(scope: str) -> tuple[Action, ...]:
     return _declared.get(scope, ())
 
 
+def declared_scopes() -> list[str]:
+    """All scopes that are loaded."""
+    return list(_declared)
+
+
 def bindings(scope: str) -> list[BindingType]:
     """The Textual bindings of a scope. Keys of the app and its screens never show in a footer: help tells them."""
     return [

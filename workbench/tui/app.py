@@ -15,6 +15,7 @@ from textual.app import App, SystemCommand
 from textual.dom import DOMNode
 from textual.reactive import reactive
 from textual.screen import Screen
+from textual.timer import Timer
 
 from workbench.errors import Problem
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
@@ -73,7 +74,7 @@ class WorkbenchApp(App[None]):
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = LIGHT.name if (terminal_is_light() if light is None else light) else DARK.name
-        self._holding = False
+        self._holding: Timer | None = None
         self._held: list[events.Key] = []
         self._journal = logging.getLogger("workbench.tui")
         self._journal.propagate = False
@@ -173,7 +174,9 @@ class WorkbenchApp(App[None]):
             screen = self.screen
             if isinstance(screen, BenchScreen):
                 screen.arrive(**args)
+            self.release_keys()
 
+        self.hold_keys()
         self.call_next(show)
 
     def open_tokens(self, name: str, id: int) -> None:
@@ -217,19 +220,22 @@ class WorkbenchApp(App[None]):
 
     def hold_keys(self) -> None:
         """Keep the keys that are pressed until a question stands to take them; for a second at most."""
-        self._holding = True
-        self.set_timer(_HOLD_AT_MOST, self.release_keys)
+        if self._holding:
+            self._holding.stop()
+        self._holding = self.set_timer(_HOLD_AT_MOST, self.release_keys)
 
     def release_keys(self) -> None:
         """Let the keys that were kept go to where the focus is now."""
-        self._holding = False
-        held, self._held = self._held, []
+        if self._holding:
+            self._holding.stop()
+        self._holding = None
+        held, self._held = sorted(self._held, key=lambda event: event.time), []
         for key in held:
-            self.post_message(key)
+            self.post_message(events.Key(key.key, key.character).set_sender(self))
 
     async def on_event(self, event: events.Event) -> None:
         """Keep keys while they are held; everything else goes its way."""
-        if self._holding and isinstance(event, events.Key) and not event.is_forwarded:
+        if self._holding and isinstance(event, events.Key):  # new, or come back from a widget that had no use for it
             self._held.append(event)
         else:
             await super().on_event(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -11,6 +12,10 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Static
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
+    from workbench.tui.screen import BenchScreen
 
 
 class CommandLine(Horizontal):
@@ -51,7 +56,12 @@ class CommandLine(Horizontal):
         line.suggester = SuggestFromList(suggestions) if suggestions else None
         line.value = text
         self.add_class("-open")
-        line.focus()
+        cast("WorkbenchApp", self.app).hold_keys()  # what is typed ahead is meant for this line
+        self.call_after_refresh(self._take_keys)
+
+    def _take_keys(self) -> None:
+        self.screen.set_focus(self.query_one(Input))
+        cast("WorkbenchApp", self.app).release_keys()
 
     def close(self) -> None:
         """Hide the line."""
@@ -78,7 +88,7 @@ class CommandLine(Horizontal):
         if event.key == "escape":
             event.stop()
             self.close()
-            self.screen.focus_home()  # type: ignore[attr-defined]
+            cast("BenchScreen", self.screen).focus_home()
         elif event.key in ("up", "down"):
             event.stop()
             typed = self._typed.get(self._prompt, [])
