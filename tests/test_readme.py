@@ -155,7 +155,8 @@ def test_the_table_of_tables_names_every_table(session):
     import duckdb
 
     with duckdb.connect(str(session.folder / "workbench.duckdb"), read_only=True) as db:
-        there = {name for (name,) in db.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        names = "SELECT table_name FROM duckdb_tables() UNION SELECT view_name FROM duckdb_views() WHERE NOT internal"
+        there = {name for (name,) in db.execute(names).fetchall()}
     named = {name for row in table("tables | what is in them") for name in re.findall(r"`(\w+)`", row[0])}
     assert named == there - {"migrations"}
 

@@ -148,12 +148,9 @@ def _dense(cursor: Connection, base: Named) -> str | None:
     """SQL for the members where their positions have no gaps: a version's always, a source's without rejects."""
     if base.kind == "version":
         return rows_sql(base)
-    [(rows, highest, low, high)] = fetch(
-        cursor,
-        f"""SELECT count(*), max(row), min(id), max(id) FROM examples
-            WHERE source_id = {base.id} AND parent_id IS NULL""",
-    )
-    if not rows or highest + 1 != rows or high - low + 1 != rows:
+    came = f"FROM examples WHERE source_id = {base.id} AND parent_id IS NULL"
+    [(rows, low, high)] = fetch(cursor, f"SELECT count(*), min(id), max(id) {came}")
+    if not rows or high - low + 1 != rows or fetch(cursor, f"SELECT 1 {came} AND id - {low} <> row LIMIT 1"):
         return None
     # Ids follow rows, and id ranges are what DuckDB can skip by.
     return f"SELECT id - {low} AS pos, id AS example_id FROM examples WHERE id >= {low} AND id <= {high}"
