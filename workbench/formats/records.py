@@ -134,14 +134,15 @@ def _text(value: object) -> str:
 
 
 def _holds_float(value: object) -> bool:
-    stack = [value]
+    stack: list[Any] = [value]
     while stack:
         part = stack.pop()
-        if isinstance(part, dict):
+        kind_ = type(part)
+        if kind_ is dict:
             stack += part.values()
-        elif isinstance(part, list):
+        elif kind_ is list:
             stack += part
-        elif isinstance(part, float):
+        elif kind_ is not str and isinstance(part, float):
             return True
     return False
 
