@@ -166,7 +166,8 @@ def write_rows(
 ) -> None:
     """Write every row as examples or as a reject, in batches whose memory is bounded, while the next one is read.
 
-    Another thread writes: `rows` must not use the writer's cursor. `kept` gives the example ids that were kept free for rows.
+    Another thread writes: `rows` must not use the writer's cursor. `kept` gives the example ids that were kept free
+    for rows.
     """
     examples: list[tuple[int, int, str, str, str | None, str | None]] = []
     rejects: list[tuple[int, str, str, int]] = []
