@@ -171,10 +171,10 @@ class WorkbenchApp(App[None]):
             await self.switch_mode(name)
             while len(self.screen_stack) > 1:
                 await self.pop_screen()
+            self.release_keys()
             screen = self.screen
             if isinstance(screen, BenchScreen):
-                screen.arrive(**args)
-            self.release_keys()
+                screen.arrive(**args)  # it may hold them on
 
         self.hold_keys()
         self.call_next(show)

@@ -101,6 +101,7 @@ class BrowseScreen(BenchScreen):
         self._scorer = ""
         self._bins: list[tuple[float, float, int]] = []
         self._reason = ""
+        self._awaiting_rows = False
         self._opening: Worker[None] | None = None
 
     def body(self) -> ComposeResult:
@@ -145,7 +146,10 @@ class BrowseScreen(BenchScreen):
     def _open(self, query: ViewQuery, *, cursor: int = 0, keep: int | None = None) -> None:
         """List what `query` asks for, with the cursor on position `cursor`, or on the row with id `keep`."""
         workspace = self.bench.workspace
-        if not query.is_whole:
+        if query.is_whole:
+            self._awaiting_rows = True
+            self.bench.hold_keys()  # they are meant for the rows that come
+        else:
             self.progress("looking …  esc stops")
 
         def work(cancelled: Cancelled) -> _Opened:
@@ -174,11 +178,17 @@ class BrowseScreen(BenchScreen):
         )
         if not view.rows:
             self.query_one(Preview).show(None)
+            self._rows_are_there()
         self._show_facets()
         self._describe()
         self._count()
         if before:
             background(self, lambda cancelled: before.close(), lambda _: None)  # waits for a window being read
+
+    def _rows_are_there(self) -> None:
+        if self._awaiting_rows:
+            self._awaiting_rows = False
+            self.bench.release_keys()
 
     def _reload(self) -> None:
         """Show what a change made of the rows."""
@@ -222,6 +232,7 @@ class BrowseScreen(BenchScreen):
 
     @on(RowList.Highlighted)
     def _highlighted(self, message: RowList.Highlighted) -> None:
+        self._rows_are_there()
         self.query_one(Preview).show(message.id, self._query.search or "")
 
     @on(RowList.Chosen)

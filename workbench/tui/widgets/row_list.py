@@ -71,7 +71,7 @@ class Columns:
         return f"  {'row'.rjust(self.number)}   label turns  size  {fit('prompt', self.prompt)}{response}"
 
 
-_FIXED = 2 + 3 + 5 + 6 + 5 + 2  # gutter, state, label, turns, size, gaps
+_FIXED = 2 + 3 + 5 + 7 + 5 + 2  # gutter, state, label, turns, size, gaps
 
 
 class RowList(ScrollView, can_focus=True):
@@ -393,7 +393,7 @@ class RowList(ScrollView, can_focus=True):
         cells = [
             Segment(f" {STATE_GLYPHS[row.state]} ", changed),
             Segment(fit(row.label or "", 5), base + self._style("accent")),
-            Segment(f"{row.turns:>5} {short_count(row.chars):>5}  ", muted),
+            Segment(f"{row.turns:>6} {short_count(row.chars):>5}  ", muted),
             *self._text(row.prompt, columns.prompt, text, base),
         ]
         if columns.response:
