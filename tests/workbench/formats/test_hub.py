@@ -187,16 +187,28 @@ def test_a_hub_that_refuses(hub, refuses, what, do):
 
 
 def test_without_a_hub_there_is_one_sentence_and_soon(hub, monkeypatch):
-    # A port that takes connections and never answers: the worst of networks.
+    monkeypatch.setattr("workbench.formats.hub._FIRST_ANSWER", 0.5)
+    # A port that takes connections and never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr("workbench.formats.hub._FIRST_ANSWER", 0.5)
         started = time.monotonic()
         with pytest.raises(HubUnavailable, match="the hub cannot be reached") as caught:
             open_source("hf:team/rows")
         assert time.monotonic() - started < 5
     assert caught.value.exit_code == 5
     assert "import its folder" in caught.value.do
+
+
+def test_an_address_that_is_looked_up_for_ever_is_given_up_as_soon(hub, monkeypatch):
+    monkeypatch.setattr("workbench.formats.hub._FIRST_ANSWER", 0.5)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://nowhere.invalid")
+    found = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *args, **more: found.wait(20) and [])
+    started = time.monotonic()
+    with pytest.raises(HubUnavailable, match="no answer within"):
+        open_source("hf:team/rows")
+    assert time.monotonic() - started < 5
+    found.set()
 
 
 def test_offline_mode_is_named(monkeypatch):
