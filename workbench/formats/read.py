@@ -7,7 +7,6 @@ conversation cannot be imported is rejected whole, so that rows = imported + rej
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from workbench.formats.records import FORMAT_GLUE, Record, Reject, converted, re
 from workbench.formats.rows import Container, RawRow
 from workbench.formats.shapes import SHAPES, TREE, TREE_ALL, UNKNOWN, Shape, detect, mapped
 
-__all__ = ["Opened", "Part", "Record", "Reject", "Span", "file_hash", "open_source", "read_row"]
+__all__ = ["Opened", "Part", "Record", "Reject", "Span", "open_source", "read_row"]
 
 Trees = Literal["best", "all"]
 
@@ -94,11 +93,6 @@ class Opened:
     _starts: list[int] = field(default_factory=list)  # the first row of each file that was begun, and the end
 
     @property
-    def path(self) -> Path:
-        """`where` as a path."""
-        return Path(self.where)
-
-    @property
     def container(self) -> str:
         """What the files are, in words: "JSON Lines, gzip" or "3 files (2 Parquet, 1 CSV)"."""
         kinds = Counter(", ".join(filter(None, [part.container.kind, part.file.packing])) for part in self.parts)
@@ -143,11 +137,6 @@ class Opened:
         ends = zip(self.parts, self._starts, self._starts[1:], strict=False)
         return [Span(part.name, part.path, first, end - first) for part, first, end in ends]
 
-    def locate(self, row: int) -> tuple[str, int]:
-        """The name of the file that a row which was read came from, and its zero-based row there."""
-        at = bisect.bisect_right(self._starts[: len(self.parts)], row) - 1
-        return self.parts[at].name, row - self._starts[at]
-
 
 def open_source(
     target: str | Path, *, format: str | None = None, mapping: dict[str, str] | None = None, trees: Trees = "best"
@@ -190,11 +179,6 @@ def open_source(
         absent = next(name for name in (mapping["prompt"], mapping["response"]) if name not in heads[0])
         raise BadInput(f"no column {absent!r}", where=where, do=f"Map to columns that are there: {columns(heads[0])}.")
     return Opened(where, _named(parts), tuple(parts), tuple(found.ignored))
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 (hex) of the bytes of the file."""
-    return InputFile(path).sha256()
 
 
 class _Empty:

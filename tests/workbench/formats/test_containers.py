@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from workbench.errors import BadInput
-from workbench.formats.read import Record, Reject, file_hash, open_source
+from workbench.formats.read import Record, Reject, open_source
 from workbench.formats.rows import RAW_LIMIT
 
 
@@ -280,8 +280,3 @@ def test_progress_ends_at_the_size_of_the_file_and_rows_can_be_read_again(opened
     assert seen == sorted(seen)
     assert seen[0] < source.total_bytes == seen[-1] == len(data)
     assert sum(1 for _ in source.rows()) == len(seen)
-
-
-def test_file_hash_is_sha256_of_the_bytes(tmp_path):
-    (tmp_path / "a").write_bytes(b"abc")
-    assert file_hash(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -54,22 +54,9 @@ def test_a_folder_is_one_source_with_its_rows_numbered_through(folder):
         ("m.jsonl.gz", 5, 1),
         ("z.json", 6, 1),
     ]
-    assert [source.locate(row) for row in (0, 1, 2, 3, 5, 6)] == [
-        ("a/c.csv", 0),
-        ("a/c.csv", 1),
-        ("b.jsonl", 0),
-        ("b.jsonl", 1),
-        ("m.jsonl.gz", 0),
-        ("z.json", 0),
-    ]
     assert source.ignored == ("README.md",)
     assert source.container == "5 files (1 CSV; 2 JSON array; 1 JSON Lines; 1 JSON Lines, gzip)"
     assert source.done_bytes == source.total_bytes == sum(part.path.stat().st_size for part in source.parts)
-
-
-def test_rows_can_be_located_while_they_are_read(folder):
-    source = open_source(folder)
-    assert [source.locate(row.row) for row in source.rows()][3:5] == [("b.jsonl", 1), ("b.jsonl", 2)]
 
 
 def test_the_hash_of_a_folder_is_that_of_its_list_of_files_wherever_it_lies(folder, tmp_path):

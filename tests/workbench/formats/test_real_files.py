@@ -170,7 +170,7 @@ def test_all_paths_of_the_trees_end_in_every_last_answer():
         below = sum(last_answers(reply) for reply in node["replies"])
         return below or (node["role"] == "assistant")
 
-    trees = raw_rows(source.path)
+    trees = raw_rows(source.parts[0].path)
     assert Counter(row.row for row in rows) == {i: last_answers(tree["prompt"]) for i, tree in enumerate(trees)}
     assert [row.row for row in rows] == sorted(row.row for row in rows)
     assert [row.part for row in rows].count(0) == len(trees) == 100
