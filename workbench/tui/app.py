@@ -74,6 +74,7 @@ class WorkbenchApp(App[None]):
         for theme in (DARK, LIGHT):
             self.register_theme(theme)
         self.theme = LIGHT.name if (terminal_is_light() if light is None else light) else DARK.name
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bench")
         self._holding: Timer | None = None
         self._held: list[events.Key] = []
         self._journal = logging.getLogger("workbench.tui")
@@ -115,7 +116,8 @@ class WorkbenchApp(App[None]):
         self._log_to_workspace()
 
     def close_workspace(self) -> None:
-        """Let go of the workspace; the app is at its end."""
+        """Let go of the workspace when what still runs is done: cancelled workers end soon. The app is at its end."""
+        self._threads.shutdown(cancel_futures=True)
         if self._workspace:
             self._workspace.close()
 
@@ -129,7 +131,7 @@ class WorkbenchApp(App[None]):
 
     def on_mount(self) -> None:
         """Find out what there is to look at."""
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="bench"))
+        asyncio.get_running_loop().set_default_executor(self._threads)
         if self._workspace is None:
             self.go("start")
         else:

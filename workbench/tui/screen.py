@@ -109,7 +109,6 @@ class BenchScreen(Screen[None]):
     def on_command_line_submitted(self, event: CommandLine.Submitted) -> None:
         """Run the command that was typed, on whatever had the focus before."""
         event.stop()
-        self.focus_home()
         if event.prompt == "/":
             self.search(event.text)
         elif text := event.text.strip():

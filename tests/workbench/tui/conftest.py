@@ -67,17 +67,18 @@ async def running(workspace: Workspace | None, *, base: str = "rows", size=(120,
             await until(pilot, lambda: app.current_mode == "browse" and bool(app.screen.query(RowList)))
             if app.base != base:
                 app.action_open_base(base)
-            await until(pilot, lambda: screen_text(app).splitlines()[1].startswith(f" {base} · "))
+            await until(pilot, lambda: f"\n {base} · " in screen_text(app))
             await until(pilot, lambda: app.screen.query_one(RowList).current is not None)
         yield pilot
+    app._threads.shutdown(cancel_futures=True)
 
 
 async def until(pilot, holds: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until `holds()`; fail with what is on the screen otherwise."""
-    for _ in range(int(seconds / 0.02)):
+    for _ in range(int(seconds / 0.05)):
         if holds():
             return
-        await pilot.pause(0.02)
+        await pilot.pause(0.05)
     raise AssertionError(f"never came true; on the screen:\n{screen_text(pilot.app)}")
 
 
@@ -95,12 +96,26 @@ def said(app) -> str:
 def type_ahead(app, *keys: str) -> None:
     """Press keys without waiting for what they do, as a terminal delivers what was typed before the app looked."""
     for key in keys:
-        app.post_message(events.Key(key, {"enter": "\r", "space": " "}.get(key, key)))
+        app.post_message(events.Key(key, _CHARACTERS.get(key, key)))
+
+
+_CHARACTERS = {"enter": "\r", "space": " ", "slash": "/", "colon": ":", "plus": "+", "minus": "-"}
+
+
+def type_text(app, text: str) -> None:
+    """Type a text; a line end is enter."""
+    type_ahead(app, *({"\n": "enter", " ": "space", "/": "slash", ":": "colon"}.get(char, char) for char in text))
 
 
 @pytest.fixture(scope="session")
 def tui():
     """The helpers above: `tui.running(workspace)`, `tui.until(pilot, holds)`, and so on."""
     return SimpleNamespace(
-        running=running, until=until, screen_text=screen_text, said=said, type_ahead=type_ahead, hostile=HOSTILE
+        running=running,
+        until=until,
+        screen_text=screen_text,
+        said=said,
+        type_ahead=type_ahead,
+        type_text=type_text,
+        hostile=HOSTILE,
     )

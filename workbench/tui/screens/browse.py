@@ -285,8 +285,10 @@ class BrowseScreen(BenchScreen):
     @dialogue
     async def action_sort(self, order: str = "") -> None:
         """Order by what is named, or ask."""
-        scorers = self._counts.scorers if self._counts else []
-        names = {**_ORDERS, **{name: name for name in scorers}}
+        counts = self._counts
+        if counts is None:
+            counts = await asyncio.to_thread(self.bench.workspace.facets, self._query.name)
+        names = {**_ORDERS, **{name: name for name in counts.scorers}}
         if not order:
             orders = [("", "as they came"), *((name, label) for name, label in names.items())]
             chosen = await choose(self.app, "Order by", orders, detail="S turns the order round.")

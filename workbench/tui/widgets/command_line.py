@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from workbench.tui.screen import BenchScreen
 
 
+class _Line(Input):
+    """Submits at once: what is typed behind the enter, and may wait here already, is not part of the line."""
+
+    def on_key(self, event: events.Key) -> None:
+        line = cast("CommandLine", self.parent)
+        if not line.is_open:
+            event.prevent_default()  # it goes on to where the focus is
+        elif event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            line.submit(self.value)
+
+
 class CommandLine(Horizontal):
     """Hidden until it is asked for; enter submits, escape closes, up and down bring back what was typed before."""
 
@@ -45,7 +58,7 @@ class CommandLine(Horizontal):
     def compose(self) -> ComposeResult:
         """The prompt and the input."""
         yield Static(":", markup=False)
-        yield Input(compact=True)
+        yield _Line(compact=True)
 
     def open(self, prompt: str, text: str = "", suggestions: Sequence[str] = ()) -> None:
         """Show the line and type into it."""
@@ -72,16 +85,16 @@ class CommandLine(Horizontal):
         """Whether something is being typed."""
         return self.has_class("-open")
 
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Hand over what was typed."""
-        event.stop()
+    def submit(self, text: str) -> None:
+        """Close and hand over what was typed."""
         self.close()
-        if event.value:
+        cast("BenchScreen", self.screen).focus_home()
+        if text:
             typed = self._typed.setdefault(self._prompt, [])
-            if event.value in typed:
-                typed.remove(event.value)
-            typed.append(event.value)
-        self.post_message(self.Submitted(self._prompt, event.value))
+            if text in typed:
+                typed.remove(text)
+            typed.append(text)
+        self.post_message(self.Submitted(self._prompt, text))
 
     def on_key(self, event: events.Key) -> None:
         """Close, or go through what was typed before."""

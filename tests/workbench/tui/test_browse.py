@@ -1,0 +1,336 @@
+"""Browse: what a person can do to rows by hand, over the real store."""
+
+from __future__ import annotations
+
+import csv
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, TextArea
+
+from workbench.errors import Problem
+from workbench.store.windows import ViewQuery
+from workbench.tui.messages import Failure
+from workbench.tui.widgets.dialogs import Dialog
+from workbench.tui.widgets.edit_dialog import EditDialog, Glyphs
+from workbench.tui.widgets.facets import FacetList
+from workbench.tui.widgets.preview import Preview
+from workbench.tui.widgets.row_list import RowList
+from workbench.workspace import Workspace
+
+TOKENIZER = Path(__file__).parents[3] / "../shared/tokenizers/smollm2"
+
+
+def listed(workspace, name="rows", **query):
+    """The rows of a source or version as the store has them."""
+    view = workspace.view(ViewQuery(name, **query))
+    try:
+        return view.window(0, 100)
+    finally:
+        view.close()
+
+
+def the(pilot, kind=RowList):
+    return pilot.app.screen.query_one(kind)
+
+
+async def test_marked_rows_are_dropped_with_a_reason_and_undo_outlives_the_app(tui, made, workspace):
+    async with tui.running(workspace) as pilot:
+        await pilot.press("space", "space", "space", "x")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+        assert "Drop 3 rows" in tui.screen_text(pilot.app)
+        await pilot.press(*"off", "enter")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Dropped 3 rows. u undoes.")
+        await tui.until(pilot, lambda: "by hand: 3 dropped" in tui.screen_text(pilot.app))
+        assert [(row.pos, row.step, row.reason) for row in listed(workspace) if row.state == "dropped"] == [
+            (0, "manual", "off"), (1, "manual", "off"), (2, "manual", "off"),
+        ]  # fmt: skip
+        assert the(pilot).marks == set()
+    async with tui.running(workspace) as pilot:
+        await pilot.press("u")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Undid: dropped 3 rows (off).")
+        await pilot.press("u")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "There is nothing to undo.")
+        assert {row.state for row in listed(workspace)} == {"kept"}
+        await pilot.press("ctrl+r")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Did again: dropped 3 rows (off).")
+        await pilot.press("r")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Restored 1 row. u undoes.")
+        assert sum(row.state == "dropped" for row in listed(workspace)) == 2
+
+
+async def test_labels_are_one_key_and_go_on_to_the_next_row(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        await pilot.press("plus", "minus", "4")
+        await tui.until(pilot, lambda: [row.label for row in listed(workspace)[:3]] == ["good", "bad", "4"])
+        assert the(pilot).cursor == 3
+        await pilot.press("g", "0", "colon", *"label", "space", *"5", "enter")
+        await tui.until(pilot, lambda: [row.label for row in listed(workspace)[:2]] == [None, "5"])
+        tui.type_text(pilot.app, ":label 6\n")
+        await tui.until(pilot, lambda: "'6' is no label" in tui.said(pilot.app))
+
+
+async def test_changes_are_done_in_the_order_of_the_keys(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        tui.type_ahead(pilot.app, *("plus", "minus", "u") * 6, "3")
+        await tui.until(pilot, lambda: "3" in [row.label for row in listed(workspace)], 40)
+        # Each round labels one row good for good; the cursor goes on by two.
+        assert [row.pos for row in listed(workspace) if row.label == "good"] == [0, 2, 4, 6, 8, 10]
+        assert [row.pos for row in listed(workspace) if row.label == "3"] == [12]
+
+
+async def test_an_edit_makes_a_new_example_and_keeps_the_old_one(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        await pilot.press("j", "e")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, EditDialog) and pilot.app.focused is not None)
+        assert pilot.app.focused.text == "Answer 1: it goes down to the sea, slowly."
+        await pilot.press("end", *" Yes.", "ctrl+s")
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Edited 1 row"))
+        row = listed(workspace)[1]
+        assert (row.state, row.response) == ("edited", "Answer 1: it goes down to the sea, slowly. Yes.")
+        detail = workspace.detail("rows", row.id)
+        assert detail.shown_id != detail.id
+        await tui.until(pilot, lambda: "slowly. Yes." in tui.screen_text(pilot.app))
+        await pilot.press("e")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, EditDialog) and pilot.app.focused is not None)
+        await pilot.press("x", "escape")
+        await tui.until(pilot, lambda: "Throw the changes away?" in tui.screen_text(pilot.app))
+        await pilot.press("y")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Nothing was changed.")
+
+
+async def test_hostile_turns_are_edited_as_glyphs_and_come_back_as_they_were(tui, workspace):
+    before = workspace.detail("rows", listed(workspace)[3].id).messages
+    async with tui.running(workspace) as pilot:
+        await pilot.press("j", "j", "j", "e")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, EditDialog) and pilot.app.focused is not None)
+        shown = "".join(area.text for area in pilot.app.screen.query(TextArea))
+        assert not set("\x1b\x07\x00\u202e\u2066\u2028") & set(shown)
+        await pilot.press("!", "ctrl+s")
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Edited"))
+    after = workspace.detail("rows", listed(workspace)[3].id).messages
+    assert after == [before[0], {**before[1], "content": "!" + before[1]["content"]}]
+
+
+def test_glyphs_are_given_back_even_where_the_text_has_them_itself():
+    text = "\x1b ␛ \u202e \ue000 \r\n\t\x85 \ud800"
+    glyphs = Glyphs(text)
+    assert glyphs.read(glyphs.show(text)) == text
+    assert not set("\x1b\u202e\r\x85\ud800") & set(glyphs.show(text))
+
+
+async def test_search_lists_hits_and_esc_comes_back_to_the_same_row(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        tui.type_text(pilot.app, "/QUESTION 4\n")
+        await tui.until(pilot, lambda: the(pilot).rows == 11)
+        await pilot.press("n", "n", "N")
+        await tui.until(
+            pilot,
+            lambda: (
+                the(pilot).current is not None and the(pilot).current.prompt.endswith("40: where does the river go?")
+            ),
+        )
+        assert "“QUESTION 4”" in tui.screen_text(pilot.app)
+        await pilot.press("escape")
+        await tui.until(pilot, lambda: the(pilot).rows == 60)
+        assert the(pilot).cursor == 40
+        await pilot.press("n")
+        assert "Nothing was searched for" in tui.said(pilot.app)
+
+
+async def test_a_condition_lists_rows_and_a_wrong_one_is_told_in_duckdbs_words(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        tui.type_text(pilot.app, ":length(response) < 5\n")
+        await tui.until(pilot, lambda: the(pilot).rows == 6)
+        for wrong in ("where nonsense < 5", "where true); DROP TABLE examples; --"):
+            tui.type_text(pilot.app, f":{wrong}\n")
+            await tui.until(pilot, lambda: "condition" in tui.said(pilot.app))
+            assert the(pilot).rows == 6, "what was listed stays"
+            pilot.app.screen.say("")
+        assert len(listed(workspace)) == 60
+
+
+async def test_rows_are_ordered_by_length_and_by_any_score(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        await pilot.press("s")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+        assert "length-words" in tui.screen_text(pilot.app)
+        await pilot.press("escape", "colon", *"sort response_chars", "enter")
+        await tui.until(pilot, lambda: "by response length ↓" in tui.screen_text(pilot.app))
+        await pilot.press("S")
+        await tui.until(pilot, lambda: "by response length ↑" in tui.screen_text(pilot.app))
+        await pilot.press("g")
+        await tui.until(pilot, lambda: the(pilot).row(0) is not None and the(pilot).row(0).response == "no")
+        tui.type_text(pilot.app, ":sort beauty\n")
+        await tui.until(pilot, lambda: "there is no order 'beauty'" in tui.said(pilot.app))
+
+
+async def test_facets_filter_by_state_step_and_histogram(tui, workspace):
+    async with tui.running(workspace, base="curated", size=(160, 48)) as pilot:
+        facets = the(pilot, FacetList)
+        await tui.until(pilot, lambda: any(choice and choice.field == "step" for choice in facets._choices))
+
+        def at(field, value):
+            return next(i for i, c in enumerate(facets._choices) if c and (c.field, c.value) == (field, value))
+
+        async def choose(field, value):
+            facets.focus()
+            facets.highlighted = at(field, value)
+            await pilot.press("enter")
+
+        await choose("step", "length")
+        await tui.until(pilot, lambda: the(pilot).rows == 6)
+        await tui.until(pilot, lambda: the(pilot).current is not None)
+        assert the(pilot).current.step == "length"
+        await choose("step", "length")
+        await tui.until(pilot, lambda: the(pilot).rows == 54)
+        await choose("scorer", "length-words")
+        await tui.until(pilot, lambda: any(c and c.field == "score" for c in facets._choices))
+        bars = [c for c in facets._choices if c and c.field == "score"]
+        assert sum(c.count for c in bars) == 54
+        await choose("score", "length-words")
+        await tui.until(pilot, lambda: the(pilot).rows == bars[0].count)
+
+
+async def test_dropped_rows_of_a_recipe_can_be_taken_back(tui, workspace):
+    async with tui.running(workspace, base="curated") as pilot:
+        pilot.app.screen._filter(which="dropped")
+        await tui.until(pilot, lambda: the(pilot).rows == 6 and the(pilot).current is not None)
+        await pilot.press("a")
+        await tui.until(pilot, lambda: len(the(pilot).marks) == 6)
+        await pilot.press("r")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Restored 6 rows. u undoes.")
+    assert workspace.draft("curated").summary().restored == 6
+
+
+async def test_freeze_says_what_it_holds_and_makes_it(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        tui.type_text(pilot.app, ":drop dull\n")
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Dropped 1 row"))
+        await pilot.press("f")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+        assert "It will hold 59 rows of rows (60 rows). By hand: 1 dropped." in tui.screen_text(pilot.app)
+        await pilot.press(*"mine", "enter")
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Froze mine: 59 rows."))
+        await pilot.press("f")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+        await pilot.press(*"not/a name", "enter")
+        await tui.until(pilot, lambda: "cannot be a name" in tui.said(pilot.app))
+    assert [version.name for version in workspace.versions()] == ["curated", "mine"]
+
+
+async def test_the_preview_shows_messages_scores_history_and_tokens(tui, workspace):
+    if not TOKENIZER.is_dir():
+        pytest.skip(f"no tokenizer in {TOKENIZER}")
+    (workspace.root / "workbench.toml").write_text(f'model = "{TOKENIZER}"\n')
+    root = workspace.root
+    workspace.close()
+    reopened = Workspace.open(root)
+    try:
+        async with tui.running(reopened, base="curated") as pilot:
+            await tui.until(pilot, lambda: "rows row 1" in tui.screen_text(pilot.app))
+            assert "assistant  42 characters" in tui.screen_text(pilot.app)
+            await pilot.press("left_square_bracket")
+            await tui.until(pilot, lambda: "came as row 1 of source rows" in tui.screen_text(pilot.app))
+            await pilot.press("left_square_bracket")
+            await tui.until(pilot, lambda: "length-words" in tui.screen_text(pilot.app))
+            await pilot.press("left_square_bracket")
+            await tui.until(pilot, lambda: "tokens are trained" in tui.screen_text(pilot.app), 60)
+            assert "a• │ Answer 1: it goes down to the sea, slowly.<|im_end|>" in tui.screen_text(pilot.app)
+            await pilot.press("enter", "G", "j", "k", "escape")
+            assert the(pilot).has_focus
+    finally:
+        reopened.close()
+
+
+async def test_rows_are_copied_whole_and_written_as_listed(tui, workspace, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSH_CONNECTION", "here there")
+    async with tui.running(workspace) as pilot:
+        await pilot.press("j", "space", "space", "y")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Copied 2 rows to the terminal's clipboard.")
+        copied = [json.loads(line) for line in pilot.app.clipboard.splitlines()]
+        assert [row["messages"][1]["content"][:8] for row in copied] == ["Answer 1", "Answer 2"]
+        out = tmp_path / "list.csv"
+        tui.type_text(pilot.app, f":export {out}\n")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == f"Wrote 60 rows to {out}.")
+        with out.open(newline="") as file:
+            assert len(list(csv.DictReader(file))) == 60
+        tui.type_text(pilot.app, f":export {out}\n")
+        await tui.until(pilot, lambda: "is there already" in tui.said(pilot.app))
+        tui.type_text(pilot.app, f":save-screen {tmp_path}/screen.svg\n")
+        await tui.until(pilot, lambda: (tmp_path / "screen.svg").exists())
+
+
+async def test_a_failing_worker_is_told_and_logged_and_the_app_lives_on(tui, workspace, monkeypatch):
+    async with tui.running(workspace) as pilot:
+        monkeypatch.setattr(Workspace, "detail", lambda *_: 1 / 0)
+        await pilot.press("j")
+        await tui.until(pilot, lambda: "ZeroDivisionError: division by zero" in tui.said(pilot.app))
+        assert "app.log" in tui.said(pilot.app)
+        assert "Traceback" in (workspace.cache_dir / "app.log").read_text()
+        monkeypatch.undo()
+        await pilot.press("j")
+        await tui.until(pilot, lambda: "rows row 2" in tui.screen_text(pilot.app))
+        pilot.app.post_message(Failure(Problem("the disk is full", do="Free some space.")))
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "the disk is full. Free some space.")
+
+
+async def test_keys_work_while_a_search_and_an_import_run(tui, workspace, tmp_path):
+    data = tmp_path / "more.jsonl"
+    line = json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})
+    data.write_text(f"{line}\n" * 30_000)
+    importing = threading.Thread(target=workspace.import_file, args=(data,), kwargs={"name": "more"})
+    async with tui.running(workspace) as pilot:
+        importing.start()
+        tui.type_text(pilot.app, "/river\njjjj")
+        await tui.until(pilot, lambda: the(pilot).rows == 59)
+        for key in "jkjkGgjj":
+            await pilot.press(key)
+        assert the(pilot).cursor == 2
+        importing.join()
+        await pilot.press("plus")
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Labelled good"))
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 48)])
+async def test_every_size_shows_the_row_and_its_text(tui, workspace, size):
+    async with tui.running(workspace, size=size) as pilot:
+        await tui.until(pilot, lambda: "assistant  2 characters" in tui.screen_text(pilot.app))
+        text = tui.screen_text(pilot.app)
+        assert ("dropped" in text) == (size[0] >= 140), "the counts stand beside the rows where there is room"
+        assert "Question 0: where" in text
+
+
+async def test_a_resize_wraps_again_and_too_small_a_terminal_says_what_is_needed(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        await pilot.press("G")
+        await pilot.resize_terminal(50, 15)
+        await tui.until(pilot, lambda: "The workbench needs 60x20." in tui.screen_text(pilot.app))
+        assert "This terminal is 50x15." in tui.screen_text(pilot.app)
+        await pilot.resize_terminal(61, 20)
+        await tui.until(pilot, lambda: "Question 59" in tui.screen_text(pilot.app))
+
+
+async def test_without_colour_the_cursor_and_marks_are_still_seen(tui, workspace, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    async with tui.running(workspace) as pilot:
+        assert pilot.app.no_color
+        await pilot.press("space", "x", "escape", "question_mark", "escape", "e", "escape")
+        await tui.until(pilot, lambda: "▌" in tui.screen_text(pilot.app))
+        assert "●" in tui.screen_text(pilot.app)
+        await pilot.press("ctrl+t", "F", "escape", "right_square_bracket")
+        assert the(pilot, Preview).query("Tabs")
+
+
+async def test_another_base_is_chosen_by_name_or_from_a_list(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        await pilot.press("o")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+        assert "version" in tui.screen_text(pilot.app)
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: pilot.app.base == "curated" and the(pilot).rows == 54)
+        tui.type_text(pilot.app, ":open nothing\n")
+        await tui.until(pilot, lambda: "no source or version 'nothing'" in tui.said(pilot.app))
+        assert not pilot.app.screen.query_one("CommandLine Input", Input).has_focus
