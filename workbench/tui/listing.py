@@ -11,6 +11,9 @@ from workbench.errors import BadInput
 from workbench.store.drafts import DraftCounts
 from workbench.store.windows import RowPreview, ViewQuery
 
+ORDERS = {"prompt_chars": "prompt length", "response_chars": "response length", "turns": "turns"}
+"""What rows can be ordered by beside scores: the name in a `ViewQuery`, and its words."""
+
 _COLUMNS = ("pos", "id", "state", "label", "step", "reason", "turns", "chars", "prompt", "response")
 
 

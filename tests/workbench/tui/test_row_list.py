@@ -16,7 +16,8 @@ from workbench.store.windows import RowPreview
 from workbench.tui.cells import fit, flat, wrap
 from workbench.tui.messages import Failure
 from workbench.tui.theme import DARK
-from workbench.tui.widgets.row_list import WINDOW, Columns, RowList, short_count
+from workbench.tui.widgets.row_cells import Columns, short_count
+from workbench.tui.widgets.row_list import WINDOW, RowList
 
 ROWS = 1_000_000
 

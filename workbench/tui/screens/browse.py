@@ -7,26 +7,24 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import Worker
 
 from workbench.draft import LABELS, Draft
 from workbench.errors import BadInput
 from workbench.store.drafts import DraftCounts
-from workbench.store.facets import Facets
-from workbench.store.windows import View, ViewQuery, Which
+from workbench.store.windows import ViewQuery
 from workbench.tui.actions import bindings
 from workbench.tui.cells import flat
 from workbench.tui.changes import Changed, ChangeQueue
 from workbench.tui.clipboard import copy
-from workbench.tui.listing import described, draft_told, write_rows
+from workbench.tui.listing import ORDERS, described, draft_told, write_rows
 from workbench.tui.messages import Said
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.browse_actions import BROWSE_ACTIONS
@@ -35,36 +33,15 @@ from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
 from workbench.tui.widgets.edit_dialog import MOST, EditDialog
 from workbench.tui.widgets.facets import FacetList
 from workbench.tui.widgets.preview import Preview
-from workbench.tui.widgets.row_list import RowHeading, RowList
+from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.rows_pane import RowsPane
 from workbench.tui.workers import Cancelled, background
 
-_ORDERS = {"prompt_chars": "prompt length", "response_chars": "response length", "turns": "turns"}
-
 
 @dataclass
-class _Opened(Message):
-    view: View
-    query: ViewQuery
-    cursor: int
-
-
-@dataclass
-class _Counted(Message):
+class _Summed(Message):
     base: str
-    counts: Facets
     draft: DraftCounts
-
-
-@dataclass
-class _Found(Message):
-    query: ViewQuery
-    hits: int
-
-
-@dataclass
-class _Binned(Message):
-    scorer: str
-    bins: list[tuple[float, float, int]]
 
 
 class BrowseScreen(BenchScreen):
@@ -77,7 +54,7 @@ class BrowseScreen(BenchScreen):
     DEFAULT_CSS = """
     BrowseScreen #view { height: 1; padding: 0 1; color: $muted; }
     BrowseScreen #panes { height: 1fr; layout: vertical; }
-    BrowseScreen #rows { height: 1fr; }
+    BrowseScreen RowsPane { height: 1fr; }
     BrowseScreen Preview { height: 42%; border-top: solid $rule; }
     BrowseScreen Preview:focus-within { border-top: solid $border; }
     BrowseScreen FacetList { display: none; }
@@ -86,7 +63,7 @@ class BrowseScreen(BenchScreen):
         & #panes { layout: horizontal; }
         & FacetList { display: block; dock: none; width: 30; height: 100%; border-right: solid $rule; }
         & FacetList:focus { border-right: solid $border; }
-        & #rows { width: 1fr; height: 100%; }
+        & RowsPane { width: 1fr; height: 100%; }
         & Preview { width: 40%; height: 100%; border-top: none; border-left: solid $rule; }
         & Preview:focus-within { border-top: none; border-left: solid $border; }
     }
@@ -94,25 +71,16 @@ class BrowseScreen(BenchScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._query = ViewQuery("")
-        self._view: View | None = None
-        self._counts: Facets | None = None
         self._draft = DraftCounts()
-        self._scorer = ""
-        self._bins: list[tuple[float, float, int]] = []
         self._reason = ""
-        self._awaiting_rows = False
-        self._opening: Worker[None] | None = None
 
     def body(self) -> ComposeResult:
         """What is listed, in a line; then facets, rows, preview."""
         yield Static(id="view", markup=False)
         with Horizontal(id="panes"):
-            yield FacetList(id="facets")
-            with Vertical(id="rows"):
-                yield RowHeading()
-                yield RowList(id="list")
-            yield Preview(id="preview")
+            yield FacetList()
+            yield RowsPane()
+            yield Preview()
 
     def on_mount(self) -> None:
         """Set up what needs the workspace."""
@@ -129,101 +97,64 @@ class BrowseScreen(BenchScreen):
         """The list."""
         return self.query_one(RowList)
 
+    @property
+    def pane(self) -> RowsPane:
+        """The list with what it is filtered by."""
+        return self.query_one(RowsPane)
+
+    @property
+    def base(self) -> str:
+        """The source or version that is listed."""
+        return self.pane.query_shown.name
+
     def arrive(self, **args: Any) -> None:
         """Look at `base`; without one, go on where one was."""
-        base = args.get("base") or self._query.name
-        if base and base != self._query.name:
+        base = args.get("base") or self.base
+        if base and base != self.base:
             self.rows.clear_marks()
-            self._scorer, self._bins = "", []
             workspace = self.bench.workspace
             self.query_one(Preview).set_source(lambda id: workspace.detail(base, id), self._tokens.lines)
-            self._open(ViewQuery(base))
+            self.query_one(FacetList).set_source(
+                lambda: workspace.facets(base), lambda scorer: workspace.histogram(base, scorer, 12)
+            )
+            self.pane.open(ViewQuery(base))
         elif base:
             self._reload()
 
-    # The list
-
-    def _open(self, query: ViewQuery, *, cursor: int = 0, keep: int | None = None) -> None:
-        """List what `query` asks for, with the cursor on position `cursor`, or on the row with id `keep`."""
-        workspace = self.bench.workspace
-        if query.is_whole:
-            self._awaiting_rows = True
-            self.bench.hold_keys()  # they are meant for the rows that come
-        else:
-            self.progress("looking …  esc stops")
-
-        def work(cancelled: Cancelled) -> _Opened:
-            view = workspace.view(query, cancelled=cancelled, on_found=lambda n: self._tell_found(query, n))
-            at = view.position_of(keep) if keep is not None else None
-            return _Opened(view, query, cursor if at is None else at)
-
-        self._opening = background(self, work, lambda opened: opened, group="view")
-
-    def _tell_found(self, query: ViewQuery, hits: int) -> None:
-        if not query.is_whole:
-            self.post_message(_Found(query, hits))
-
-    @on(_Found)
-    def _found(self, message: _Found) -> None:
-        self.progress(f"{message.hits:,} so far …  esc stops")
-
-    @on(_Opened)
-    def _opened(self, message: _Opened) -> None:
-        self.progress("")
-        before, self._view, self._query = self._view, message.view, message.query
-        view = message.view
-        self.query_one(RowHeading).rows = view.rows
-        self.rows.set_source(
-            view.rows, view.window, view.ids, cursor=message.cursor, highlight=message.query.search or ""
-        )
-        if not view.rows:
+    @on(RowsPane.Listed)
+    def _listed(self, message: RowsPane.Listed) -> None:
+        if not message.rows:
             self.query_one(Preview).show(None)
-            self._rows_are_there()
-        self._show_facets()
+        self.query_one(FacetList).show(message.query)
         self._describe()
-        self._count()
-        if before:
-            background(self, lambda cancelled: before.close(), lambda _: None)  # waits for a window being read
+        self._sum_up()
 
-    def _rows_are_there(self) -> None:
-        if self._awaiting_rows:
-            self._awaiting_rows = False
-            self.bench.release_keys()
+    @on(RowsPane.Looking)
+    def _looking(self, message: RowsPane.Looking) -> None:
+        self.progress(message.text)
 
     def _reload(self) -> None:
-        """Show what a change made of the rows."""
-        query = self._query
-        if query.which != "all" or query.step or query.search or query.where:
-            self._open(query, cursor=self.rows.cursor)  # rows may have come in or gone
-        else:
-            self.rows.reload()
-            self._count()
+        self.pane.reload()
+        self.query_one(FacetList).count()
+        self._sum_up()
 
-    def _count(self) -> None:
-        workspace, base = self.bench.workspace, self._query.name
+    def _sum_up(self) -> None:
+        workspace, base = self.bench.workspace, self.base
+        background(
+            self, lambda cancelled: _Summed(base, workspace.draft(base).summary()), lambda summed: summed, group="sum"
+        )
 
-        def work(cancelled: Cancelled) -> _Counted:
-            return _Counted(base, workspace.facets(base), workspace.draft(base).summary())
-
-        background(self, work, lambda counted: counted, group="count")
-
-    @on(_Counted)
-    def _counted(self, message: _Counted) -> None:
-        if message.base == self._query.name:
-            self._counts, self._draft = message.counts, message.draft
-            self._show_facets()
+    @on(_Summed)
+    def _summed(self, message: _Summed) -> None:
+        if message.base == self.base:
+            self._draft = message.draft
             self._describe()
 
-    def _show_facets(self) -> None:
-        counts = self._counts if self._counts else None
-        self.query_one(FacetList).show(counts, self._query, self._scorer, self._bins)
-
     def _describe(self) -> None:
-        rows = self._view.rows if self._view else 0
-        parts = [f"{self._query.name}", f"{rows:,} row{'s' * (rows != 1)}", *described(self._query)]
-        if self._query.sort:
-            name = _ORDERS.get(self._query.sort, self._query.sort)
-            parts.append(f"by {name} {'↓' if self._query.descending else '↑'}")
+        query, rows = self.pane.query_shown, self.rows.rows
+        parts = [f"{query.name}", f"{rows:,} row{'s' * (rows != 1)}", *described(query)]
+        if query.sort:
+            parts.append(f"by {ORDERS.get(query.sort, query.sort)} {'↓' if query.descending else '↑'}")
         if marked := len(self.rows.marks):
             parts.append(f"{marked:,} marked")
         if told := draft_told(self._draft):
@@ -232,8 +163,7 @@ class BrowseScreen(BenchScreen):
 
     @on(RowList.Highlighted)
     def _highlighted(self, message: RowList.Highlighted) -> None:
-        self._rows_are_there()
-        self.query_one(Preview).show(message.id, self._query.search or "")
+        self.query_one(Preview).show(message.id, self.pane.query_shown.search or "")
 
     @on(RowList.Chosen)
     def _chosen(self) -> None:
@@ -250,9 +180,8 @@ class BrowseScreen(BenchScreen):
         self._filter(search=text or None)
 
     def _filter(self, **changes: Any) -> None:
-        row = self.rows.current
         self.say("")
-        self._open(replace(self._query, **changes), keep=row.id if row else None)
+        self.pane.filter(**changes)
 
     def command(self, text: str) -> bool:
         """What is no command is a condition, if it looks like one."""
@@ -266,18 +195,18 @@ class BrowseScreen(BenchScreen):
         if text:
             self.search(text)
         else:
-            self.open_command_line("/", self._query.search or "")
+            self.open_command_line("/", self.pane.query_shown.search or "")
 
     def action_where(self, condition: str = "") -> None:
         """List the rows that meet a condition, or ask which."""
         if condition:
             self._filter(where=condition)
         else:
-            self.open_command_line(":", f"where {self._query.where or ''}")
+            self.open_command_line(":", f"where {self.pane.query_shown.where or ''}")
 
     def action_hit(self, by: int) -> None:
         """Go to another row found."""
-        if self._query.search or self._query.where:
+        if self.pane.query_shown.search or self.pane.query_shown.where:
             self.rows.action_move(by)
         else:
             self.say("Nothing was searched for: / searches.")
@@ -285,10 +214,8 @@ class BrowseScreen(BenchScreen):
     @dialogue
     async def action_sort(self, order: str = "") -> None:
         """Order by what is named, or ask."""
-        counts = self._counts
-        if counts is None:
-            counts = await asyncio.to_thread(self.bench.workspace.facets, self._query.name)
-        names = {**_ORDERS, **{name: name for name in counts.scorers}}
+        counts = await asyncio.to_thread(self.bench.workspace.facets, self.base)
+        names = {**ORDERS, **{name: name for name in counts.scorers}}
         if not order:
             orders = [("", "as they came"), *((name, label) for name, label in names.items())]
             chosen = await choose(self.app, "Order by", orders, detail="S turns the order round.")
@@ -301,8 +228,8 @@ class BrowseScreen(BenchScreen):
 
     def action_reverse(self) -> None:
         """Turn the order round."""
-        if self._query.sort:
-            self._filter(descending=not self._query.descending)
+        if self.pane.query_shown.sort:
+            self._filter(descending=not self.pane.query_shown.descending)
         else:
             self.say("The rows are as they came: s orders them.")
 
@@ -318,38 +245,7 @@ class BrowseScreen(BenchScreen):
 
     @on(FacetList.Picked)
     def _picked(self, message: FacetList.Picked) -> None:
-        choice = message.choice
-        if choice.field == "scorer":
-            self._show_histogram("" if choice.value == self._scorer else choice.value)
-        elif choice.field == "score":
-            self._filter(score=None if self._query.score == choice.score else choice.score)
-        elif choice.field == "which":
-            which = cast(Which, choice.value) if choice.value in get_args(Which) else "all"
-            self._filter(which="all" if self._query.which == which else which, step=None)
-        elif choice.field == "step":  # a dropped row is only listed where dropped rows are
-            off = self._query.step == choice.value
-            self._filter(which="all" if off else "dropped", step=None if off else choice.value)
-        else:
-            off = getattr(self._query, choice.field) == choice.value
-            self._filter(**{choice.field: None if off else choice.value})
-
-    def _show_histogram(self, scorer: str) -> None:
-        self._scorer, self._bins = scorer, []
-        self._show_facets()
-        if scorer:
-            workspace, base = self.bench.workspace, self._query.name
-            background(
-                self,
-                lambda cancelled: workspace.histogram(base, scorer, 12),
-                lambda bins: _Binned(scorer, bins),
-                group="histogram",
-            )
-
-    @on(_Binned)
-    def _binned(self, message: _Binned) -> None:
-        if message.scorer == self._scorer:
-            self._bins = message.bins
-            self._show_facets()
+        self._filter(**message.changes)
 
     # Out
 
@@ -358,19 +254,19 @@ class BrowseScreen(BenchScreen):
         if self.focused is not self.rows:
             self.remove_class("-facets")
             self.focus_home()
-        elif self._opening and self._opening.is_running and not self._opening.is_cancelled:
-            self._opening.cancel()
-            self.progress("")
+        elif self.pane.stop_looking():
             self.say("Stopped looking.")
         elif self.rows.clear_marks():
             pass
-        elif self._query != ViewQuery(self._query.name, sort=self._query.sort, descending=self._query.descending):
-            row = self.rows.current
-            query = ViewQuery(self._query.name, sort=self._query.sort, descending=self._query.descending)
-            self._open(query, keep=row.id if row else None)
+        elif self.pane.query_shown != (whole := replace(ViewQuery(self.base), **self._order())):
+            self.pane.reopen(whole)
         else:
             return False
         return True
+
+    def _order(self) -> dict[str, Any]:
+        query = self.pane.query_shown
+        return {"sort": query.sort, "descending": query.descending}
 
     def on_failure(self) -> None:
         """Nothing is looked for any more; the app tells what was wrong."""
@@ -394,11 +290,11 @@ class BrowseScreen(BenchScreen):
     def action_tokens(self) -> None:
         """Show the row as tokens."""
         if row := self.rows.current:
-            self.bench.open_tokens(self._query.name, row.id)
+            self.bench.open_tokens(self.base, row.id)
 
     def action_duplicates(self) -> None:
         """Show duplicates."""
-        self.bench.go("duplicates", base=self._query.name)
+        self.bench.go("duplicates", base=self.base)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys of screens that are not there do nothing."""
@@ -419,14 +315,14 @@ class BrowseScreen(BenchScreen):
             rest = f"; {same:,} {'were' if same != 1 else 'was'} so already" if same else ""
             return f"{what} {count:,} row{'s' * (count != 1)}{rest}. u undoes." if count else f"{what} no row{rest}."
 
-        self._changes.put(self._query.name, work)
+        self._changes.put(self.base, work)
         if not self.rows.clear_marks():
             self.rows.action_move(1)
 
     @on(Changed)
     def _changed(self, message: Changed) -> None:
         self.say(message.told)
-        if message.base == self._query.name:
+        if message.base == self.base:
             self._reload()
 
     @dialogue
@@ -466,7 +362,7 @@ class BrowseScreen(BenchScreen):
             return
         if row.chars > MOST:
             raise BadInput(f"this row has {row.chars:,} characters", do=f"Up to {MOST:,} can be edited here.")
-        base = self._query.name
+        base = self.base
         detail = await asyncio.to_thread(self.bench.workspace.detail, base, row.id)
         title = f"{flat(detail.source)} row {detail.row:,}"
         edited = await self.app.push_screen_wait(EditDialog(title, detail.messages))
@@ -482,16 +378,16 @@ class BrowseScreen(BenchScreen):
 
     def action_undo(self) -> None:
         """Take the last change back."""
-        self._changes.put(self._query.name, lambda draft: _told("Undid", draft.undo(), "There is nothing to undo."))
+        self._changes.put(self.base, lambda draft: _told("Undid", draft.undo(), "There is nothing to undo."))
 
     def action_redo(self) -> None:
         """Do again what was undone."""
-        self._changes.put(self._query.name, lambda draft: _told("Did again", draft.redo(), "Nothing was undone."))
+        self._changes.put(self.base, lambda draft: _told("Did again", draft.redo(), "Nothing was undone."))
 
     @dialogue
     async def action_freeze(self, name: str = "") -> None:
         """Freeze what is kept."""
-        workspace, base = self.bench.workspace, self._query.name
+        workspace, base = self.bench.workspace, self.base
         counts = await asyncio.to_thread(workspace.facets, base)
         draft = await asyncio.to_thread(lambda: workspace.draft(base).summary())
         kept = dict(counts.states)["kept"]
@@ -510,7 +406,7 @@ class BrowseScreen(BenchScreen):
 
     def action_copy(self) -> None:
         """Copy rows."""
-        ids, base, workspace = self.rows.chosen_ids(), self._query.name, self.bench.workspace
+        ids, base, workspace = self.rows.chosen_ids(), self.base, self.bench.workspace
         if not ids:
             return
 
@@ -530,7 +426,7 @@ class BrowseScreen(BenchScreen):
         """Write the rows as listed."""
         detail = "As listed: texts are cut short. To export the data itself, freeze it and export the version."
         file = file or await ask_text(self.app, "Write the list to", "rows.csv", detail=detail) or ""
-        if not (file and (view := self._view)):
+        if not (file and (view := self.pane.view)):
             return
         path = Path(file).expanduser()
 

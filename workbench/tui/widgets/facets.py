@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.text import Text
+from textual import on
 from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
@@ -13,7 +15,8 @@ from textual.widgets.option_list import Option
 from workbench.store.facets import Facets as Counts
 from workbench.store.windows import ViewQuery
 from workbench.tui.cells import fit, flat
-from workbench.tui.widgets.row_list import short_count
+from workbench.tui.widgets.row_cells import short_count
+from workbench.tui.workers import background
 
 _MOST = 40  # values listed of one facet
 _BARS = " ▏▎▍▌▋▊▉█"
@@ -49,25 +52,121 @@ class FacetList(OptionList):
 
     @dataclass
     class Picked(Message):
-        """A line was chosen."""
+        """A line was chosen: what it changes in the `ViewQuery`."""
 
-        choice: Choice
+        changes: dict[str, Any]
+
+    @dataclass
+    class _Counted(Message):
+        generation: int
+        counts: Counts
+
+    @dataclass
+    class _Binned(Message):
+        generation: int
+        scorer: str
+        bins: Bins
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._generation = 0
+        self._count: Callable[[], Counts] | None = None
+        self._bin: Callable[[str], Bins] | None = None
+        self._counting = self._again = False
         self._choices: list[Choice | None] = []
         self._counts: Counts | None = None
-        self._query = ViewQuery("")
+        self._shown = ViewQuery("")
         self._scorer = ""
         self._bins: Bins = ()
 
-    def show(self, counts: Counts | None, query: ViewQuery, scorer: str = "", bins: Bins = ()) -> None:
-        """List the counts, with what `query` filters by marked, and the histogram of one score."""
-        self._counts, self._query, self._scorer, self._bins = counts, query, scorer, bins
+    def set_source(self, count: Callable[[], Counts], bin: Callable[[str], Bins]) -> None:
+        """Where counts and histograms come from, both called in a worker."""
+        self._generation += 1
+        self._count, self._bin = count, bin
+        self._counting = self._again = False
+        self._counts, self._scorer, self._bins = None, "", ()
+        self.count()
+
+    def count(self) -> None:
+        """Count again. One count at a time: what changes meanwhile is counted when it ends."""
+        if self._counting or self._count is None:
+            self._again = True
+            return
+        generation, count = self._generation, self._count
+        self._counting, self._again = True, False
+        background(self, lambda cancelled: self._Counted(generation, count()), lambda counted: counted)
+
+    @on(_Counted)
+    def _counted(self, message: _Counted) -> None:
+        message.stop()
+        if message.generation == self._generation:
+            self._counting = False
+            self._counts = message.counts
+            self._lay_out()
+            if self._again:
+                self.count()
+
+    def show(self, query: ViewQuery) -> None:
+        """Mark what `query` filters by."""
+        self._shown = query
+        self._lay_out()
+
+    def show_histogram(self, scorer: str) -> None:
+        """Show how a score lies, under its name; an empty name shows none."""
+        self._scorer, self._bins = scorer, ()
+        self._lay_out()
+        if scorer and (bin := self._bin):
+            generation = self._generation
+            background(
+                self,
+                lambda cancelled: self._Binned(generation, scorer, bin(scorer)),
+                lambda binned: binned,
+                group="histogram",
+            )
+
+    @on(_Binned)
+    def _binned(self, message: _Binned) -> None:
+        message.stop()
+        if (message.generation, message.scorer) == (self._generation, self._scorer):
+            self._bins = message.bins
+            self._lay_out()
+
+    def on_failure(self) -> None:
+        """Count again when asked; the app tells what was wrong."""
+        self._counting = False
+
+    def on_mount(self) -> None:
+        """Lay the counts out again in the colours of another theme."""
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._lay_out())
+
+    def on_resize(self) -> None:
+        """Lay the counts out again."""
+        self._lay_out()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Filter by what was chosen, or no longer; or show a score's histogram."""
+        event.stop()
+        choice = self._choices[event.option_index]
+        if choice is None:
+            return
+        off = self._on(choice)
+        if choice.field == "scorer":
+            self.show_histogram("" if off else choice.value)
+        elif choice.field == "score":
+            self.post_message(self.Picked({"score": None if off else choice.score}))
+        elif choice.field == "which":
+            self.post_message(self.Picked({"which": "all" if off else choice.value, "step": None}))
+        elif choice.field == "step":  # a dropped row is only listed where dropped rows are
+            changes = {"which": "all", "step": None} if off else {"which": "dropped", "step": choice.value}
+            self.post_message(self.Picked(changes))
+        else:
+            self.post_message(self.Picked({choice.field: None if off else choice.value}))
+
+    def _lay_out(self) -> None:
         at = self.highlighted
         self._choices = []
         self.clear_options()
-        if counts is None:
+        if (counts := self._counts) is None:
             return
         width = max(self.size.width - 3, 16)
         self._section("rows", [Choice("which", name, name, count) for name, count in counts.states], width)
@@ -78,20 +177,6 @@ class FacetList(OptionList):
         self._section("scores", [Choice("scorer", n, n, None) for n in counts.scorers], width)
         if at is not None and at < self.option_count:
             self.highlighted = at
-
-    def on_mount(self) -> None:
-        """Lay the counts out again in the colours of another theme."""
-        self.app.theme_changed_signal.subscribe(self, lambda _: self.on_resize())
-
-    def on_resize(self) -> None:
-        """Lay the counts out again."""
-        self.show(self._counts, self._query, self._scorer, self._bins)
-
-    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Hand over what was chosen."""
-        event.stop()
-        if choice := self._choices[event.option_index]:
-            self.post_message(self.Picked(choice))
 
     def _section(self, title: str, choices: Sequence[Choice], width: int) -> None:
         if not choices:
@@ -115,8 +200,8 @@ class FacetList(OptionList):
         if choice.field == "scorer":
             return choice.value == self._scorer
         if choice.field == "score":
-            return choice.score == self._query.score
-        return bool(getattr(self._query, choice.field) == choice.value)
+            return choice.score == self._shown.score
+        return bool(getattr(self._shown, choice.field) == choice.value)
 
     def _line(self, choice: Choice, width: int) -> Text:
         count = short_count(choice.count) if choice.count is not None else ""

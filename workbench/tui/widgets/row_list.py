@@ -9,19 +9,16 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from rich.text import Text
 from textual import events
-from textual.app import RenderResult
 from textual.geometry import Region, Size
 from textual.message import Message
-from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
-from textual.widget import Widget
 
 from workbench.store.windows import RowPreview
 from workbench.tui.actions import Action, bindings, declare
-from workbench.tui.cells import fit, flat
+from workbench.tui.cells import fit
+from workbench.tui.widgets.row_cells import Columns, cell, short_count
 from workbench.tui.workers import Cancelled, background
 
 WINDOW = 256
@@ -45,33 +42,6 @@ ROW_ACTIONS = declare(
     Action("range", ("v",), "range", "Begin a range here; at its other end, v again marks it.", "rows"),
     Action("mark_all", ("a",), "all", "Mark all rows listed; a second time, none.", "rows"),
 )
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where things stand in a line of `width` cells: how wide the position, the prompt and the response are."""
-
-    number: int
-    prompt: int
-    response: int
-
-    @classmethod
-    def of(cls, width: int, rows: int) -> Columns:
-        """The columns of a list of `rows` rows; narrow lists leave the response out."""
-        number = max(len(f"{rows:,}"), 3)
-        text = max(width - number - _FIXED, 0)
-        if text < 50:
-            return cls(number, text, 0)
-        prompt = min(max(text * 45 // 100, 24), 90)
-        return cls(number, prompt, text - prompt - 2)
-
-    def heading(self) -> str:
-        """The line above the list."""
-        response = f"  {fit('response', self.response)}" if self.response else ""
-        return f"  {'row'.rjust(self.number)}   label turns  size  {fit('prompt', self.prompt)}{response}"
-
-
-_FIXED = 2 + 3 + 5 + 7 + 5 + 2  # gutter, state, label, turns, size, gaps
 
 
 class RowList(ScrollView, can_focus=True):
@@ -402,13 +372,13 @@ class RowList(ScrollView, can_focus=True):
         return cells
 
     def _text(self, text: str, width: int, style: Style, base: Style) -> list[Segment]:
-        cell = fit(flat(text), width)
-        start = cell.casefold().find(self.highlight) if self.highlight else -1
+        line = cell(text, width)
+        start = line.casefold().find(self.highlight) if self.highlight else -1
         if start < 0:
-            return [Segment(cell, style)]
+            return [Segment(line, style)]
         stop = start + len(self.highlight)
         hit = base + self._style("hit")
-        return [Segment(cell[:start], style), Segment(cell[start:stop], hit), Segment(cell[stop:], style)]
+        return [Segment(line[:start], style), Segment(line[start:stop], hit), Segment(line[stop:], style)]
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"row-list--{name}", partial=True)
@@ -418,25 +388,3 @@ class RowList(ScrollView, can_focus=True):
         line = y - self.scroll_offset.y
         if 0 <= line < self.size.height:
             self.refresh(Region(0, line, self.size.width, 1))
-
-
-class RowHeading(Widget):
-    """The names of the columns, over a list."""
-
-    DEFAULT_CSS = "RowHeading { height: 1; color: $muted; background: $background; }"
-
-    rows: reactive[int] = reactive(0)
-
-    def render(self) -> RenderResult:
-        """One line, as the list below it is divided."""
-        return Text(Columns.of(self.size.width - 1, self.rows).heading(), no_wrap=True, end="")
-
-
-def short_count(count: int) -> str:
-    """A count in at most five characters: 950, 12.3k, 1.2M."""
-    if count < 1000:
-        return str(count)
-    for unit, size in (("k", 1_000), ("M", 1_000_000)):
-        if count < size * 1000:
-            return f"{count / size:.1f}{unit}" if count < size * 100 else f"{count // size}{unit}"
-    return f"{count // 1_000_000_000}G"
