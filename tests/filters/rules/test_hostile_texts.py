@@ -23,9 +23,7 @@ TEXTS = {
 }
 WANTED = {"length": {"min_words": 1}, "audit": {"drop": ["no-stop"]}}  # what has no default
 RULES = {
-    name: step(step.params_model(**WANTED.get(name, {})))
-    for name, step in STEPS.items()
-    if issubclass(step, RowStep)
+    name: step(step.params_model(**WANTED.get(name, {}))) for name, step in STEPS.items() if issubclass(step, RowStep)
 }
 
 
