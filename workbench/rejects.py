@@ -122,7 +122,9 @@ def _line(reject: RejectRow) -> tuple[str, bool]:
     try:
         value = json.loads(reject.raw, object_pairs_hook=_object)
         if isinstance(value, (dict, list)):
-            return json.dumps({**head, "value": value}, ensure_ascii=False, allow_nan=False), True
+            line = json.dumps({**head, "value": value}, ensure_ascii=False, allow_nan=False)
+            line.encode("utf-8")  # half a character (an escape such as \ud800) can only stand there as its escape
+            return line, True
     except (ValueError, RecursionError):
         pass
     return json.dumps({**head, "raw": reject.raw}, ensure_ascii=False), False

@@ -169,3 +169,17 @@ def test_an_export_of_rejects_replaces_nothing_unasked(bench, tmp_path, write_pa
     assert (called.code, out.read_text()) == (2, "mine")
     assert bench("rejects", "export", "pairs", "-o", out, "--force", "--json").json["rows"] == 0
     assert "Every row of pairs was imported" in bench("rejects", "ls", "pairs").err
+
+
+def test_half_a_character_goes_out_as_its_escape_and_can_be_mended(bench, root, tmp_path):
+    path = tmp_path / "half.jsonl"
+    pair = '{{"instruction":"q","output":"{}"}}'.format
+    path.write_text("\n".join([pair("y\\ud800z"), pair("a"), pair("b")]))
+    assert bench("import", path, "--json").json["rejected"] == 1
+    out = tmp_path / "out.jsonl"
+    assert bench("rejects", "export", "half", "-o", out).code == 0
+    [line] = out.read_text().splitlines()
+    assert json.loads(line)["raw"].strip() == pair("y\\ud800z")
+    out.write_text(line.replace("\\\\ud800", "!"))
+    assert bench("rejects", "import", "half", out, "--json").json["fixed"] == 1
+    assert [messages[-1]["content"] for messages in stored(root, "half")] == ["y!z", "a", "b"]
