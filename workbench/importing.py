@@ -8,7 +8,6 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -164,39 +163,25 @@ def reading(opened: Opened, progress: Progress | None) -> Iterator[Record | Reje
 def write_rows(
     writer: SourceWriter, rows: Iterable[Record | Reject], kept: Mapping[int, int | None] = MappingProxyType({})
 ) -> None:
-    """Write every row as examples or as a reject, in batches whose memory is bounded, while the next one is read.
+    """Write every row as examples or as a reject, in batches whose memory is bounded.
 
-    Another thread writes: `rows` must not use the writer's cursor. `kept` gives the example ids that were kept free
-    for rows.
+    `kept` gives the example ids that were kept free for rows.
     """
     examples: list[tuple[int, int, str, str, str | None, str | None]] = []
     rejects: list[tuple[int, str, str, int]] = []
     chars = 0
-    with ThreadPoolExecutor(1) as pool:
-        writing: Future[None] | None = None
-        for row in rows:
-            if isinstance(row, Record):
-                id = (kept.get(row.row) if row.part == 0 else None) or writer.take_id()
-                examples.append((id, row.row, row.content_hash, row.messages, row.tools, row.meta_json))
-                chars += len(row.messages) + len(row.tools or "") + len(row.meta_json or "")
-            else:
-                rejects.append((row.row, row.reason, row.raw, writer.take_id()))
-                chars += len(row.raw)
-            if len(examples) + len(rejects) >= BATCH or chars >= _BATCH_CHARS:
-                if writing:
-                    writing.result()
-                writing = pool.submit(_write, writer, examples, rejects)
-                examples, rejects, chars = [], [], 0
-        if writing:
-            writing.result()
-    _write(writer, examples, rejects)
-
-
-def _write(
-    writer: SourceWriter,
-    examples: list[tuple[int, int, str, str, str | None, str | None]],
-    rejects: list[tuple[int, str, str, int]],
-) -> None:
+    for row in rows:
+        if isinstance(row, Record):
+            id = (kept.get(row.row) if row.part == 0 else None) or writer.take_id()
+            examples.append((id, row.row, row.content_hash, row.messages, row.tools, row.meta_json))
+            chars += len(row.messages) + len(row.tools or "") + len(row.meta_json or "")
+        else:
+            rejects.append((row.row, row.reason, row.raw, writer.take_id()))
+            chars += len(row.raw)
+        if len(examples) + len(rejects) >= BATCH or chars >= _BATCH_CHARS:
+            writer.add_examples(examples)
+            writer.add_rejects(rejects)
+            examples, rejects, chars = [], [], 0
     writer.add_examples(examples)
     writer.add_rejects(rejects)
 

@@ -134,15 +134,15 @@ def _text(value: object) -> str:
 
 
 def _holds_float(value: object) -> bool:
-    stack: list[Any] = [value]
-    while stack:
-        part = stack.pop()
+    parts: list[Any] = [value]
+    while parts:
+        part = parts.pop()
         kind_ = type(part)
-        if kind_ is dict:
-            stack += part.values()
-        elif kind_ is list:
-            stack += part
-        elif kind_ is not str and isinstance(part, float):
+        if kind_ is dict or kind_ is list:
+            for inner in part.values() if kind_ is dict else part:
+                if type(inner) is not str:
+                    parts.append(inner)
+        elif isinstance(part, float):
             return True
     return False
 
