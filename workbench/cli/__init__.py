@@ -95,7 +95,7 @@ def app(ctx: click.Context, workspace: str | None, debug: bool, no_mouse: bool, 
     """
     ctx.obj = {"workspace": workspace, "debug": debug}
     if ctx.invoked_subcommand is None:
-        from workbench.cli.app import open_app
+        from workbench.cli.terminal import open_app
 
         ctx.exit(open_app(workspace, mouse=not no_mouse, light=light))
 
