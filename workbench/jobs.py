@@ -21,28 +21,40 @@ from trainer.protocol import DONE, EVENTS, LOG, holding, read_events
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
+Wish = Literal["watch", "leave", "stop"]
 
 _POLL = 0.1  # seconds between looks at the event file
 _GRACE = 60.0  # seconds a stopped job has to leave its checkpoint
 _BUSY = 4  # exit code of a job that found another process at work on its folder
 
 
-def run_job(module: Literal["trainer", "filters"], folder: Path, on_event: OnEvent) -> None:
+def run_job(
+    module: Literal["trainer", "filters"],
+    folder: Path,
+    on_event: OnEvent,
+    *,
+    wish: Callable[[], Wish] = lambda: "watch",
+) -> None:
     """Run the job of `folder` to its end, passing every new event to `on_event`; attach if it already runs.
 
     Returns at once when the folder is done. Ctrl-c stops the job and raises Stopped; a job that failed raises
-    the Problem that it reported.
+    the Problem that it reported. `wish` is asked ten times a second what its caller wants: `stop` stops the job,
+    `leave` lets it run on by itself; both raise Stopped.
     """
     if (folder / DONE).exists():
         return
     position = (folder / EVENTS).stat().st_size if (folder / EVENTS).exists() else 0
     process = None
     try:
-        process = None if is_running(folder) else _start(module, folder)
-        _watch(folder, position, on_event, process)
-    except KeyboardInterrupt:
+        process = None if is_running(folder) else start(module, folder)
+        _watch(folder, position, on_event, process, wish)
+    except (KeyboardInterrupt, _StopWished):
         stop(folder, process)
         raise Stopped("Stopped", do="The same command resumes where it was.") from None
+
+
+class _StopWished(Exception):
+    """The caller of `run_job` wants the job to stop."""
 
 
 def is_running(folder: Path) -> bool:
@@ -72,7 +84,8 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
         time.sleep(_POLL)
 
 
-def _start(module: str, folder: Path) -> subprocess.Popen[bytes]:
+def start(module: Literal["trainer", "filters"], folder: Path) -> subprocess.Popen[bytes]:
+    """Start the job of `folder` and return at once. Its process outlives this one."""
     with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
             # -P: a trainer.py or filters/ in the folder where the user happens to be must not run in place of ours.
@@ -84,8 +97,27 @@ def _start(module: str, folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _watch(folder: Path, position: int, on_event: OnEvent, process: subprocess.Popen[bytes] | None) -> None:
+def ending(folder: Path) -> Problem:
+    """Why the job of `folder`, which neither runs nor has finished, is at rest: Stopped, or what it failed of."""
+    events, _ = read_events(folder)
+    last = events[-1] if events else None
+    if last is None or last["event"] == "stopped":
+        return Stopped("It is stopped", do="Resumed, it goes on where it was.")
+    return _problem(last) if last["event"] == "error" else _without_a_word(folder)
+
+
+def _watch(
+    folder: Path,
+    position: int,
+    on_event: OnEvent,
+    process: subprocess.Popen[bytes] | None,
+    wish: Callable[[], Wish],
+) -> None:
     while True:
+        if (wished := wish()) == "stop":
+            raise _StopWished
+        if wished == "leave":
+            raise Stopped("Nobody watches the job any more", do="It runs on; the same command attaches to it.")
         ended = process.poll() is not None if process else not is_running(folder)
         events, position = read_events(folder, position)
         for event in events:
@@ -105,12 +137,16 @@ def _watch(folder: Path, position: int, on_event: OnEvent, process: subprocess.P
             if process and process.returncode == _BUSY:
                 process = None  # somebody else's job was quicker: watch that one
                 continue
-            raise Problem(
-                "the worker process ended without a word (killed, or out of memory)",
-                where=str(folder),
-                do=f"The end of {folder / LOG} may say why; the same command resumes where it was.",
-            )
+            raise _without_a_word(folder)
         time.sleep(_POLL)
+
+
+def _without_a_word(folder: Path) -> Problem:
+    return Problem(
+        "the worker process ended without a word (killed, or out of memory)",
+        where=str(folder),
+        do=f"The end of {folder / LOG} may say why; the same command resumes where it was.",
+    )
 
 
 def _problem(event: Event) -> Problem:

@@ -168,6 +168,20 @@ def test_stop_waits_until_the_job_has_left_its_checkpoint(job):
     stop(folder)  # nothing runs: nothing to do
 
 
+def test_who_watches_can_leave_the_job_alone_and_stop_it_also_in_its_first_moment(job):
+    folder = job("count 600")
+    with pytest.raises(Stopped, match="runs on"):
+        run_job("cheap_job", folder, lambda event: None, wish=lambda: "leave")
+    wait(lambda: is_running(folder))
+    seen: list = []
+    with pytest.raises(Stopped):
+        run_job("cheap_job", folder, seen.append, wish=lambda: "stop" if seen else "watch")
+    assert processes_of(folder) == []
+    with pytest.raises(Stopped):
+        run_job("cheap_job", folder, seen.append, wish=lambda: "stop")
+    assert processes_of(folder) == []
+
+
 CALLER = """
 import signal, sys
 from pathlib import Path

@@ -1,0 +1,116 @@
+"""The loss of every token of a few sequences under a base model, or under an adapter on it: a small job.
+
+plan.json            TokenLossPlan: the model, the adapter, the sequences
+sequences.parquet    `ids`: a list of token ids a row
+losses.parquet       `losses`: a float32 a token, in nats; null for the first, which nothing predicts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from trainer.errors import BadInput, ModelUnavailable
+from trainer.plan import ModelChoice, ModelSetting
+from trainer.protocol import Events, read_plan
+
+if TYPE_CHECKING:
+    from trainer.base import Base
+
+SEQUENCES = "sequences.parquet"
+LOSSES = "losses.parquet"
+
+CHUNK = 512
+"""Tokens of one forward pass: the logits of more fill gigabytes where the vocabulary is large."""
+
+
+class TokenLossPlan(BaseModel):
+    """`plan.json` of the job. `choice` holds the base as the runs of an experiment had it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["token-loss"] = "token-loss"
+    model: ModelSetting
+    choice: ModelChoice | None = None
+    adapter: str | None = None
+    """A folder with a PEFT adapter, seen from that of the job; None measures the base."""
+
+
+def measure_folder(folder: Path, events: Events) -> None:
+    """Do what `plan.json` in `folder` says. Raises ModelUnavailable, or BadInput for ids that the model lacks."""
+    from trainer.base import load_base
+
+    plan = read_plan(folder, TokenLossPlan)
+    sequences: list[list[int]] = pq.read_table(folder / SEQUENCES).column("ids").to_pylist()
+    events.emit("stage", what="loading the model")
+    base = load_base(plan.model, plan.choice)
+    with _with_adapter(base, folder / plan.adapter if plan.adapter else None) as model:
+        total, done = sum(map(len, sequences)), 0
+        losses: list[list[float | None]] = []
+        for ids in sequences:
+
+            def tell(count: int, before: int = done) -> None:
+                events.emit("progress", done=before + count, total=total, what="measuring losses")
+
+            losses.append(token_losses(base, model, ids, tell))
+            done += len(ids)
+    column = pa.array(losses, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"losses": column}), folder / LOSSES)
+
+
+def token_losses(
+    base: Base, model: Any, ids: Sequence[int], tell: Callable[[int], None] = lambda done: None
+) -> list[float | None]:
+    """The negative log-likelihood (nats) of each token given those before it; None for the first.
+
+    The sequence goes through the model in pieces of CHUNK tokens, each with the keys and values of those before it,
+    which gives the losses of one pass over all of it with the logits of one piece in memory. `model` is the base's
+    own or one with an adapter; `tell(done)` is called after each piece. Raises BadInput for ids beyond the vocabulary.
+    """
+    import torch
+
+    known = base.model.get_input_embeddings().num_embeddings
+    if any(id_ >= known for id_ in ids):
+        raise BadInput(
+            f"the tokenizer gives ids that the model does not know (it knows {known:,})",
+            where=f"model {base.source.name}",
+            do="Take the tokenizer that came with the model.",
+        )
+    model.eval()
+    losses: list[float | None] = [None]
+    past = None
+    whole = torch.tensor([list(ids)], dtype=torch.long, device=base.device)
+    for start in range(0, len(ids), CHUNK):
+        piece = whole[:, start : start + CHUNK]
+        targets = whole[0, start + 1 : start + 1 + CHUNK]
+        with torch.inference_mode(), base.autocast():
+            out = model(input_ids=piece, past_key_values=past, use_cache=True)
+        past = out.past_key_values
+        logits = out.logits[0, : len(targets)].float()
+        losses += torch.nn.functional.cross_entropy(logits, targets, reduction="none").tolist()
+        tell(min(start + CHUNK, len(ids)))
+    return losses[: len(ids)]
+
+
+@contextmanager
+def _with_adapter(base: Base, adapter: Path | None) -> Iterator[Any]:
+    if adapter is None:
+        yield base.model
+        return
+    from peft import PeftModel
+
+    try:
+        model = PeftModel.from_pretrained(base.model, str(adapter))
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelUnavailable(f"the adapter could not be loaded ({first_line})", where=str(adapter)) from error
+    try:
+        yield model
+    finally:
+        model.unload()
