@@ -121,11 +121,15 @@ def run_as_job(folder: Path, work: Callable[[Path, Events], None]) -> int:
     if not folder.is_dir():
         sys.stderr.write(f"{folder}: no such run folder\n")
         return BadInput.exit_code
-    with holding(folder) as ours:
-        if not ours:
-            sys.stderr.write(f"{folder}: another process works on this run folder\n")
-            return 4
-        return _run(folder, work)
+    for last_try in (False, False, False, True):
+        with holding(folder) as ours:
+            if ours:
+                return _run(folder, work)
+        if last_try:
+            break
+        time.sleep(0.1)  # whoever looks whether a job runs holds the lock for a moment
+    sys.stderr.write(f"{folder}: another process works on this run folder\n")
+    return 4
 
 
 def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:

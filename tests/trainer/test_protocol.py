@@ -103,6 +103,15 @@ def hold(tmp_path):
         process.communicate()
 
 
+ONE_EVENT = """
+import sys
+from pathlib import Path
+from trainer.protocol import run_as_job
+Path(sys.argv[1], "here").touch()
+sys.exit(run_as_job(Path(sys.argv[1]), lambda folder, events: None))
+"""
+
+
 def test_one_process_holds_a_folder_and_its_death_frees_it(tmp_path, hold):
     holder = hold()
     assert holder.stdout.readline() == "True\n"
@@ -130,6 +139,15 @@ def test_a_job_on_a_folder_that_is_held_leaves_it_alone(tmp_path, hold):
 
 class Plan(BaseModel):
     steps: int
+
+
+def test_a_job_that_begins_while_somebody_looks_whether_it_runs_begins_all_the_same(tmp_path):
+    with holding(tmp_path):
+        job = subprocess.Popen([sys.executable, "-c", ONE_EVENT, str(tmp_path)])
+        while not (tmp_path / "here").exists():
+            assert job.poll() is None
+    assert job.wait(60) == 0
+    assert [event["event"] for event in read_events(tmp_path)[0]] == ["started", "done"]
 
 
 def test_a_plan_that_is_missing_or_wrong_is_named_with_its_spot(tmp_path):
