@@ -55,7 +55,7 @@ class Draft:
         if not any(message["role"] == "assistant" for message in messages):
             raise BadInput("no assistant turn is left", do="Drop the row instead, or keep an answer.")
         text = canonical_json(list(messages))
-        with self._store.transaction() as cursor:
+        with self._store.transaction(rows=True) as cursor:
             new, row = drafts.write_edit(cursor, id, text)
             drafts.record(cursor, self.base, "edit", f"edited row {row}", "replaced", [(id, str(new))])
         return new

@@ -25,7 +25,7 @@ from workbench.importing import (
     unchanged,
     write_rows,
 )
-from workbench.store.database import BULK, Store
+from workbench.store.database import Store
 from workbench.store.members import find
 from workbench.store.rejects import fixed_rows, mark_fixed, reject_reasons, rejected_rows, replace_rejects
 from workbench.store.sources import Source, SourceWriter, StoredRow, get_source, stored_rows
@@ -80,7 +80,7 @@ def grow_source(
         return unchanged(store, source, license)
     # Corrected in the workspace: what the file says of these rows was wrong once and does not matter any more.
     came = _NewRows(source, target, fixed_rows(store, source))
-    with closing(stored_rows(store, source)) as stored, store.transaction(memory=BULK) as cursor:
+    with closing(stored_rows(store, source)) as stored, store.bulk() as cursor:
         writer = SourceWriter(cursor, source)
         write_rows(writer, came.among(reading(opened, progress), stored), rejected_rows(store, source))
         mark_fixed(cursor, source.id, came.fixed)

@@ -18,7 +18,7 @@ from workbench.errors import BadInput, UsageProblem
 from workbench.formats.hub import HUB
 from workbench.formats.read import Opened, Record, Reject, Trees, open_source
 from workbench.formats.shapes import UNKNOWN
-from workbench.store.database import BULK, Connection, Store
+from workbench.store.database import Connection, Store
 from workbench.store.members import find, resolve
 from workbench.store.rejects import reject_reasons
 from workbench.store.sources import Counts, Source, SourceFile, SourceWriter, same_import, set_license
@@ -58,6 +58,19 @@ def check_name(name: str) -> str:
         f"{name!r} cannot be a name",
         do="Use letters, digits and . _ - + (at most 100, starting with a letter or digit).",
     )
+
+
+def parse_mapping(text: str) -> dict[str, str]:
+    """`prompt=COL,response=COL` as a dict; a column's name may hold commas. Raises UsageProblem."""
+    mapping = {}
+    for part in re.split(r",(?=\s*\w+=)", text):
+        key, equals, column = part.strip().partition("=")
+        if not equals or not column:
+            raise UsageProblem(
+                f"the columns cannot be read at {part!r}", do="Write them as prompt=COLUMN,response=COLUMN."
+            )
+        mapping[key] = column
+    return mapping
 
 
 def import_source(
@@ -100,7 +113,7 @@ def import_source(
         raise _not_enough(
             opened, "none of the rows", Counter(row.reason for row in _first_rejects(opened)).most_common()
         )
-    with store.transaction(memory=BULK) as cursor:
+    with store.bulk() as cursor:
         writer = SourceWriter(cursor)
         write_rows(writer, reading(opened, progress))
         counts = writer.counts()

@@ -18,7 +18,7 @@ from workbench.formats.records import Record, read_row
 from workbench.formats.rows import RAW_LIMIT, RowProblem
 from workbench.formats.whole import check_free, whole_file
 from workbench.importing import BATCH, write_rows
-from workbench.store.database import BULK, Store
+from workbench.store.database import Store
 from workbench.store.rejects import RejectRow, every_reject, fixed_rows, mark_fixed, rejected_rows
 from workbench.store.sources import SourceWriter, get_source
 
@@ -108,7 +108,7 @@ def import_fixes(store: Store, name: str, path: Path, progress: Progress | None)
                 progress(len(fixed), None, "reading corrections")
             yield from made
 
-    with store.transaction(memory=BULK) as cursor:
+    with store.bulk() as cursor:
         writer = SourceWriter(cursor, source)
         write_rows(writer, records(), rejected)
         mark_fixed(cursor, source.id, fixed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -77,6 +76,8 @@ def command(
     workbench import hf:org/name/config:train
     workbench import log.jsonl --grow
     """
+    from workbench.importing import parse_mapping
+
     columns = parse_mapping(mapping) if mapping else None
     if preview is not None:
         if grow:
@@ -109,17 +110,6 @@ def command(
         common.print_json(_report_data(report))
     else:
         _print(report)
-
-
-def parse_mapping(text: str) -> dict[str, str]:
-    """`prompt=COL,response=COL` as a dict; a column's name may hold commas. Raises UsageProblem."""
-    mapping = {}
-    for part in re.split(r",(?=\s*\w+=)", text):
-        key, equals, column = part.strip().partition("=")
-        if not equals or not column:
-            raise UsageProblem(f"--map cannot be read at {part!r}", do="Write it as prompt=COLUMN,response=COLUMN.")
-        mapping[key] = column
-    return mapping
 
 
 def _reasons_data(reasons: list[tuple[str, int, int]]) -> list[dict[str, Any]]:

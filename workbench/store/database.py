@@ -20,7 +20,7 @@ from workbench.errors import WorkspaceUnusable
 from workbench.store.faults import fault, told
 from workbench.store.migrations import MIGRATIONS, SCHEMA_VERSION
 
-BULK = "512MB"
+_BULK = "512MB"
 """What DuckDB holds in memory while a whole source is written: enough for all but rows of tens of megabytes."""
 
 Connection = duckdb.DuckDBPyConnection
@@ -50,6 +50,7 @@ class Store:
 
     def __init__(self, connection: Connection, path: Path) -> None:
         self._connection = connection
+        self._writing_rows = threading.RLock()  # taken before the other
         self._writing = threading.RLock()
         self.path = path
 
@@ -91,15 +92,30 @@ class Store:
             cursor.close()
 
     @contextmanager
-    def transaction(self, *, memory: str | None = None) -> Iterator[Connection]:
-        """A cursor inside a transaction: committed when the block ends, rolled back when it raises.
+    def transaction(self, *, rows: bool = False) -> Iterator[Connection]:
+        """A cursor inside a transaction: committed when the block ends, rolled back when it raises. One at a time.
 
-        `memory` ("512MB") bounds what DuckDB holds meanwhile, so that many rows go to disk as they come.
+        Give `rows` where it writes to the tables of `bulk` too: it then waits for an import that runs.
         """
-        with self._writing, self.reading() as cursor:
+        with self._writing_rows if rows else contextlib.nullcontext(), self._writing, self._begun() as cursor:
+            yield cursor
+
+    @contextmanager
+    def bulk(self, memory: str = _BULK) -> Iterator[Connection]:
+        """A transaction that writes the rows of a source, for minutes if need be, while others write other tables.
+
+        It may write `sources`, `source_files`, `examples`, `rejects` and `fixed_rejects`. `memory` bounds what DuckDB
+        holds meanwhile, so that rows go to disk as they come.
+        """
+        with self._writing_rows, self._begun(memory) as cursor:
+            yield cursor
+
+    @contextmanager
+    def _begun(self, memory: str | None = None) -> Iterator[Connection]:
+        with self.reading() as cursor:
             cursor.begin()
             try:
-                with self._bounded(memory):
+                with self._bounded(memory) if memory else contextlib.nullcontext():
                     yield cursor
             except BaseException:
                 with contextlib.suppress(duckdb.Error):  # after some errors DuckDB has rolled back itself
@@ -108,10 +124,7 @@ class Store:
             cursor.commit()  # not bounded: it needs the last 120,000 rows at once, however long they are
 
     @contextmanager
-    def _bounded(self, memory: str | None) -> Iterator[None]:
-        if memory is None:
-            yield
-            return
+    def _bounded(self, memory: str) -> Iterator[None]:
         with self.reading() as cursor:  # of its own: the other's transaction may have come to grief
             cursor.execute(f"SET memory_limit = '{memory}'")
             try:

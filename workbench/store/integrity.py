@@ -161,7 +161,7 @@ def remove_orphans(store: Store, keep: Path) -> int:
     Each line has the `table` and the `row`. Returns how many rows went.
     """
     removed = 0
-    with store.transaction() as cursor, keep.open("x", encoding="utf-8") as file:
+    with store.transaction(rows=True) as cursor, keep.open("x", encoding="utf-8") as file:
         for orphan in _ORPHANS:
             for (row,) in fetch(cursor, f"SELECT to_json(t)::VARCHAR {orphan.sql}"):
                 file.write(f'{{"table":"{orphan.table}","row":{row}}}\n')

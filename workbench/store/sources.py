@@ -109,7 +109,7 @@ def same_import(store: Store, file_hash: str, format: str, mapping: dict[str, st
 
 def set_license(store: Store, source_id: int, license: str) -> None:
     """Record under which licence a source may be used."""
-    with store.transaction() as cursor:
+    with store.transaction(rows=True) as cursor:
         cursor.execute("UPDATE sources SET license = ? WHERE id = ?", [license, source_id])
 
 
@@ -305,7 +305,7 @@ def remove_source(store: Store, name: str) -> None:
             do=f"Remove first what was made out of it: workbench versions rm {made[-1]}.",
         )
     runs = store.rows("SELECT id FROM recipe_runs WHERE json_contains(inputs, to_json(?))", [name])
-    with store.transaction() as cursor:
+    with store.transaction(rows=True) as cursor:
         for (run_id,) in runs:  # begun and never finished: nothing to go on from without these rows
             discard_run(cursor, run_id)
         forget(cursor, Named("source", source.id, name, source.rows))

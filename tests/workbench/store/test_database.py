@@ -183,7 +183,7 @@ def test_memory_stays_bounded_while_many_rows_are_written(path):
     store = Store.open(path)
     before = pa.total_allocated_bytes()
     free = store.row("SELECT current_setting('memory_limit')")
-    with store.transaction(memory="64MB") as cursor:
+    with store.bulk("64MB") as cursor:
         for batch in range(100):
             rows = [[1] * 1500, range(batch * 1500, batch * 1500 + 1500), ["r"] * 1500, [f"{batch} " * 300] * 1500]
             insert(cursor, "rejects", pa.table(rows, schema=schema))
@@ -192,4 +192,28 @@ def test_memory_stays_bounded_while_many_rows_are_written(path):
         assert used < 70_000_000
     assert store.row("SELECT count(*), max(row) FROM rejects") == (150_000, 149_999)
     assert store.row("SELECT current_setting('memory_limit')") == free
+    store.close()
+
+
+def test_while_rows_come_in_others_read_and_write_and_only_writers_of_rows_wait(path):
+    store = Store.open(path)
+    edited = threading.Event()
+
+    def edit() -> None:
+        with store.transaction(rows=True) as cursor:
+            cursor.execute("INSERT INTO examples (id, source_id, row, content_hash, messages) VALUES (1, 1, 0, '', '')")
+        edited.set()
+
+    with ThreadPoolExecutor(2) as pool, store.bulk() as rows:
+        rows.execute("INSERT INTO sources (id, name) VALUES (1, 'rows')")
+        pool.submit(edit)
+
+        def beside() -> tuple[object, ...]:
+            with store.transaction() as cursor:
+                cursor.execute("INSERT INTO eval_sets VALUES (1, 'e', 'h', 0, now()::TIMESTAMP)")
+            return store.row("SELECT count(*), (SELECT count(*) FROM sources) FROM eval_sets")
+
+        assert pool.submit(beside).result(20) == (1, 0)
+        assert not edited.wait(0.2)
+    assert edited.is_set()
     store.close()
