@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
 
 from trainer.models import quiet_libraries
-from trainer.protocol import Events, run_as_job
+from trainer.protocol import Events, read_plan, run_as_job
+
+
+class _Plan(BaseModel):
+    kind: Literal["experiment", "answers", "token-loss"] = "experiment"
 
 
 def _work(folder: Path, events: Events) -> None:
     # Imported here: whatever fails in loading the libraries is reported like any other error of the job.
-    from trainer.experiment import run_experiment
+    match read_plan(folder, _Plan).kind:
+        case "experiment":
+            from trainer.experiment import run_experiment
 
-    run_experiment(folder, events)
+            run_experiment(folder, events)
+        case "answers":
+            from trainer.answers import answer_prompts
+
+            answer_prompts(folder, events)
+        case "token-loss":
+            from trainer.token_loss import measure_folder
+
+            measure_folder(folder, events)
 
 
 def main() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.errors import ModelUnavailable
+from trainer.chat import MaskPolicy, configured_stops, with_template
+from trainer.errors import BadInput, ModelUnavailable
 from trainer.models import ModelSource, load_tokenizer, quiet_libraries, resolve_model
-from trainer.plan import ModelChoice, ModelSetting
+from trainer.plan import ModelChoice, ModelSetting, PolicySetting
 from trainer.quantize import bitsandbytes, keep_trainable, nf4_config, round_to_nf4
 
 if TYPE_CHECKING:
@@ -90,6 +91,25 @@ def load_base(setting: ModelSetting, choice: ModelChoice | None = None, *, packe
     model.requires_grad_(False)
     model.eval()
     return Base(model, tokenizer, source, device, name, held)
+
+
+def load_chosen(setting: ModelSetting, choice: ModelChoice) -> Base:
+    """The model held as it was before. Raises BadInput where the name stands for other weights by now."""
+    base = load_base(setting, choice)
+    if choice.revision not in ("", base.source.revision):
+        raise BadInput(
+            f"the model is not the one that this experiment began with ({base.source.revision}, not {choice.revision})",
+            where=f"model {setting.name}",
+            do="Bring the old one back, or compare again: the changed model makes another experiment.",
+        )
+    return base
+
+
+def with_policy(base: Base, setting: PolicySetting) -> tuple[Base, MaskPolicy]:
+    """The base with the chat template that `setting` asks for, and the policy as the mask algorithm takes it."""
+    if setting.template:
+        base = replace(base, tokenizer=with_template(base.tokenizer, setting.template))
+    return base, replace(setting.mask_policy(), stop_ids=configured_stops(base.source.path))
 
 
 def needs_nf4(source: ModelSource, device: torch.device, dtype: torch.dtype) -> bool:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from trainer.base import Base
@@ -59,6 +62,18 @@ class Generation:
     tokens: int
 
 
+class Prompt(Protocol):
+    """What a model is asked."""
+
+    @property
+    def item(self) -> int:
+        """The number that the answer goes by."""
+
+    @property
+    def prompt(self) -> list[int]:
+        """The ids, as inference hands them over."""
+
+
 @dataclass(frozen=True)
 class PreparedItem:
     """An item tokenised once for all runs: (ids, labels) under its own and another item's prompt, and its prompt."""
@@ -86,9 +101,16 @@ def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[P
         foreign = (
             _scored(base, [*partner.messages[:-1], item.messages[-1]], partner.tools, last_only) if partner else None
         )
-        prompt = prompt_ids(base.tokenizer, item.messages[:-1], item.tools, last_only)
+        prompt = answering_prompt(base, item.messages[:-1], item.tools, policy)
         prepared.append(PreparedItem(item.item, own, foreign, prompt))
     return prepared
+
+
+def answering_prompt(
+    base: Base, messages: Sequence[Message], tools: Sequence[Any] | None, policy: MaskPolicy
+) -> list[int]:
+    """The ids that the model is given to answer `messages`. Raises RenderError where the template refuses them."""
+    return prompt_ids(base.tokenizer, messages, tools, replace(policy, turns="last"))
 
 
 def foreign_prompts(items: Sequence[EvalItem]) -> dict[int, EvalItem]:
@@ -134,7 +156,7 @@ def reference_losses(
 def generate(
     base: Base,
     model: Any,
-    items: Sequence[PreparedItem],
+    items: Sequence[Prompt],
     max_new_tokens: int,
     *,
     batch_size: int = 40,
@@ -159,7 +181,7 @@ def generate(
 
 
 def _answers(
-    base: Base, model: Any, batch: Sequence[PreparedItem], max_new_tokens: int, stops: list[int], pad: int
+    base: Base, model: Any, batch: Sequence[Prompt], max_new_tokens: int, stops: list[int], pad: int
 ) -> list[Generation]:
     ids, mask = _left_padded([item.prompt for item in batch], pad)
     with torch.inference_mode(), base.autocast():
@@ -187,6 +209,13 @@ def answer_metrics(base: Base, answers: Sequence[Generation]) -> list[Metric]:
         ids = base.tokenizer(answer.text, add_special_tokens=False)["input_ids"]
         metrics.append(Metric(answer.item, REPETITION, repeated_share(ids), 1.0))
     return metrics
+
+
+def write_measured(rows: Sequence[Metric] | Sequence[Generation], path: Path) -> None:
+    """Write what was measured to a Parquet file that is there whole or not at all."""
+    part = path.with_suffix(".part")
+    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows]), part)
+    part.replace(path)
 
 
 def repeated_share(ids: Sequence[int], n: int = 4) -> float:

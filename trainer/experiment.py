@@ -18,19 +18,23 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from trainer.arms import Arm, read_arm, read_items, shared_validation, without
-from trainer.base import Base, load_base
+from trainer.base import Base, load_base, load_chosen, with_policy
 from trainer.budget import budget_in_minutes, budget_in_tokens
-from trainer.chat import TokenCache, configured_stops, window, with_template
+from trainer.chat import TokenCache, window
 from trainer.errors import BadInput, Stopped
-from trainer.evaluate import Generation, Metric, PreparedItem, answer_metrics, generate, prepare, reference_losses
+from trainer.evaluate import (
+    PreparedItem,
+    answer_metrics,
+    generate,
+    prepare,
+    reference_losses,
+    write_measured,
+)
 from trainer.finetune import RunResult, finetune
 from trainer.plan import BASE, SHORT, ExperimentPlan, ModelChoice, ResolvedBudget, Run
 from trainer.protocol import Events, deferred_stop, read_plan, write_atomic
@@ -48,10 +52,7 @@ def run_experiment(folder: Path, events: Events) -> None:
     plan = read_plan(folder, ExperimentPlan)
     started = time.monotonic()
     events.emit("stage", what="loading the model")
-    base = _load_as_before(folder, plan)
-    if plan.policy.template:
-        base = replace(base, tokenizer=with_template(base.tokenizer, plan.policy.template))
-    policy = replace(plan.policy.mask_policy(), stop_ids=configured_stops(base.source.path))
+    base, policy = with_policy(_load_as_before(folder, plan), plan.policy)
     events.emit("stage", what="tokenising")
     training = plan.training or SHORT
     most = window(base.tokenizer, base.source.path) or training.max_length
@@ -175,8 +176,8 @@ class _Job:
         metrics += answer_metrics(self.base, answers)
         out = self.results(run)
         out.mkdir(parents=True, exist_ok=True)
-        _write(metrics, out / "metrics.parquet")
-        _write(answers, out / "generations.parquet")
+        write_measured(metrics, out / "metrics.parquet")
+        write_measured(answers, out / "generations.parquet")
 
 
 def _load_as_before(folder: Path, plan: ExperimentPlan) -> Base:
@@ -187,15 +188,7 @@ def _load_as_before(folder: Path, plan: ExperimentPlan) -> Base:
         choice = ModelChoice(revision=base.source.revision, dtype=base.dtype, held=base.held)
         write_atomic(path, choice.model_dump_json())
         return base
-    choice = ModelChoice.model_validate_json(path.read_bytes())
-    base = load_base(plan.model, choice)
-    if base.source.revision != choice.revision:
-        raise BadInput(
-            f"the model is not the one that this experiment began with ({base.source.revision}, not {choice.revision})",
-            where=f"model {plan.model.name}",
-            do="Bring the old one back, or compare again: the changed model makes another experiment.",
-        )
-    return base
+    return load_chosen(plan.model, ModelChoice.model_validate_json(path.read_bytes()))
 
 
 def _step_teller(run: str, events: Events) -> Callable[[int, int, float, int], None]:
@@ -230,12 +223,6 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "stopped_early": result.stopped_early,
         "sanity": asdict(result.sanity),
     }
-
-
-def _write(rows: Sequence[Metric] | Sequence[Generation], path: Path) -> None:
-    part = path.with_suffix(".part")
-    pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows]), part)
-    part.replace(path)
 
 
 def _peak_mb() -> int:

@@ -1,4 +1,4 @@
-"""What an experiment job is told: a model under one setting, arms of data, seeds, and what to evaluate on.
+"""What a job is told. An experiment: a model under one setting, arms of data, seeds, and what to evaluate on.
 
 Everything that changes a number is in here, so that two runs with equal plans are the same experiment.
 """
@@ -147,3 +147,19 @@ class ResolvedBudget(_Frozen):
     def trained_tokens(self) -> int:
         """Trained tokens of each run, up to one row more."""
         return self.steps * self.training.tokens_per_step
+
+
+class AnswersPlan(_Frozen):
+    """`plan.json` of a job that answers prompts with the base model and with adapters on it.
+
+    `prompts` are conversations that end where an answer is wanted. `adapters` maps an arm's name to the folder of its
+    adapter, seen from that of the job; the base answers under `BASE`. `chosen` is how the experiment held the model.
+    """
+
+    kind: Literal["answers"] = "answers"
+    model: ModelSetting
+    chosen: ModelChoice
+    policy: PolicySetting
+    adapters: dict[str, str]
+    prompts: list[list[dict[str, Any]]]
+    max_new_tokens: int = Field(gt=0)
