@@ -67,7 +67,7 @@ def parse_mapping(text: str) -> dict[str, str]:
         key, equals, column = part.strip().partition("=")
         if not equals or not column:
             raise UsageProblem(
-                f"the columns cannot be read at {part!r}", do="Write them as prompt=COLUMN,response=COLUMN."
+                f"the columns (--map) cannot be read at {part!r}", do="Write them as prompt=COLUMN,response=COLUMN."
             )
         mapping[key] = column
     return mapping
