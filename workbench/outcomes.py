@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from trainer.plan import BASE, ExperimentPlan
+from trainer.plan import BASE, ExperimentPlan, Run
 from trainer.statistics import NoiseFloor, estimate_noise_floor, minimum_detectable_effect, pool_noise_floors
 from trainer.verdict import DEFAULT_METRICS, Measured, MetricSpec, Verdict, decide, measure
-from workbench.errors import Problem
+from workbench.errors import Problem, UsageProblem
 from workbench.report.verdict import Side
 from workbench.store import experiments as rows
 from workbench.store.evalsets import EvalSet, get_eval_set
@@ -103,14 +103,44 @@ def is_measured(ws: Workspace, id: str) -> bool:
     return all((ws.runs_dir / id / "results" / name / "summary.json").exists() for name in wanted)
 
 
+def finished(ws: Workspace, name: str) -> rows.ExperimentRow:
+    """The experiment of that id, the start of one, or name, with its result.
+
+    It is made now where its job outlived the one who began it. Raises NotFound; UsageProblem where there is none yet.
+    """
+    row = rows.find_experiment(ws.store, name)
+    if row.result is None and is_measured(ws, row.id):
+        conclude(ws, row.id)
+        row = rows.find_experiment(ws.store, row.id)
+    if row.result is None:
+        raise UsageProblem(
+            f"it has no result yet ({row.state})",
+            where=f"experiment {row.id}",
+            do=f"`workbench experiments resume {row.id}` goes on with it.",
+        )
+    return row
+
+
+def compared_runs(ws: Workspace, row: rows.ExperimentRow) -> dict[str, dict[int, str]]:
+    """The runs that an experiment compares, base first: for each arm its seeds with the ids in the table `runs`."""
+    noted = json.loads(row.plan)
+    job = ExperimentPlan.model_validate(noted["job"])
+    found = {BASE: {0: _base_run(ws, noted)}}
+    for arm, runs in _compared(noted, job).items():
+        found[arm] = {run.seed: f"{row.id}/{run.id}" for run in runs}
+    return found
+
+
+def _compared(noted: dict[str, Any], job: ExperimentPlan) -> dict[str, list[Run]]:
+    # The run that measures the noise is no part of the comparison.
+    return {arm: [run for run in job.runs if run.arm == arm][: noted["seeds"]] for arm in noted["arms"]}
+
+
 def answers_side_by_side(ws: Workspace, id: str) -> list[Side]:
     """The greedy answers of the base and of each arm's first seed to every eval item."""
-    noted = json.loads(rows.find_experiment(ws.store, id).plan)
-    job = ExperimentPlan.model_validate(noted["job"])
-    shown = {BASE: _base_run(ws, noted)}
-    for arm in noted["arms"]:
-        shown[arm] = f"{id}/{next(r.id for r in job.runs if r.arm == arm)}"
-    by_run = {run_id: arm for arm, run_id in shown.items()}
+    row = rows.find_experiment(ws.store, id)
+    noted = json.loads(row.plan)
+    by_run = {next(iter(runs.values())): arm for arm, runs in compared_runs(ws, row).items()}
     given: dict[int, dict[str, tuple[str, str]]] = {}
     for answer in rows.answers(ws.store, list(by_run)).to_pylist():
         given.setdefault(answer["eval_item"], {})[by_run[answer["run_id"]]] = (answer["text"], answer["finish"])
@@ -158,8 +188,7 @@ def _result(
 ) -> Result:
     arms: dict[str, str] = noted["arms"]
     n_items = len(ws.eval_rows(noted["evalset"]))
-    # The run that measures the noise is no part of the comparison.
-    compared = {arm: [r.id for r in job.runs if r.arm == arm][: noted["seeds"]] for arm in arms}
+    compared = {arm: [run.id for run in runs] for arm, runs in _compared(noted, job).items()}
     tables, weights = {}, None
     for arm, runs in compared.items():
         tables[arm], weights = _tables(ws, [f"{id}/{r}" for r in runs], n_items)

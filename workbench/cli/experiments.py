@@ -21,15 +21,15 @@ def command() -> None:
 def ls(ctx: click.Context, as_json: bool) -> None:
     """List experiments, oldest first."""
     with common.workspace(ctx) as ws:
-        from workbench.store.experiments import experiments
+        from workbench.comparing import listing
 
-        rows = experiments(ws.store)
+        rows = listing(ws)
     found: list[dict[str, Any]] = [
         {
             "id": row.id,
             "name": row.name,
             "state": row.state,
-            "verdict": stored_result(row.result)["verdict"] if row.result else None,
+            "verdict": row.verdict,
             "created_at": row.created_at.isoformat(timespec="seconds"),
         }
         for row in rows
@@ -57,24 +57,12 @@ def ls(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> None:
     """Show the result of EXPERIMENT: its id, the start of one, or `A vs B`."""
-    from workbench.errors import UsageProblem
-
     with common.workspace(ctx) as ws:
         from workbench import outcomes
-        from workbench.store.experiments import find_experiment
 
-        row = find_experiment(ws.store, experiment)
-        if row.result is None and outcomes.is_measured(ws, row.id):  # its job outlived the terminal that began it
-            outcomes.conclude(ws, row.id)
-            row = find_experiment(ws.store, experiment)
-        if row.result is None:
-            raise UsageProblem(
-                f"it has no result yet ({row.state})",
-                where=f"experiment {row.id}",
-                do=f"`workbench experiments resume {row.id}` goes on with it.",
-            )
+        row = outcomes.finished(ws, experiment)
         sides = outcomes.answers_side_by_side(ws, row.id) if answers and not as_json else []
-    result = stored_result(row.result)
+    result = stored_result(row.result or "null")
     if as_json:
         common.print_json(result)
     else:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
 from trainer.conversation import content_hash, side_text
-from workbench.errors import UsageProblem
+from workbench.errors import NotFound, UsageProblem
 from workbench.store.database import Store, fetch, insert, next_id, now
 from workbench.store.members import Members, Named, choose, not_found
 from workbench.store.versions import manifest_hash
@@ -104,6 +104,28 @@ def eval_rows(store: Store, eval_set: EvalSet) -> pa.Table:
         "SELECT item, messages, tools, cluster, slice FROM eval_items WHERE eval_set_id = ? ORDER BY item",
         [eval_set.id],
     ).cast(ITEMS)
+
+
+def eval_batches(store: Store, eval_set: EvalSet, size: int = 500) -> Iterator[pa.Table]:
+    """The items in order as `eval_rows` has them, `size` at a time."""
+    for first in range(0, eval_set.rows, size):
+        yield store.table(
+            """SELECT item, messages, tools, cluster, slice FROM eval_items
+               WHERE eval_set_id = ? AND item >= ? AND item < ? ORDER BY item""",
+            [eval_set.id, first, first + size],
+        ).cast(ITEMS)
+
+
+def eval_item(store: Store, eval_set: EvalSet, item: int) -> EvalItem:
+    """One item by its number. Raises NotFound."""
+    row = store.row(
+        "SELECT messages, tools, cluster, slice FROM eval_items WHERE eval_set_id = ? AND item = ?",
+        [eval_set.id, item],
+    )
+    if row is None:
+        last = eval_set.rows - 1
+        raise NotFound(f"eval set {eval_set.name!r} has no item {item}", do=f"Its items go from 0 to {last}.")
+    return EvalItem(*row)
 
 
 def normalised_prompt(messages: str) -> str:

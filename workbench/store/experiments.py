@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -50,6 +50,11 @@ def experiments(store: Store) -> list[ExperimentRow]:
             "SELECT id, name, plan, state, result, created_at, finished_at FROM experiments ORDER BY created_at"
         )
     ]
+
+
+def states(store: Store) -> list[tuple[str, State]]:
+    """Id and noted state of every experiment, oldest first."""
+    return [(id, state) for id, state in store.rows("SELECT id, state FROM experiments ORDER BY created_at, id")]
 
 
 def find_experiment(store: Store, name: str) -> ExperimentRow:
@@ -126,6 +131,17 @@ def runs_with(store: Store, settings_hash: str) -> list[RunRow]:
     ]
 
 
+def finished_runs(store: Store) -> list[tuple[str, str]]:
+    """Every finished run of an experiment with that experiment's plan, the newest first: (plan, summary), JSON."""
+    return [
+        (plan, summary)
+        for plan, summary in store.rows(
+            """SELECT e.plan, r.summary FROM runs r JOIN experiments e ON e.id = r.experiment_id
+               WHERE r.state = 'done' ORDER BY e.created_at DESC, r.id"""
+        )
+    ]
+
+
 def item_metrics(store: Store, run_ids: Sequence[str]) -> pa.Table:
     """What was measured in these runs: run_id, eval_item, metric, value, weight."""
     return store.table(
@@ -142,3 +158,25 @@ def answers(store: Store, run_ids: Sequence[str]) -> pa.Table:
            WHERE run_id IN (SELECT unnest(?)) ORDER BY eval_item, run_id""",
         [list(run_ids)],
     )
+
+
+def item_means(store: Store, arms: Mapping[str, Sequence[str]]) -> pa.Table:
+    """What was measured of each item in the runs of each arm, as means over its runs: eval_item, metric, arm, value."""
+    pairs = [(run, arm) for arm, runs in arms.items() for run in runs]
+    return store.table(
+        """WITH asked AS (SELECT unnest(?) AS run_id, unnest(?) AS arm)
+           SELECT m.eval_item, m.metric, a.arm, avg(m.value) AS value
+           FROM item_metrics m JOIN asked a USING (run_id)
+           WHERE NOT isnan(m.value) GROUP BY ALL ORDER BY m.eval_item""",
+        [[run for run, _ in pairs], [arm for _, arm in pairs]],
+    )
+
+
+def answers_to(store: Store, run_ids: Sequence[str], item: int, most: int) -> dict[str, tuple[str, int, str]]:
+    """The answers of these runs to one item: its first `most` characters, its length in characters, its finish."""
+    found = store.rows(
+        """SELECT run_id, left(text, ?), length(text), finish FROM generations
+           WHERE eval_item = ? AND run_id IN (SELECT unnest(?))""",
+        [most, item, list(run_ids)],
+    )
+    return {run: (text, length, finish) for run, text, length, finish in found}

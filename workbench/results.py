@@ -1,0 +1,157 @@
+"""A finished experiment to look into: its verdict as stored, every eval item with its numbers, and the answers.
+
+Wins and losses of single items describe what was measured; whether there is a difference the verdict alone says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainer.conversation import Message, content_text
+from trainer.verdict import DEFAULT_METRICS, MetricSpec
+from workbench.outcomes import BASELINE, CANDIDATE, compared_runs, finished
+from workbench.store import experiments as rows
+from workbench.store.evalsets import EvalSet, eval_batches, eval_item, get_eval_set
+from workbench.workspace import Workspace
+
+Won = Literal["better", "worse", "equal"]
+
+PROMPT = 200
+"""Characters of a prompt that a list of items carries."""
+
+MOST = 200_000
+"""Characters of an answer that are read to be shown; more are counted."""
+
+_EQUAL = 1e-9
+
+
+@dataclass(frozen=True)
+class Item:
+    """One eval item. `values` are means over the seeds: by metric, then by arm (`base`, `baseline`, `candidate`)."""
+
+    item: int
+    prompt: str
+    slice: str | None
+    cluster: str | None
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def change(self, metric: str) -> float | None:
+        """Candidate minus baseline; None where one of them was not measured."""
+        by_arm = self.values.get(metric, {})
+        if BASELINE not in by_arm or CANDIDATE not in by_arm:
+            return None
+        return by_arm[CANDIDATE] - by_arm[BASELINE]
+
+    def won(self, spec: MetricSpec) -> Won | None:
+        """Whether the candidate came out better or worse than the baseline on this item alone."""
+        change = self.change(spec.name)
+        if change is None:
+            return None
+        if abs(change) < _EQUAL:
+            return "equal"
+        return "better" if (change > 0) == spec.higher_is_better else "worse"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished experiment.
+
+    `result` is the JSON of `compare`, `arms` the name of what each arm was trained on, base first, `runs` its runs
+    by seed, `metrics` what was measured, the primary metric first.
+    """
+
+    id: str
+    name: str
+    result: dict[str, Any]
+    arms: dict[str, str]
+    runs: dict[str, dict[int, str]]
+    metrics: tuple[MetricSpec, ...]
+    evalset: EvalSet
+    items: list[Item]
+
+    def tally(self, spec: MetricSpec) -> dict[Won, int]:
+        """On how many items the candidate came out better, worse or equal."""
+        won = [item.won(spec) for item in self.items]
+        return {"better": won.count("better"), "worse": won.count("worse"), "equal": won.count("equal")}
+
+    @property
+    def most_seeds(self) -> int:
+        """How many runs each arm has; the base has one."""
+        return max(len(runs) for runs in self.runs.values())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The greedy answer of one run: its beginning, its whole length in characters, `stop` or `length`."""
+
+    arm: str
+    seed: int
+    text: str
+    length: int
+    finish: str
+
+
+@dataclass(frozen=True)
+class ItemAnswers:
+    """One item whole: the turns that were asked, the reference, and an answer of every arm that has one."""
+
+    item: Item
+    asked: list[Message]
+    reference: str
+    answers: list[Answer]
+
+
+def open_result(ws: Workspace, name: str) -> Finished:
+    """The result of an experiment (id, the start of one, or name) with its items.
+
+    Raises NotFound, or UsageProblem where there is no result yet.
+    """
+    row = finished(ws, name)
+    result = json.loads(row.result or "{}")
+    runs = compared_runs(ws, row)
+    noted = json.loads(row.plan)
+    evalset = get_eval_set(ws.store, noted["evalset"])
+    measured = rows.item_means(ws.store, {arm: list(ids.values()) for arm, ids in runs.items()})
+    values: dict[int, dict[str, dict[str, float]]] = {}
+    for entry in measured.to_pylist():
+        values.setdefault(entry["eval_item"], {}).setdefault(entry["metric"], {})[entry["arm"]] = entry["value"]
+    known = {metric for by_metric in values.values() for metric in by_metric}
+    return Finished(
+        id=row.id,
+        name=row.name,
+        result=result,
+        arms={arm: noted["arms"].get(arm, arm) for arm in runs},
+        runs=runs,
+        metrics=tuple(spec for spec in DEFAULT_METRICS if spec.name in known),
+        evalset=evalset,
+        items=_items(ws, evalset, values),
+    )
+
+
+def item_answers(ws: Workspace, shown: Finished, item: int, seed: int = 0) -> ItemAnswers:
+    """The answers to one item by the run number `seed` (from 0) of each arm; the base has one answer for all.
+
+    Raises NotFound.
+    """
+    stored = eval_item(ws.store, shown.evalset, item)
+    messages = json.loads(stored.messages)
+    chosen = {arm: list(runs.items())[min(seed, len(runs) - 1)] for arm, runs in shown.runs.items()}
+    found = rows.answers_to(ws.store, [run for _, run in chosen.values()], item, MOST)
+    answers = [Answer(arm, number, *found[run]) for arm, (number, run) in chosen.items() if run in found]
+    return ItemAnswers(shown.items[item], messages[:-1], content_text(messages[-1].get("content")), answers)
+
+
+def _items(ws: Workspace, evalset: EvalSet, values: dict[int, dict[str, dict[str, float]]]) -> list[Item]:
+    found = []
+    for batch in eval_batches(ws.store, evalset):
+        for row in batch.to_pylist():
+            prompt = _last_question(json.loads(row["messages"])[:-1])[:PROMPT]
+            found.append(Item(row["item"], prompt, row["slice"], row["cluster"], values.get(row["item"], {})))
+    return found
+
+
+def _last_question(messages: Sequence[Message]) -> str:
+    return next((content_text(m.get("content")) for m in reversed(messages) if m["role"] == "user"), "")
