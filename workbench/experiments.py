@@ -22,6 +22,7 @@ from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
 from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
 from trainer.protocol import PLAN, write_atomic
 from workbench.errors import BadInput, UsageProblem
+from workbench.forecast import expected_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.outcomes import BASELINE, CANDIDATE, NOISE, clusters_of, expected_mde, noise_floors
 from workbench.store import experiments as rows
@@ -57,7 +58,7 @@ class Experiment:
     """A planned experiment: its folder holds all that the job needs.
 
     `mde` is the smallest effect on the primary metric that earlier runs of this setting let one expect to find;
-    None without such runs.
+    None without such runs. `seconds` is how long the whole will take, by earlier runs of the model; None without.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Experiment:
     evalset: str
     done: bool
     mde: float | None
+    seconds: float | None
 
 
 def plan(ws: Workspace, question: Question) -> Experiment:
@@ -75,6 +77,48 @@ def plan(ws: Workspace, question: Question) -> Experiment:
 
     Raises UsageProblem, NotFound, or BadInput where a version shares prompts with the eval set.
     """
+    return _plan(ws, question).write(ws)
+
+
+def foresee(ws: Workspace, question: Question) -> Experiment:
+    """What `plan` would give, without writing anything. Raises the same."""
+    return _plan(ws, question).experiment(ws)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A question that was checked. `noted` is what the table of experiments has as its plan."""
+
+    id: str
+    versions: dict[str, VersionRow]
+    evalset: EvalSet
+    noted: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return " vs ".join(version.name for version in self.versions.values())
+
+    def experiment(self, ws: Workspace) -> Experiment:
+        """As it stands in the workspace, or as it would."""
+        there = rows.get_experiment(ws.store, self.id)
+        return _experiment(ws, there.id) if there else _as_noted(ws, self.id, self.name, self.noted, done=False)
+
+    def write(self, ws: Workspace) -> Experiment:
+        """Write the run folder and note the experiment, as far as that was not done before."""
+        there = rows.get_experiment(ws.store, self.id)
+        folder = ws.runs_dir / self.id
+        if there is None:
+            job = ExperimentPlan.model_validate(self.noted["job"])
+            _write_folder(ws, folder, job, self.versions, self.evalset)
+            rows.save_experiment(ws.store, self.id, self.name, json.dumps(self.noted))
+        elif there.state != "done" and not (folder / PLAN).exists():
+            # What was asked stands as it was asked: what is known by now must not change it under way.
+            asked = ExperimentPlan.model_validate(json.loads(there.plan)["job"])
+            _write_folder(ws, folder, asked, self.versions, self.evalset)
+        return _experiment(ws, self.id)
+
+
+def _plan(ws: Workspace, question: Question) -> _Plan:
     if question.seeds < 1:
         raise UsageProblem("--seeds must be 1 or more")
     if question.minutes is not None and not 0 < question.minutes < math.inf:
@@ -120,9 +164,6 @@ def plan(ws: Workspace, question: Question) -> Experiment:
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
     )
     name = " vs ".join(version.name for version in versions.values())
-    id = _digest(setting, name, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
-    folder = ws.runs_dir / id
-    there = rows.get_experiment(ws.store, id)
     noted = {
         "arms": {arm: version.name for arm, version in versions.items()},
         "evalset": evalset.name,
@@ -131,14 +172,8 @@ def plan(ws: Workspace, question: Question) -> Experiment:
         "base": base,
         "job": experiment_plan.model_dump(),
     }
-    if there is None:
-        _write_folder(ws, folder, experiment_plan, versions, evalset)
-        rows.save_experiment(ws.store, id, name, json.dumps(noted))
-    elif there.state != "done" and not (folder / PLAN).exists():
-        # What was asked stands as it was asked: what is known by now must not change it under way.
-        asked = ExperimentPlan.model_validate(json.loads(there.plan)["job"])
-        _write_folder(ws, folder, asked, versions, evalset)
-    return _experiment(ws, id)
+    id = _digest(setting, name, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
+    return _Plan(id, versions, evalset, noted)
 
 
 def _with_date(policy: PolicySetting, model: str) -> PolicySetting:
@@ -183,17 +218,22 @@ def _runs(versions: dict[str, VersionRow], seeds: int, *, measure_noise: bool) -
 
 def _experiment(ws: Workspace, id: str) -> Experiment:
     row = rows.find_experiment(ws.store, id)
-    noted = json.loads(row.plan)
+    return _as_noted(ws, row.id, row.name, json.loads(row.plan), done=row.state == "done")
+
+
+def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done: bool) -> Experiment:
     evalset = _eval_set(ws, noted["evalset"])
+    job = ExperimentPlan.model_validate(noted["job"])
     return Experiment(
-        id=row.id,
-        name=row.name,
-        folder=ws.runs_dir / row.id,
-        plan=ExperimentPlan.model_validate(noted["job"]),
+        id=id,
+        name=name,
+        folder=ws.runs_dir / id,
+        plan=job,
         arms=noted["arms"],
         evalset=evalset.name,
-        done=row.state == "done",
+        done=done,
         mde=expected_mde(noise_floors(ws, noted["setting"], evalset), evalset.rows, noted["seeds"]),
+        seconds=expected_seconds(ws, job, evalset.rows),
     )
 
 

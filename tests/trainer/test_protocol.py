@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from pydantic import BaseModel
@@ -146,6 +147,7 @@ def test_a_job_that_begins_while_somebody_looks_whether_it_runs_begins_all_the_s
         job = subprocess.Popen([sys.executable, "-c", ONE_EVENT, str(tmp_path)])
         while not (tmp_path / "here").exists():
             assert job.poll() is None
+        time.sleep(0.1)
     assert job.wait(60) == 0
     assert [event["event"] for event in read_events(tmp_path)[0]] == ["started", "done"]
 

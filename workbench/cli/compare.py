@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -157,20 +156,15 @@ def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answ
 
 def describe(experiment: Experiment) -> None:
     """What will be done, before it is done, on stderr."""
-    plan = experiment.plan
+    from workbench.comparing import promises
+
     if experiment.done:
         common.note(f"experiment {experiment.id} ({experiment.name}) was run before; this is its result")
         return
-    budget = plan.budget
-    size = f"{budget.trained_tokens:,} trained tokens a run" if budget.trained_tokens else f"{budget.minutes:g} minutes"
-    runs = f"{len(plan.runs)} run{'s' * (len(plan.runs) != 1)}"
-    common.note(
-        f"experiment {experiment.id}: {experiment.name} · {runs} · {size} · {plan.model.name} · "
-        f"eval set {experiment.evalset}"
-    )
-    # Infinite where earlier runs on the same data did not differ at all; one arm alone has no effect to find.
-    if experiment.mde is not None and math.isfinite(experiment.mde) and len(experiment.arms) > 1:
-        common.note(f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats")
+    head, *rest = promises(experiment)
+    common.note(f"experiment {experiment.id}: {head}")
+    for sentence in rest:
+        common.note(sentence)
 
 
 def print_result(result: dict[str, Any], sides: list[Any], answers: int) -> None:

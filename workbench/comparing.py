@@ -1,0 +1,290 @@
+"""Comparisons as people follow them: what was compared and how it stands, and jobs that run while one does else.
+
+`Jobs` starts and stops the jobs of experiments and is asked now and then how they are; when one has ended its
+result is made. It loads no model, and statistics only when there is a result to be made.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.protocol import DONE, LOG, PLAN, read_events
+from workbench import jobs
+from workbench.errors import Problem, Stopped
+from workbench.following import Progress, planned_runs
+from workbench.store import experiments as rows
+from workbench.store.experiments import ExperimentRow, State
+
+if TYPE_CHECKING:
+    from workbench.experiments import Experiment
+    from workbench.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An experiment in a list. `delta` is candidate minus baseline on the primary metric, with its interval `ci`.
+
+    `progress` is there for those whose job has told something and that are not done; `why` says what failed.
+    """
+
+    id: str
+    name: str
+    state: State
+    arms: dict[str, str]
+    evalset: str
+    model: str
+    quantize: str
+    seeds: int
+    trained_tokens: int | None
+    minutes: float | None
+    created_at: datetime
+    finished_at: datetime | None
+    log: Path
+    verdict: str | None = None
+    delta: float | None = None
+    ci: tuple[float | None, float | None] | None = None
+    progress: Progress | None = None
+    why: str = ""
+
+    @property
+    def budget(self) -> str:
+        """The budget as it was asked for."""
+        return f"{self.trained_tokens:,} tokens" if self.trained_tokens else f"{self.minutes:g} min"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How the experiments stand, oldest first, and a sentence for each job that has ended since the last look."""
+
+    experiments: list[Listed] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+
+
+def listing(ws: Workspace) -> list[Listed]:
+    """All experiments, oldest first; what has ended by now gets its result."""
+    return Jobs(ws).look().experiments
+
+
+def settle(ws: Workspace, row: ExperimentRow, *, asked: bool = False) -> ExperimentRow:
+    """Note what became of an experiment whose job does not run: its result where everything was measured.
+
+    `asked` tells that somebody stopped it. An experiment that is done stays as it is. Raises Problem where what was
+    measured makes no result.
+    """
+    if row.state == "done":
+        return row
+    from workbench import outcomes
+
+    if outcomes.is_measured(ws, row.id):
+        outcomes.conclude(ws, row.id)
+    else:
+        ended = jobs.ending(ws.runs_dir / row.id)
+        rows.set_state(ws.store, row.id, "stopped" if asked or isinstance(ended, Stopped) else "failed")
+    return rows.find_experiment(ws.store, row.id)
+
+
+@dataclass
+class _Followed:
+    """An experiment that is not done: its plan, how far its events were read, and what they came to."""
+
+    listed: Listed
+    progress: Progress
+    snapshot: Progress
+    position: int = 0
+    why: str = ""
+
+
+class Jobs:
+    """The experiments of a workspace and their jobs. Methods wait, for the disk or a job: call them in a worker."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._lock = threading.Lock()
+        self._done: dict[str, Listed] = {}
+        self._followed: dict[str, _Followed] = {}
+        self._running: set[str] = set()
+        self._stopping: set[str] = set()
+        self._refused: set[str] = set()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def look(self) -> Seen:
+        """How all experiments stand now; what ended since the last look gets its result, and is told."""
+        with self._lock:
+            listed, ended = [], []
+            for id, state in rows.states(self._ws.store):
+                if state == "done":
+                    listed.append(self._finished(id))
+                    continue
+                followed = self._follow(id)
+                if self._is_running(id):
+                    self._running.add(id)
+                    state = "running"
+                elif state == "running" or id in self._running or self._came_back(id):
+                    sentence, state = self._settle(id, followed)
+                    ended.append(sentence)
+                listed.append(self._finished(id) if state == "done" else self._unfinished(followed, state))
+            return Seen(listed, ended)
+
+    def start(self, id: str) -> None:
+        """Start or resume the job of an experiment that is not done; one that runs is left alone.
+
+        Raises Problem where its run folder is gone.
+        """
+        with self._lock:
+            if self._is_running(id):
+                return
+            folder = self._folder(id)
+            if not (folder / PLAN).exists():
+                do = "Compare the versions again: that makes it."
+                raise Problem("the run folder is gone", where=str(folder), do=do)
+            self._refused.discard(id)
+            self._stopping.discard(id)
+            if followed := self._followed.get(id):
+                followed.why = ""
+            rows.set_state(self._ws.store, id, "running")
+            if not (folder / DONE).exists():
+                self._processes[id] = jobs.start("trainer", folder)
+
+    def stop(self, id: str) -> None:
+        """Stop the job of an experiment and wait until it has left its checkpoint."""
+        self._stopping.add(id)
+        jobs.stop(self._folder(id), self._processes.get(id))
+
+    # Inside
+
+    def _folder(self, id: str) -> Path:
+        return self._ws.runs_dir / id
+
+    def _is_running(self, id: str) -> bool:
+        process = self._processes.get(id)
+        if process and process.poll() is None:
+            return True
+        self._processes.pop(id, None)
+        folder = self._folder(id)
+        return folder.is_dir() and jobs.is_running(folder)
+
+    def _came_back(self, id: str) -> bool:
+        """Whether its job was run to the end elsewhere: in another terminal, on another machine."""
+        return id not in self._refused and (self._folder(id) / DONE).exists()
+
+    def _finished(self, id: str) -> Listed:
+        if id not in self._done:
+            self._done[id] = _listed(self._ws, rows.find_experiment(self._ws.store, id))
+            self._followed.pop(id, None)
+            self._running.discard(id)
+        return self._done[id]
+
+    def _follow(self, id: str) -> _Followed:
+        if id not in self._followed:
+            row = rows.find_experiment(self._ws.store, id)
+            progress = Progress(planned_runs(json.loads(row.plan)["job"]))
+            self._followed[id] = _Followed(_listed(self._ws, row), progress, progress.snapshot())
+        followed = self._followed[id]
+        events, followed.position = read_events(self._folder(id), followed.position)
+        for event in events:
+            followed.progress.take(event)
+        if events:
+            followed.snapshot = followed.progress.snapshot()
+        return followed
+
+    def _unfinished(self, followed: _Followed, state: State) -> Listed:
+        if state == "failed" and not followed.why:
+            followed.why = str(jobs.ending(self._folder(followed.listed.id)))
+        why = followed.why if state == "failed" else ""
+        return replace(followed.listed, state=state, why=why, progress=followed.snapshot)
+
+    def _settle(self, id: str, followed: _Followed) -> tuple[str, State]:
+        self._running.discard(id)
+        row = rows.find_experiment(self._ws.store, id)
+        try:
+            row = settle(self._ws, row, asked=id in self._stopping)
+        except Problem as problem:
+            rows.set_state(self._ws.store, id, "failed")
+            self._refused.add(id)
+            followed.why = str(problem)
+            return f"{row.name} failed: {problem}", "failed"
+        if row.state == "done":
+            return told(self._finished(id)), "done"
+        if row.state == "failed":
+            return f"{row.name} failed: {jobs.ending(self._folder(id))}", "failed"
+        return f"{row.name} is stopped; resumed, it goes on where it was.", "stopped"
+
+
+def told(done: Listed) -> str:
+    """An experiment that is done, in a sentence."""
+    if done.verdict is None:
+        return f"{done.name} is trained."
+    text = f"{done.arms['candidate']} against {done.arms['baseline']}: {done.verdict}"
+    return f"{text} ({done.delta:+.3f} nats a token)." if done.delta is not None else f"{text}."
+
+
+def promises(experiment: Experiment) -> list[str]:
+    """What an experiment will cost and what it can show, before it is run, as far as that is known: sentences."""
+    plan, told = experiment.plan, []
+    budget = plan.budget
+    size = f"{budget.trained_tokens:,} trained tokens a run" if budget.trained_tokens else f"{budget.minutes:g} minutes"
+    runs = f"{len(plan.runs)} run{'s' * (len(plan.runs) != 1)}"
+    told.append(f"{experiment.name} · {runs} · {size} · {plan.model.name} · eval set {experiment.evalset}")
+    if budget.minutes:
+        told.append("the first steps measure what the minutes buy")
+    elif experiment.seconds is None:
+        told.append("how long it takes is not known yet: this model was not trained here before")
+    else:
+        told.append(f"about {duration(experiment.seconds)} in all, by earlier runs of this model")
+    if len(experiment.arms) > 1:
+        told.append(_smallest_effect(experiment))
+    return told
+
+
+def _smallest_effect(experiment: Experiment) -> str:
+    if experiment.mde is None:
+        return "the smallest effect to be found is not known yet: it takes two runs on the same data by this setting"
+    if not math.isfinite(experiment.mde):
+        return "the smallest effect to be found is not known: earlier runs on the same data did not differ at all"
+    return f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats"
+
+
+def duration(seconds: float) -> str:
+    """A time for people: `40 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _listed(ws: Workspace, row: ExperimentRow) -> Listed:
+    noted = json.loads(row.plan)
+    job = noted["job"]
+    result: dict[str, Any] = json.loads(row.result) if row.result else {}
+    primary = _primary(result)
+    return Listed(
+        id=row.id,
+        name=row.name,
+        state=row.state,
+        arms=noted["arms"],
+        evalset=noted["evalset"],
+        model=job["model"]["name"],
+        quantize=job["model"]["quantize"],
+        seeds=noted["seeds"],
+        trained_tokens=job["budget"]["trained_tokens"],
+        minutes=job["budget"]["minutes"],
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        log=ws.runs_dir / row.id / LOG,
+        verdict=result.get("verdict"),
+        delta=primary.get("delta"),
+        ci=tuple(primary["ci"]) if "ci" in primary else None,
+    )
+
+
+def _primary(result: dict[str, Any]) -> dict[str, Any]:
+    metrics: Sequence[dict[str, Any]] = result.get("metrics") or ()
+    return next((metric for metric in metrics if metric["name"] == result.get("primary")), {})
