@@ -42,15 +42,16 @@ class Tabs(Widget):
 
         number: int
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
+        self.names = names
         self.open = 0
         self.note = ""
 
     def render(self) -> RenderResult:
         """The names, and a note on the right."""
         line = Text(no_wrap=True, end="")
-        for number, name in enumerate(TABS):
+        for number, name in enumerate(self.names):
             strong = Style(color=self.app.theme_variables["accent"], bold=True, underline=True)
             line.append(name, strong if number == self.open else Style())
             line.append("  ")
@@ -61,7 +62,7 @@ class Tabs(Widget):
         """Open the tab that was clicked."""
         x = event.get_content_offset_capture(self).x
         start = 0
-        for number, name in enumerate(TABS):
+        for number, name in enumerate(self.names):
             if start <= x < start + len(name):
                 self.post_message(self.Picked(number))
             start += len(name) + 2
@@ -92,7 +93,7 @@ class Preview(Vertical):
 
     def compose(self) -> ComposeResult:
         """Tabs over text."""
-        yield Tabs()
+        yield Tabs(TABS)
         yield LineView()
 
     def set_source(self, load: Load, tokens: Tokens) -> None:
