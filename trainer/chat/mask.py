@@ -211,7 +211,7 @@ def _example(
         input_ids=ids,
         trained=trained,
         roles=roles,
-        special=[id_ in chat.added.special for id_ in ids],
+        special=list(map(chat.added.special.__contains__, ids)),
         offsets=offsets,
         text=text,
         turns=turns,

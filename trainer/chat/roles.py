@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from operator import itemgetter
 
 from trainer.chat.probe import TemplateFacts
 from trainer.chat.render import Conversation, RenderError
 from trainer.conversation import content_text
+
+_START = itemgetter(0)
 
 
 def token_roles(
@@ -27,11 +30,10 @@ def token_roles(
     for j, message in enumerate(messages):
         end = len(text) if j + 1 == count else _message_end(conversation, facts, text, j, end)
         borders.append((end, str(message.get("role"))))
-    starts = [start for start, _ in offsets]
     roles: list[str] = []
     for border, role in borders[:-1]:
-        roles += [role] * (bisect_left(starts, border) - len(roles))
-    return roles + [borders[-1][1]] * (len(starts) - len(roles))
+        roles += [role] * (bisect_left(offsets, border, key=_START) - len(roles))
+    return roles + [borders[-1][1]] * (len(offsets) - len(roles))
 
 
 def _message_end(conversation: Conversation, facts: TemplateFacts, text: str, index: int, after: int) -> int:
