@@ -14,12 +14,17 @@ from rich.text import Text
 from workbench.text import safe_text
 
 _STYLES = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "no difference detected": "bold"}
+SMALLEST = "the true effect this experiment finds four times in five"
+"""What the smallest detectable effect is, in words."""
+
 _NAMES = {
     "response_nll": "response NLL\n(nats/token)",
     "prompt_gain": "prompt gain\n(nats/token)",
     "stop_rate": "stop rate",
     "repetition": "repetition\n(rep-4)",
 }
+
+_LEGEND = f"* decides. ↑↓ better. Smallest found: {SMALLEST}. "
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,9 @@ def render_result(result: dict[str, Any]) -> RenderableType:
         parts.append(_headline(result))
     parts.append(_table(result))
     parts += [Text(safe_text(f"- {sentence}")) for sentence in result["sentences"]]
-    parts.append(Text(safe_text(_checks(result)), style="dim"))
-    parts.append(Text(safe_text(_footnote(result)), style="dim"))
+    legend = _LEGEND if result["verdict"] else ""
+    notes = (checks(result), left_out(result), legend + setting(result))
+    parts += [Text(safe_text(note), style="dim") for note in notes if note]
     return Group(*parts)
 
 
@@ -65,7 +71,7 @@ def _table(result: dict[str, Any]) -> Table:
             table.add_column(name, justify="right", no_wrap=True)
     if not result["verdict"]:
         for metric, value in result["means"]["baseline"].items():
-            row = [_number(result["means"]["base"].get(metric)), _number(value)]
+            row = [number(result["means"]["base"].get(metric)), number(value)]
             table.add_row(_name(metric), *map(Text, row))
         return table
     table.add_column("change", justify="right", no_wrap=True)
@@ -75,12 +81,12 @@ def _table(result: dict[str, Any]) -> Table:
     for metric in result["metrics"]:
         low, high = metric["ci"]
         numbers = (
-            _number(result["means"]["base"].get(metric["name"])),
-            _number(metric["baseline"]),
-            _number(metric["candidate"]),
-            _number(metric["delta"], signed=True),
-            f"{_number(low, signed=True)} …\n{_number(high, signed=True)}" if low is not None else "unknown",
-            _number(metric["mde"]) if metric["mde"] is not None else "unknown",
+            number(result["means"]["base"].get(metric["name"])),
+            number(metric["baseline"]),
+            number(metric["candidate"]),
+            number(metric["delta"], signed=True),
+            f"{number(low, signed=True)} …\n{number(high, signed=True)}" if low is not None else "unknown",
+            number(metric["mde"]) if metric["mde"] is not None else "unknown",
         )
         table.add_row(
             _name(metric["name"])
@@ -92,18 +98,24 @@ def _table(result: dict[str, Any]) -> Table:
     return table
 
 
+def metric_name(metric: str) -> str:
+    """A metric as people call it, with its unit, on one line."""
+    return _NAMES.get(metric, metric).replace("\n", " ")
+
+
 def _name(metric: str) -> Text:
     return Text(safe_text(_NAMES.get(metric, metric), newlines=True))
 
 
-def _number(value: float | None, *, signed: bool = False) -> str:
+def number(value: float | None, *, signed: bool = False) -> str:
+    """A measured number to three decimals; `-` where there is none."""
     if value is None:
         return "-"
     value = round(value, 3) + 0.0  # no "-0.000"
     return f"{value:+.3f}" if signed else f"{value:.3f}"
 
 
-def _checks(result: dict[str, Any]) -> str:
+def checks(result: dict[str, Any]) -> str:
     """What every run checked of itself, over all runs, in one line."""
     runs = list(result.get("sanity", {}).values())
     if not runs:
@@ -121,15 +133,23 @@ def _checks(result: dict[str, Any]) -> str:
     return text
 
 
-def _footnote(result: dict[str, Any]) -> str:
+def left_out(result: dict[str, Any]) -> str:
+    """What could not be trained on, or only in part, for each arm and reason; empty where there is nothing."""
+    told = [
+        f"{arm} " + ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
+        for arm, reasons in result.get("left_out", {}).items()
+        if reasons
+    ]
+    return f"rows left out or cut: {'; '.join(told)}" if told else ""
+
+
+def setting(result: dict[str, Any]) -> str:
+    """What was compared, and how, in one line."""
     settings = result["settings"]
     seeds = f"{result['seeds']} seed{'s' if result['seeds'] > 1 else ''} an arm"
     tokens = ", ".join(f"{arm} {count:,}" for arm, count in result["trained_tokens"].items())
-    legend = "* decides. ↑↓ better. Smallest found: the true effect this experiment finds four times in five. "
-    if not result["verdict"]:
-        legend = ""
     return (
-        f"{legend}experiment {result['experiment']} · {settings['model']} ({_model(settings)}) · "
+        f"experiment {result['experiment']} · {settings['model']} ({_model(settings)}) · "
         f"{seeds} · trained tokens a run: {tokens} · eval set {settings['evalset']}"
     )
 
