@@ -260,6 +260,20 @@ def lens(
     return Lens(model, tokenizer, policy, limit, limit_is, truncate)
 
 
+def template_args(given: Sequence[str]) -> dict[str, Any]:
+    """Template arguments, each `name=value` with the value as JSON or else as text. Raises UsageProblem."""
+    parsed: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageProblem(f"cannot read the template argument {text!r}", do="Write it as name=value.")
+        try:
+            parsed[name] = json.loads(value)
+        except ValueError:
+            parsed[name] = value
+    return parsed
+
+
 def see(lens: Lens, row: Row) -> Seen:
     """One row through the lens."""
     messages, tools = json.loads(row.messages), json.loads(row.tools) if row.tools else None

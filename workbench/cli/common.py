@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,22 +84,6 @@ def workspace(ctx: click.Context) -> Iterator[Workspace]:
 def print_json(data: dict[str, Any]) -> None:
     """One JSON object on stdout: the contract with other programs."""
     sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def template_args(given: Sequence[str]) -> dict[str, Any]:
-    """The values of `--template-arg`, each `name=value` with the value as JSON or else as text."""
-    from workbench.errors import UsageProblem
-
-    parsed: dict[str, Any] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageProblem(f"cannot read the template argument {text!r}", do="Write it as name=value.")
-        try:
-            parsed[name] = json.loads(value)
-        except ValueError:
-            parsed[name] = value
-    return parsed
 
 
 def note(text: str) -> None:

@@ -64,6 +64,7 @@ def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Q
     from trainer.chat.plain_formats import template_source
     from trainer.plan import SHORT, STANDARD, STANDARD_FROM, PolicySetting
     from workbench.experiments import DEFAULT_SEEDS, Question
+    from workbench.tokens import template_args
 
     training = {"short": SHORT, "standard": STANDARD, None: None}[options["preset"]]
     wishes = {
@@ -91,7 +92,7 @@ def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Q
             reasoning=options["reasoning"],
             special=options["special"],
             date=options["date"],
-            template_args=common.template_args(options["template_args"]),
+            template_args=template_args(options["template_args"]),
             template=template_source(options["template"]) if options["template"] else None,
         ),
         max_new_tokens=options["max_new_tokens"],

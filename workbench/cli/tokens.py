@@ -78,7 +78,7 @@ def command(
                 name,
                 turns=cast("Turns", policy),
                 date=date,
-                template_args=common.template_args(template_args),
+                template_args=tokens.template_args(template_args),
                 tool_calls=tool_calls,
                 reasoning=reasoning,
                 special=cast("Special", special),
