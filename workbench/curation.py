@@ -36,6 +36,7 @@ from workbench.store.versions import freeze, manifest_hash, recipe_run_of, refus
 if TYPE_CHECKING:
     from filters.recipe import Recipe
 
+_SUFFIXES = {".yaml", ".yml"}
 WITHOUT = "without"  # the name of the step that leaves out what eval sets hold
 
 
@@ -52,10 +53,35 @@ class RunReport:
     resumed: int = 0  # steps taken over from a run that was stopped
 
 
+@dataclass(frozen=True)
+class RecipeFile:
+    """A recipe that can be run by `name`: a shipped one's own, or a path. `steps` is None where it cannot be read."""
+
+    name: str
+    path: Path
+    steps: tuple[str, ...] | None
+
+
+def recipe_files(folder: Path) -> list[RecipeFile]:
+    """The recipes that lie in `folder` or its folder `recipes`, by name, and behind them those that ship with us."""
+    from filters.errors import RecipeProblem
+    from filters.recipe import load_recipe
+
+    own = sorted(path for place in (folder, folder / "recipes") for path in place.glob("*.y*ml") if path.is_file())
+    shipped = [(name, data_dir() / "recipes" / f"{name}.yaml") for name in recipe_names()]
+    found = []
+    for name, path in [*((str(path), path) for path in own if path.suffix in _SUFFIXES), *shipped]:
+        try:
+            found.append(RecipeFile(name, path, tuple(step.name for step in load_recipe(path).steps)))
+        except RecipeProblem:
+            found.append(RecipeFile(name, path, None))
+    return found
+
+
 def find_recipe(recipe: Path | str) -> Path:
     """The file of a recipe given as a path or as the name of one that ships with the product."""
     path = Path(recipe)
-    if path.is_file() or path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+    if path.is_file() or path.suffix in _SUFFIXES or len(path.parts) > 1:
         return path
     shipped = recipe_names()
     if str(recipe) in shipped:

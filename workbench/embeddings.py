@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,18 @@ class CachedEmbeddings:
     folder under `runs/`, named by its texts, and the next call with the same texts goes on with it.
     """
 
-    def __init__(self, cache: Path, runs: Path, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        runs: Path,
+        progress: Progress | None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """A job is stopped once `cancelled()` says so."""
         self._cache = cache / "embeddings"
         self._runs = runs
         self._progress = progress
+        self._cancelled = cancelled
         self._known: dict[str, dict[str, NDArray[np.float32]]] = {}
 
     def __call__(self, texts: Sequence[str], model: str) -> NDArray[np.float32]:
@@ -56,7 +64,7 @@ class CachedEmbeddings:
         job = self._runs / f"embed-{name}"
         if not (job / PLAN).exists():
             write_job(job, list(missing.values()), EmbeddingPlan(model=model))
-        run_job("filters", job, self._on_event)
+        run_job("filters", job, self._on_event, wish=lambda: "stop" if self._cancelled() else "watch")
         folder.mkdir(parents=True, exist_ok=True)
         result = (job / VECTORS).replace(folder / f"{name}.parquet")
         shutil.rmtree(job)

@@ -129,7 +129,7 @@ def import_source(
 def open_target(target: str, *, format: str | None, mapping: dict[str, str] | None, trees: Trees) -> Opened:
     """`open_source` for what a person gave. Raises UsageProblem for a path that leads nowhere."""
     if not target.startswith(HUB):
-        path = Path(target).expanduser()
+        path = Path(os.path.expanduser(target))  # a user that is not known stays as it is
         if not path.exists() and not glob.has_magic(target):
             raise UsageProblem("there is no such file", where=target, do="Check the path.")
         target = str(path)
@@ -138,7 +138,7 @@ def open_target(target: str, *, format: str | None, mapping: dict[str, str] | No
 
 def origin_of(target: str) -> str:
     """What is written down as the origin of a source: the name on the hub, or the whole path."""
-    return target if target.startswith(HUB) else os.path.abspath(Path(target).expanduser())
+    return target if target.startswith(HUB) else os.path.abspath(os.path.expanduser(target))
 
 
 def name_for(target: str) -> str:

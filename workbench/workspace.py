@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filters.step import Progress
 from workbench.config import FILE as CONFIG_FILE
 from workbench.config import TEMPLATE, Config, read_config
-from workbench.curation import RunReport, find_recipe, freeze_rows, run_recipe
+from workbench.curation import RecipeFile, RunReport, find_recipe, freeze_rows, recipe_files, run_recipe
 from workbench.draft import Draft
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import UsageProblem, WorkspaceUnusable
@@ -270,8 +270,12 @@ class Workspace:
         dry_run: bool = False,
         allow_wipeout: bool = False,
         progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
     ) -> RunReport:
-        """Run a recipe, given by path or shipped name, and freeze the result; see `workbench.curation.run_recipe`."""
+        """Run a recipe, given by path or shipped name, and freeze the result; see `workbench.curation.run_recipe`.
+
+        `progress` may raise Stopped to call it off between batches; `cancelled` is asked while a job computes.
+        """
         from filters.recipe import load_recipe
 
         return run_recipe(
@@ -279,11 +283,15 @@ class Workspace:
             load_recipe(find_recipe(recipe)),
             from_,
             version,
-            embed=CachedEmbeddings(self.cache_dir, self.runs_dir, progress),
+            embed=CachedEmbeddings(self.cache_dir, self.runs_dir, progress, cancelled),
             dry_run=dry_run,
             allow_wipeout=allow_wipeout,
             progress=progress,
         )
+
+    def recipes(self) -> list[RecipeFile]:
+        """The recipes of this workspace, and those that ship with the product."""
+        return recipe_files(self.root)
 
     def freeze(self, source: str, name: str, without: Sequence[str] = ()) -> tuple[VersionRow, bool]:
         """Freeze a source or version as it is, without rows that the eval sets `without` hold.

@@ -105,6 +105,10 @@ APP_ACTIONS = declare(
         if name != "tokens"  # it is opened on a row
     ),
     Action("open_base", ("o",), "open", "Choose the source or version to look at.", "app", takes="NAME"),
+    Action("import_file", ("i",), "import", "Import a file, a folder or a data set of the hub.", "app", takes="PATH"),
+    Action("run_recipe", ("p",), "run", "Run a recipe over what is in view: a new version.", "app", takes="RECIPE"),
+    Action("rejects", (), "rejects", "Show the rows that could not be imported, and why.", "app", takes="NAME"),
+    Action("stop_task", (), "stop work", "Stop the import or recipe that runs.", "app"),
     Action("toggle_theme", ("ctrl+t",), "theme", "Switch between dark and light.", "app"),
     Action("save_screen", (), "save screen", "Write the screen to an SVG file.", "app", takes="FILE"),
     Action("back", ("q", "escape"), "back", "Close what is open and go back.", "app"),

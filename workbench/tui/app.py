@@ -19,11 +19,14 @@ from textual.timer import Timer
 
 from workbench.errors import Problem
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
+from workbench.tui.import_flow import ImportFlow
 from workbench.tui.messages import BaseChanged, Failure, Said
+from workbench.tui.recipe_flow import RecipeFlow
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.browse import BrowseScreen
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.start import StartScreen
+from workbench.tui.tasks import Tasks
 from workbench.tui.theme import DARK, LIGHT, terminal_is_light
 from workbench.tui.widgets.dialogs import choose, dialogue
 from workbench.tui.workers import THREADS, Cancelled, background
@@ -77,6 +80,8 @@ class WorkbenchApp(App[None]):
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bench")
         self._holding: Timer | None = None
         self._held: list[events.Key] = []
+        self.tasks = Tasks(self)
+        self._imports = ImportFlow(self)
         self._journal = logging.getLogger("workbench.tui")
         self._journal.propagate = False
         self._log_to_workspace()
@@ -204,8 +209,10 @@ class WorkbenchApp(App[None]):
         """Keys of screens that are not there do nothing; nothing is opened before there is a workspace."""
         if action == "go":
             return parameters[0] in SCREENS and bool(self.base)
-        if action == "open_base":
+        if action in ("open_base", "run_recipe", "rejects"):
             return bool(self.base)
+        if action == "import_file":
+            return self.has_workspace
         return True
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
@@ -246,12 +253,16 @@ class WorkbenchApp(App[None]):
 
     def say(self, text: str) -> None:
         """Show a sentence on the screen that is open."""
-        if isinstance(screen := self._bench_screen(), BenchScreen):
+        if screen := self.bench_screen():
             screen.say(text)
 
     def on_said(self, message: Said) -> None:
         """Show what a worker says."""
         self.say(message.text)
+
+    def on_tasks_told(self, message: Tasks.Told) -> None:
+        """Show how far a task came."""
+        self.tasks.came_further(message)
 
     def on_failure(self, message: Failure) -> None:
         """Tell of a worker that failed; the app lives on."""
@@ -259,10 +270,10 @@ class WorkbenchApp(App[None]):
         if not isinstance(message.error, Problem):
             self._journal.error("a worker failed", exc_info=message.error)
             text += f" (details: {self.log_path})" if self.log_path else ""
-        if isinstance(screen := self._bench_screen(), BenchScreen):
+        if screen := self.bench_screen():
             screen.fail(text)
 
-    def _bench_screen(self) -> Screen[Any] | None:
+    def bench_screen(self) -> BenchScreen | None:
         """The topmost screen with a status bar: dialogs lie above it."""
         return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, BenchScreen)), None)
 
@@ -298,6 +309,26 @@ class WorkbenchApp(App[None]):
         if name := name or await choose(self, "Look at", bases) or "":
             self.post_message(BaseChanged(name))
 
+    @dialogue
+    async def action_import_file(self, path: str = "") -> None:
+        """Import a file, a folder or a data set."""
+        await self._imports.run(path)
+
+    @dialogue
+    async def action_rejects(self, name: str = "") -> None:
+        """Show the rows that an import rejected."""
+        await self._imports.rejects(name)
+
+    @dialogue
+    async def action_run_recipe(self, recipe: str = "") -> None:
+        """Run a recipe over what is in view."""
+        await RecipeFlow(self).run(recipe)
+
+    @dialogue
+    async def action_stop_task(self) -> None:
+        """Stop an import or a recipe that runs."""
+        await self.tasks.stop()
+
     def action_toggle_theme(self) -> None:
         """Dark or light."""
         self.theme = DARK.name if self.theme == LIGHT.name else LIGHT.name
@@ -322,6 +353,8 @@ class WorkbenchApp(App[None]):
             self.pop_screen()
         elif self.current_mode not in ("browse", "start") and self.base:
             self.go("browse")
+        elif self.tasks.running:
+            self.action_stop_task()
         else:
             self.say("ctrl+q leaves the workbench.")
 

@@ -78,6 +78,7 @@ class BenchScreen(Screen[None]):
     def on_screen_resume(self) -> None:
         """Say where one is: it may have changed on another screen."""
         self.query_one(TopBar).where = self.bench.where
+        self.show_task(self.bench.tasks.line)
 
     def say(self, text: str) -> None:
         """Show a sentence in the status bar."""
@@ -90,6 +91,10 @@ class BenchScreen(Screen[None]):
     def progress(self, text: str) -> None:
         """Show what is being done in the background; empty when nothing is."""
         self.query_one(StatusBar).progress = text
+
+    def show_task(self, text: str) -> None:
+        """Show what the whole app does in the background."""
+        self.query_one(StatusBar).task_line = text
 
     def escape(self) -> bool:
         """Close or take back one thing of this screen (a search, marks); False where there is nothing to."""

@@ -15,7 +15,7 @@ from textual.widgets.option_list import Option
 
 from workbench.importing import ImportReport
 from workbench.tui.cells import flat
-from workbench.tui.messages import BaseChanged, Said
+from workbench.tui.import_flow import import_told
 from workbench.tui.screen import BenchScreen
 from workbench.tui.widgets.dialogs import ask_text, dialogue
 from workbench.tui.workers import Cancelled, background
@@ -100,7 +100,7 @@ class StartScreen(BenchScreen):
             case "starter":
                 self._bring_in_starter()
             case "import":
-                self.ask_file()
+                self.bench.action_import_file()
             case _:
                 self.bench.action_help()
 
@@ -109,12 +109,6 @@ class StartScreen(BenchScreen):
         """Make a workspace in a folder that is named."""
         if folder := await ask_text(self.app, "Make a workspace in", "my-data", placeholder="a folder"):
             self._make(Path(folder).expanduser())
-
-    @dialogue
-    async def ask_file(self) -> None:
-        """Import what is named."""
-        if target := await ask_text(self.app, "Import", placeholder="a file, a folder, or hf:NAME"):
-            self._import(target)
 
     def _make(self, folder: Path) -> None:
         self.progress("making the workspace …")
@@ -138,22 +132,10 @@ class StartScreen(BenchScreen):
 
         background(self, work, lambda imported: imported, group="import")
 
-    def _import(self, target: str) -> None:
-        self.progress(f"importing {flat(target)} …")
-        workspace = self.bench.workspace
-
-        def work(cancelled: Cancelled) -> ImportReport:
-            return workspace.import_file(Path(target).expanduser() if not target.startswith("hf:") else target)
-
-        background(self, work, lambda report: _Imported(report, report.source), group="import")
-
     def on__imported(self, message: _Imported) -> None:
         """Look at what came in."""
         self.progress("")
-        report = message.report
-        rejected = f"; {report.rejected:,} rejected, each with its reason" if report.rejected else ""
-        self.app.post_message(BaseChanged(message.base))
-        self.app.post_message(Said(f"Imported {report.imported:,} rows{rejected}."))
+        self.bench.tasks.land(message.base, import_told(message.report))
 
     def on_failure(self) -> None:
         """Nothing is being done any more; the app tells why."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 from textual.app import RenderResult
@@ -12,7 +13,7 @@ from textual.widget import Widget
 
 from workbench.text import clip_start
 from workbench.tui.actions import Action
-from workbench.tui.cells import flat
+from workbench.tui.cells import fit, flat
 
 _SAID_FOR = 12.0  # seconds that a sentence stays before the keys are shown again
 
@@ -63,7 +64,10 @@ class StatusBar(Widget):
     """
 
     progress: reactive[str] = reactive("")
-    """What is being done in the background, in a few words."""
+    """What this screen does in the background, in a few words."""
+
+    task_line: reactive[str] = reactive("")
+    """What the whole app does in the background."""
 
     def __init__(self, hints: Sequence[Action] = ()) -> None:
         super().__init__()
@@ -92,10 +96,12 @@ class StatusBar(Widget):
 
     def render(self) -> RenderResult:
         """The sentence or the keys, then the progress."""
-        line = Text(self._said) if self._said else self._keys(self.size.width - len(self.progress) - 3)
-        if self.progress:
-            gap = self.size.width - line.cell_len - len(self.progress)
-            line.append(" " * max(gap, 2) + self.progress)
+        doing = "  ".join(text for text in (self.progress, self.task_line) if text)
+        doing = fit(doing, self.size.width).rstrip() if cell_len(doing) > self.size.width else doing
+        line = Text(self._said) if self._said else self._keys(self.size.width - cell_len(doing) - 3)
+        if doing:
+            gap = self.size.width - line.cell_len - cell_len(doing)
+            line.append(" " * max(gap, 2 * bool(line)) + doing)
         return line
 
     def _keys(self, room: int) -> Text:

@@ -1,0 +1,53 @@
+"""Progress as a person is told it: how far, how fast, how long still."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from rich.filesize import decimal
+
+_OVER = 10.0  # seconds that the rate is measured over
+_SURE = 1.0  # seconds after which a rate is worth telling
+
+
+class Pace:
+    """Turns `progress(done, total, what)` into a few words. Counts rows, or bytes where `in_bytes`."""
+
+    def __init__(self, *, in_bytes: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._in_bytes = in_bytes
+        self._clock = clock
+        self._what = ""
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def told(self, done: int, total: int | None, what: str) -> str:
+        """`length · 4,000 of 10,000 · 2,000/s · 3 s left`; of bytes their share and rate."""
+        now = self._clock()
+        if (kind := what.partition(",")[0]) != self._what or (self._seen and done < self._seen[-1][1]):
+            self._what = kind  # another step: another pace
+            self._seen.clear()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[1][0] > _OVER:
+            self._seen.popleft()
+        parts = [what]
+        if self._in_bytes:
+            parts += [f"{done / total:.0%}"] if total else []
+        else:
+            parts.append(f"{done:,} of {total:,}" if total else f"{done:,}")
+        began, first = self._seen[0]
+        rate = (done - first) / (now - began) if now - began >= _SURE else 0.0
+        if rate > 0:
+            parts.append(f"{decimal(round(rate)) if self._in_bytes else f'{rate:,.0f}'}/s")
+            if total:
+                parts.append(f"{duration((total - done) / rate)} left")
+        return " · ".join(part for part in parts if part)
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min`, `2 h 10 min`."""
+    whole = max(round(seconds), 0)
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

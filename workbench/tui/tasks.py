@@ -1,0 +1,134 @@
+"""Work that belongs to the whole app and not to one screen: an import, a run of a recipe. It goes on wherever one is.
+
+A flow (`import_flow`, `recipe_flow`) awaits it from a `dialogue`; the status bar of every screen shows how far it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.message import Message
+
+from filters.step import Progress
+from workbench.errors import Stopped
+from workbench.tui.cells import fit, flat
+from workbench.tui.messages import BaseChanged, Said
+from workbench.tui.pace import Pace
+from workbench.tui.screen import BenchScreen
+from workbench.tui.widgets.command_line import CommandLine
+from workbench.tui.widgets.dialogs import confirm
+from workbench.tui.widgets.row_list import RowList
+from workbench.tui.workers import Cancelled
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
+
+T = TypeVar("T")
+
+_TELL = 0.1  # seconds between two tellings
+_TITLE = 28  # cells
+
+
+@dataclass(eq=False)
+class Task:
+    """One piece of work. `title` is a few words: `importing chats.jsonl`."""
+
+    title: str
+    told: str = ""
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def line(self) -> str:
+        """What the status bar shows of it."""
+        title = flat(self.title)
+        title = title if len(title) <= _TITLE else fit(title, _TITLE).rstrip()
+        return f"{title} · {'stopping' if self.stopped.is_set() else flat(self.told)} …"
+
+
+class Tasks:
+    """What runs. Only the UI thread calls this."""
+
+    @dataclass
+    class Told(Message):
+        """A task came further."""
+
+        task: Task
+        text: str
+
+    def __init__(self, app: WorkbenchApp) -> None:
+        self._app = app
+        self.running: list[Task] = []
+
+    @property
+    def line(self) -> str:
+        """The newest that runs, and how many do beside it; empty where nothing runs."""
+        if not self.running:
+            return ""
+        more = f" (+{len(self.running) - 1})" if len(self.running) > 1 else ""
+        return self.running[-1].line + more
+
+    async def run(self, title: str, work: Callable[[Progress, Cancelled], T], *, in_bytes: bool = False) -> T:
+        """Do `work(progress, cancelled)` in a thread. Raises what it raises; Stopped where a person stopped it."""
+        task, pace = Task(title), Pace(in_bytes=in_bytes)
+        due = 0.0
+
+        def progress(done: int, total: int | None, what: str) -> None:
+            nonlocal due
+            if task.stopped.is_set():
+                raise Stopped("Stopped")
+            if (now := time.monotonic()) >= due:
+                due = now + _TELL
+                self._app.post_message(self.Told(task, pace.told(done, total, what)))
+
+        self.running.append(task)
+        self._show()
+        try:
+            return await asyncio.to_thread(work, progress, task.stopped.is_set)
+        finally:
+            task.stopped.set()  # where the app ends, too: the thread is not waited for
+            self.running.remove(task)
+            self._show()
+
+    def came_further(self, message: Tasks.Told) -> None:
+        """Show how far a task came."""
+        message.task.told = message.text
+        self._show()
+
+    def _show(self) -> None:
+        if screen := self._app.bench_screen():
+            screen.show_task(self.line)
+
+    async def stop(self) -> None:
+        """Stop the newest, after a question: nothing is lost but what was done so far."""
+        if not self.running:
+            self._app.say("Nothing runs that could be stopped.")
+            return
+        task = self.running[-1]
+        detail = "An import keeps nothing; a recipe goes on later behind the steps that are done."
+        if await confirm(self._app, f"Stop {task.title}?", detail):
+            task.stopped.set()
+            self._show()
+
+    async def until_free(self) -> None:
+        """Wait until no dialog or command line is open, so that a question takes no key that was meant for them."""
+        while not self._is_free():
+            await asyncio.sleep(_TELL)
+
+    def _is_free(self) -> bool:
+        screen = self._app.screen
+        return isinstance(screen, BenchScreen) and not screen.query_one(CommandLine).is_open
+
+    def land(self, base: str, told: str) -> None:
+        """Something new is there: look at it, unless a person is at something that this would take them from."""
+        app = self._app
+        at_rest = self._is_free() and len(app.screen_stack) == 1 and app.current_mode in ("browse", "start")
+        if at_rest and not any(rows.marks for rows in app.screen.query(RowList)):
+            app.post_message(BaseChanged(base))
+            app.post_message(Said(told))
+        else:
+            app.say(f"{told} :open {base} looks at it.")
