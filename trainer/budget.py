@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainer.finetune import finetune
 from trainer.plan import SHORT, STANDARD, STANDARD_FROM, ExperimentPlan, ResolvedBudget, TrainingSetting
 
 if TYPE_CHECKING:
+    from peft import PeftModel
+
     from trainer.arms import Arm
     from trainer.base import Base
 
@@ -22,7 +25,7 @@ MAX_EPOCHS = 3
 """A budget in minutes never buys more passes over the smallest arm than practice uses."""
 MIN_STEPS = 8
 """Fewer optimizer steps than this teach nothing worth comparing."""
-SAFETY = 0.85
+SAFETY = 0.93
 """Share of the time left that is planned for: machines slow down, answers get longer."""
 CPU_MICRO_TOKENS = 1024
 """Tokens of one forward pass on a CPU: more are no faster there (docs/benchmarks.md) and fill the memory."""
@@ -44,16 +47,26 @@ def budget_in_tokens(plan: ExperimentPlan, base: Base, evaluation: float) -> Res
 
 
 def budget_in_minutes(
-    plan: ExperimentPlan, base: Base, arms: Sequence[Arm], evaluation: float, spent: float, scratch: Path
+    plan: ExperimentPlan,
+    base: Base,
+    arms: Sequence[Arm],
+    evaluation: float,
+    sample: Callable[[Any], object],
+    spent: float,
+    scratch: Path,
 ) -> ResolvedBudget:
     """The steps that the minutes of the plan buy at the speed of this machine, which a few real steps measure.
 
-    `evaluation` is the seconds one evaluation takes, `spent` those already gone; `scratch` is a folder for the
-    steps that measure, removed afterwards.
+    `evaluation` is the seconds that evaluating the base takes, and `sample(model)` does a small part of that, to see
+    how much slower the model is with an adapter. `spent` are the seconds already gone; `scratch` is a folder for
+    the steps that measure, removed afterwards.
     """
     started = time.monotonic()
     training = plan.training or SHORT
-    speed, overhead = _measure_speed(base, arms[0], _for_device(training, base), plan.runs[0].seed, scratch)
+    speed, overhead, slower = _measure_speed(
+        base, arms[0], _for_device(training, base), plan.runs[0].seed, sample, scratch
+    )
+    evaluation *= slower
     left = (plan.budget.minutes or 0) * 60 - spent - (time.monotonic() - started)
     seconds = left * SAFETY / len(plan.runs) - evaluation - overhead
     tokens = min(seconds * speed, MAX_EPOCHS * min(arm.trained_tokens for arm in arms))
@@ -87,11 +100,24 @@ def _for_device(training: TrainingSetting, base: Base) -> TrainingSetting:
     return training.model_copy(update={"micro_tokens": min(training.micro_tokens, CPU_MICRO_TOKENS)})
 
 
-def _measure_speed(base: Base, arm: Arm, training: TrainingSetting, seed: int, scratch: Path) -> tuple[float, float]:
-    """Trained tokens a second of real optimizer steps, and the seconds a run costs besides them."""
+def _measure_speed(
+    base: Base, arm: Arm, training: TrainingSetting, seed: int, sample: Callable[[Any], object], scratch: Path
+) -> tuple[float, float, float]:
+    """Trained tokens a second of real steps, the seconds a run costs besides, and how many times as long an
+    evaluation takes with an adapter: its small matrices cost little arithmetic but many calls.
+    """
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     moments: list[tuple[float, int]] = []
+    sampled: list[float] = []
+
+    def time_samples(model: PeftModel) -> None:
+        for used in (True, False):
+            with contextlib.nullcontext() if used else model.disable_adapter():
+                begun = time.monotonic()
+                sample(model)
+                sampled.append(time.monotonic() - begun)
+
     started = time.monotonic()
     finetune(
         base,
@@ -101,9 +127,11 @@ def _measure_speed(base: Base, arm: Arm, training: TrainingSetting, seed: int, s
         steps=PROBE_STEPS,
         out=scratch,
         on_step=lambda _step, _steps, _loss, tokens: moments.append((time.monotonic(), tokens)),
+        then=time_samples,
     )
-    total = time.monotonic() - started
+    total = time.monotonic() - started - sum(sampled)
     shutil.rmtree(scratch)
     (first, tokens_first), (last, tokens_last) = moments[0], moments[-1]
     speed = (tokens_last - tokens_first) / max(last - first, 1e-6)
-    return speed, max(0.0, total - tokens_last / speed)
+    with_adapter, without = sampled
+    return speed, max(0.0, total - tokens_last / speed), max(1.0, with_adapter / max(without, 1e-6))

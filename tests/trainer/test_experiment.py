@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from trainer.arms import read_arm, shared_validation  # noqa: E402
-from trainer.budget import round_down  # noqa: E402
+from trainer.budget import budget_in_minutes, round_down  # noqa: E402
 from trainer.chat import MaskPolicy, TokenCache  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
 from trainer.experiment import run_experiment  # noqa: E402
@@ -109,6 +109,25 @@ def test_a_budget_in_minutes_is_measured_and_kept_on_resume(folder):
     assert budget["trained_tokens_per_second"] > 0
     assert summary(job, "a-0")["steps"] == summary(job, "b-0")["steps"] == budget["steps"]
     assert not (job / "results" / ".speed").exists()
+
+
+def test_a_budget_in_minutes_counts_evaluations_at_the_speed_of_a_model_with_an_adapter(tiny, tmp_path, tiny_setting):
+    """Answers of the demo's model take 1.6 times as long with an adapter; plans that left it out ran over."""
+    arm = read_arm_of(tiny, tmp_path, [chat(f"{i}?", f"yes {i}") for i in range(40)])
+
+    def sample(model) -> None:
+        time.sleep(0.03 if any(module.disable_adapters for module in lora_layers(model)) else 0.12)
+
+    plan = ExperimentPlan(
+        model=tiny_setting, training=TRAINING, budget=Budget(minutes=1), arms={"a": "a.parquet"},
+        runs=[Run(id="a-0", arm="a", seed=0)],
+    )  # fmt: skip
+    budget = budget_in_minutes(plan, tiny, [arm], 10.0, sample, 0.0, tmp_path / "scratch")
+    assert 30 <= budget.seconds_per_evaluation <= 50
+
+
+def lora_layers(model):
+    return [module for module in model.modules() if hasattr(module, "lora_A")]
 
 
 def test_killed_without_warning_and_started_again_it_ends_as_if_nothing_had_been(folder):
