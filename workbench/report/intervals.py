@@ -11,7 +11,7 @@ ZERO, MARGIN, POINT = "│", "╎", "●"
 def interval_bar(
     low: float, change: float, high: float, *, higher_is_better: bool, margin: float | None = None, width: int = 25
 ) -> str:
-    """`├──●──┤` in `width` cells, better to the right, no change (`│`, `┼` inside) in the middle; always to its own scale.
+    """`├──●──┤` in `width` cells, to its own scale: better to the right, no change (`│`, `┼` inside) in the middle.
 
     `low`, `change` and `high` are in the metric's own direction. A tolerated harm `margin` is drawn as `╎`.
     """
