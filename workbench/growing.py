@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -84,7 +85,7 @@ def grow_source(
         writer = SourceWriter(cursor, source)
         write_rows(writer, came.among(reading(opened, progress), stored), rejected_rows(store, source))
         mark_fixed(cursor, source.id, came.fixed)
-        replace_rejects(cursor, source.id, [(row.row, row.reason, row.raw) for row in came.still])
+        replace_rejects(cursor, source.id, [(row.row, row.reason, row.raw, row.altered) for row in came.still])
         counts = writer.counts()
         writer.update(path=origin_of(target), format=opened.format, file_hash=opened.content_hash, license=license)
         writer.add_files(files_of(opened, after=source.rows))
@@ -143,5 +144,5 @@ class _NewRows:
 
 def _as_stored(row: _Row) -> list[str | None]:
     if isinstance(row, Reject):
-        return [None, None, row.raw]
+        return [None, None, hashlib.sha256(row.raw.encode("utf-8")).hexdigest()]
     return [row.content_hash, row.meta_json, None]

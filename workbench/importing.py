@@ -181,7 +181,7 @@ def write_rows(
     `kept` gives the example ids that were kept free for rows.
     """
     examples: list[tuple[int, int, str, str, str | None, str | None]] = []
-    rejects: list[tuple[int, str, str, int]] = []
+    rejects: list[tuple[int, str, str, str | None, int]] = []
     chars = 0
     for row in rows:
         if isinstance(row, Record):
@@ -189,7 +189,7 @@ def write_rows(
             examples.append((id, row.row, row.content_hash, row.messages, row.tools, row.meta_json))
             chars += len(row.messages) + len(row.tools or "") + len(row.meta_json or "")
         else:
-            rejects.append((row.row, row.reason, row.raw, writer.take_id()))
+            rejects.append((row.row, row.reason, row.raw, row.altered, writer.take_id()))
             chars += len(row.raw)
         if len(examples) + len(rejects) >= BATCH or chars >= _BATCH_CHARS:
             writer.add_examples(examples)

@@ -23,15 +23,22 @@ from workbench.store.rejects import RejectRow, every_reject, fixed_rows, mark_fi
 from workbench.store.sources import SourceWriter, get_source
 
 _FORM = 'A line is {"row": 4, "value": {..}} or {"row": 4, "raw": "{..}"}, as `workbench rejects export` writes it.'
+ALTERED = {
+    "cut": f"cut: only the first {RAW_LIMIT:,} characters of the row are here",
+    "escaped": "escaped: bytes that are not UTF-8 stand here as \\xNN",
+}
+"""What `altered` says of the text of a reject, for people."""
 
 
 @dataclass(frozen=True)
 class ExportedRejects:
-    """How many rejects were written, how many of them as parsed values, and the rows whose text was cut."""
+    """How many rejects were written, how many of them as parsed values, and the rows whose text is not as in the file:
+    `cut`, or with bytes that are no text `escaped`."""
 
     rows: int
     parsed: int
     cut: list[int]
+    escaped: list[int]
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,15 @@ class FixedRejects:
 def export_rejects(store: Store, name: str, out: Path, *, force: bool = False) -> ExportedRejects:
     """Write the rejects of a source as JSON Lines: `row`, `reason`, and `value` where the text is JSON, else `raw`.
 
-    A value is given only where it says all that the text says. Raises UsageProblem where `out` is there already.
+    A value is given only where it says all that the text says. Where the text kept is not as the file has it, it is
+    given as neither: `altered` says how, and `text` is what there is. `file` and `file_row` are where the row stands
+    in a source of several files. Raises UsageProblem where `out` is there already.
     """
     source = get_source(store, name)
     check_free(out, force=force)
     rows = parsed = 0
     cut: list[int] = []
+    escaped: list[int] = []
     with (
         closing(every_reject(store, source)) as rejects,
         whole_file(out) as scratch,
@@ -66,9 +76,16 @@ def export_rejects(store: Store, name: str, out: Path, *, force: bool = False) -
             file.write(line + "\n")
             rows += 1
             parsed += is_value
-            if len(reject.raw) >= RAW_LIMIT:
+            if "cut" in (reject.altered or ""):
                 cut.append(reject.row)
-    return ExportedRejects(rows, parsed, cut)
+            if "escaped" in (reject.altered or ""):
+                escaped.append(reject.row)
+    return ExportedRejects(rows, parsed, cut, escaped)
+
+
+def altered(reject: RejectRow) -> str:
+    """How the text kept of a reject is not as the file has it, for people; empty where it is."""
+    return "; ".join(ALTERED[how] for how in (reject.altered or "").split(", ") if how)
 
 
 def import_fixes(store: Store, name: str, path: Path, progress: Progress | None) -> FixedRejects:
@@ -118,7 +135,11 @@ def import_fixes(store: Store, name: str, path: Path, progress: Progress | None)
 
 def _line(reject: RejectRow) -> tuple[str, bool]:
     """A reject as a line of JSON, and whether its text stands there as a parsed value."""
-    head = {"row": reject.row, "reason": reject.reason}
+    head: dict[str, Any] = {"row": reject.row, "reason": reject.reason}
+    if reject.file is not None:
+        head |= {"file": reject.file, "file_row": reject.file_row}
+    if reject.altered:
+        return json.dumps({**head, "altered": altered(reject), "text": reject.raw}, ensure_ascii=False), False
     try:
         value = json.loads(reject.raw, object_pairs_hook=_object)
         if isinstance(value, (dict, list)):
@@ -139,9 +160,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Text:
-    """The text of a row, not yet parsed."""
+    """The text of a row, not yet parsed; None for a line that is as it was exported and has no whole text."""
 
-    text: str
+    text: str | None
 
 
 def _corrections(path: Path) -> Iterator[tuple[str, int, object]]:
@@ -154,16 +175,18 @@ def _corrections(path: Path) -> Iterator[tuple[str, int, object]]:
             problem = "not an object"
         elif problem is None and (isinstance(line.get("row"), bool) or not isinstance(line.get("row"), int)):
             problem = "no row number"
-        elif problem is None and "value" not in line and not isinstance(line.get("raw"), str):
+        elif problem is None and "value" not in line and not isinstance(line.get("raw", line.get("altered")), str):
             problem = "it has neither a value nor a raw text"
         if problem is not None:
             raise BadInput(problem, where=where, do=f"Nothing was kept. {_FORM}")
-        yield where, line["row"], line["value"] if "value" in line else _Text(line["raw"])
+        yield where, line["row"], line["value"] if "value" in line else _Text(line.get("raw"))
 
 
 def _parsed(value: object) -> object:
     if not isinstance(value, _Text):
         return value
+    if value.text is None:
+        raise RowProblem("its `text` is not as the file has it; write the row as a `value`, or all of it as `raw`")
     try:
         return parse_json(value.text, "the raw text")
     except ValueError as error:

@@ -157,7 +157,7 @@ def test_a_name_that_is_no_text_is_a_name_all_the_same(curated, tmp_path):
 def test_rows_that_a_person_corrected_are_told(curated, tmp_path):
     with curated.store.transaction() as cursor:
         cursor.execute(
-            "INSERT INTO fixed_rejects SELECT id, 3, 'was broken', '{', NULL FROM sources WHERE name = 'two'"
+            "INSERT INTO fixed_rejects SELECT id, 3, 'was broken', '{', NULL, NULL FROM sources WHERE name = 'two'"
         )
     curated.freeze("two", "all-two")
     assert "1 rows were corrected or edited by hand" in curated.export("all-two", tmp_path / "a.jsonl").card.read_text()

@@ -37,6 +37,8 @@ def command() -> None:
 @click.pass_context
 def ls(ctx: click.Context, source: str, limit: int, offset: int, full: bool, as_json: bool) -> None:
     """List the reasons, and the rejected rows with their text."""
+    from dataclasses import asdict
+
     with common.workspace(ctx) as workspace:
         total, rows = workspace.rejects(source, limit=limit, offset=offset)
         reasons = workspace.reject_reasons(source)
@@ -47,7 +49,7 @@ def ls(ctx: click.Context, source: str, limit: int, offset: int, full: bool, as_
                 "total": total,
                 "offset": offset,
                 "reasons": [{"reason": reason, "rows": count, "first": first} for reason, count, first in reasons],
-                "rejects": [{"row": row.row, "reason": row.reason, "raw": row.raw} for row in rows],
+                "rejects": [asdict(row) for row in rows],
             }
         )
         return
@@ -62,8 +64,9 @@ def ls(ctx: click.Context, source: str, limit: int, offset: int, full: bool, as_
 
 
 def _print(reasons: list[tuple[str, int, int]], rows: list[RejectRow], full: bool) -> None:
+    from workbench.rejects import altered
     from workbench.report.terminal import table
-    from workbench.text import clip, safe_text
+    from workbench.text import clip, clip_start, safe_text
 
     out = common.out()
     listed = table("rows", "first", "reason", right=("rows", "first"))
@@ -74,8 +77,11 @@ def _print(reasons: list[tuple[str, int, int]], rows: list[RejectRow], full: boo
         out.print(f"and {len(reasons) - _REASONS:,} more reasons")
     out.print()
     for row in rows:
-        out.print(f"row {row.row}: {clip(row.reason, 300)}")
+        stands = f" ({clip_start(row.file, 60)}, row {row.file_row})" if row.file is not None else ""
+        out.print(f"row {row.row}{stands}: {clip(row.reason, 300)}")
         out.print(f"  {safe_text(row.raw) if full else clip(row.raw, 200)}")
+        if row.altered:
+            out.print(f"  ({altered(row)})")
 
 
 @command.command("export")
@@ -89,21 +95,30 @@ def export(ctx: click.Context, source: str, out: str, force: bool, as_json: bool
 
     One line a row, with its number, the reason, and the row: as "value" where its text is JSON, else as "raw" text.
     Correct the value or the text (or write a "value" instead), delete the lines that you leave, and give the file to
-    `workbench rejects import`.
+    `workbench rejects import`. Where the text is not as it is in the file (longer than what is kept, or with bytes that
+    are not UTF-8), "altered" says so and "text" shows it: such a row needs a "value", or its whole text as "raw".
     """
+    from dataclasses import asdict
     from pathlib import Path
 
     with common.workspace(ctx) as workspace:
         report = workspace.export_rejects(source, Path(out).expanduser(), force=force)
     if as_json:
-        common.print_json({"path": out, "rows": report.rows, "parsed": report.parsed, "cut": report.cut})
+        common.print_json({"path": out, **asdict(report)})
         return
     common.out().print(f"{out}: {report.rows:,} rejects of {source}, {report.parsed:,} of them as values.")
     if report.cut:
-        rows = ", ".join(map(str, report.cut[:5])) + (", ..." if len(report.cut) > 5 else "")
-        common.note(f"Longer than what is kept of a reject, so their text is cut: row {rows}. Take it from the file.")
+        common.note(f"Longer than what is kept of a reject, so their text is cut: row {_some(report.cut)}.")
+    if report.escaped:
+        common.note(f"With bytes that are not UTF-8, which stand there as \\xNN: row {_some(report.escaped)}.")
+    if report.cut or report.escaped:
+        common.note('Their text is no `raw` that could be taken in: take them from the file, and write a "value".')
     if report.rows:
         common.note(f"When it is corrected: workbench rejects import {source} {out}")
+
+
+def _some(rows: list[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5:,} more" if len(rows) > 5 else "")
 
 
 @command.command("import")

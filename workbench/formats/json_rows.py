@@ -15,7 +15,7 @@ from functools import partial
 from typing import IO, Any
 
 from workbench.formats.files import InputFile
-from workbench.formats.rows import RAW_LIMIT, RawRow
+from workbench.formats.rows import RAW_BYTES, RAW_LIMIT, RawRow
 
 
 class RepeatedKey(ValueError):
@@ -59,7 +59,7 @@ class JsonLines:
                 if i == 0:
                     line = line.removeprefix(_BOM)
                 if len(line) == ROW_LIMIT and not line.endswith(b"\n"):
-                    yield RawRow(None, line[: 4 * RAW_LIMIT], _TOO_LONG)
+                    yield RawRow(None, line[:RAW_BYTES], _TOO_LONG)
                     while (more := file.readline(ROW_LIMIT)) and not more.endswith(b"\n"):
                         pass
                 elif line.strip():
@@ -260,7 +260,7 @@ class _Window:
         Gives the beginning of its text and whether its end was found.
         """
         kept: list[str] = []
-        room = RAW_LIMIT
+        room = RAW_LIMIT + 1  # one more than is kept tells that it is not all
         depth = 0
         in_string = False
         scan = self.pos

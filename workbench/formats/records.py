@@ -12,7 +12,7 @@ import orjson
 from trainer.conversation import canonical_json, content_hash
 from workbench.formats.json_rows import DECODER
 from workbench.formats.parts import Parts, Row
-from workbench.formats.rows import RawRow, RowProblem, printable
+from workbench.formats.rows import Altered, RawRow, RowProblem, kept, printable
 from workbench.formats.shapes import SHAPES, Shape, mapped, unknown_shape
 from workbench.formats.turns import kind, tool_schemas
 
@@ -43,11 +43,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that is not imported, why, and its text (at most 100,000 characters, valid UTF-8)."""
+    """A row that is not imported, why, and its text (at most RAW_LIMIT characters, valid UTF-8).
+
+    `altered` says what of the text is not as the file has it.
+    """
 
     row: int
     reason: str
     raw: str
+    altered: Altered | None = None
 
 
 def converted(number: int, row: RawRow, shape: Shape | None) -> Iterator[Record | Reject]:
@@ -55,7 +59,7 @@ def converted(number: int, row: RawRow, shape: Shape | None) -> Iterator[Record 
     try:
         yield from _records(number, row, shape)
     except RowProblem as problem:
-        yield Reject(number, printable(str(problem)), _raw(row))
+        yield Reject(number, printable(str(problem)), *_raw(row))
 
 
 def read_row(number: int, value: object, *, format: str, mapping: dict[str, str]) -> list[Record]:
@@ -189,7 +193,5 @@ def _surrogates(row: RawRow) -> RowProblem:
     return RowProblem("a lone surrogate (half of a \\uD800-\\uDFFF pair), which UTF-8 cannot carry")
 
 
-def _raw(row: RawRow) -> str:
-    if row.raw is not None:
-        return printable(row.raw)
-    return printable(json.dumps(row.value, ensure_ascii=False, default=str))
+def _raw(row: RawRow) -> tuple[str, Altered | None]:
+    return kept(row.raw if row.raw is not None else json.dumps(row.value, ensure_ascii=False, default=str))

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-RAW_LIMIT = 100_000
+RAW_LIMIT = 1 << 24
 """Characters of a rejected row's text that are kept."""
+
+RAW_BYTES = 4 * (RAW_LIMIT + 1)
+"""Bytes that are more characters than are kept, whatever they are: enough to tell that a text is cut."""
+
+Altered = Literal["cut", "escaped", "cut, escaped"]
+"""What the text of a rejected row is not as the file has it: its end is missing, or bytes that are no text are written
+as escapes (`\\xff`)."""
 
 
 class RowProblem(Exception):
@@ -35,14 +42,21 @@ class Container(Protocol):
         ...
 
 
-def printable(raw: str | bytes) -> str:
-    """Text that can be stored: cut at RAW_LIMIT, undecodable bytes and lone surrogates as escapes."""
+def printable(text: str) -> str:
+    """`text` as it can be stored: bytes that were no text and lone surrogates as escapes."""
+    try:
+        data = text.encode("utf-8", "surrogateescape")  # a byte that was smuggled in comes out as itself
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "backslashreplace")
+
+
+def kept(raw: str | bytes) -> tuple[str, Altered | None]:
+    """What is kept of the text of a rejected row, and how that is not what the file has; None where it is."""
     if isinstance(raw, bytes):
-        data = raw[: 4 * RAW_LIMIT]
-    else:
-        text = raw[:RAW_LIMIT]
-        try:
-            data = text.encode("utf-8", "surrogateescape")  # a byte that was smuggled in comes out as itself
-        except UnicodeEncodeError:
-            data = text.encode("utf-8", "backslashreplace")
-    return data.decode("utf-8", "backslashreplace")[:RAW_LIMIT]
+        raw = raw[:RAW_BYTES].decode("utf-8", "surrogateescape")
+    text = printable(raw[:RAW_LIMIT])
+    cut = len(raw) > RAW_LIMIT or len(text) > RAW_LIMIT
+    if text != raw[:RAW_LIMIT]:
+        return text[:RAW_LIMIT], "cut, escaped" if cut else "escaped"
+    return text[:RAW_LIMIT], "cut" if cut else None

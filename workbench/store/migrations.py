@@ -91,6 +91,16 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # 4: the example id kept free for a reject, so that a corrected row stands among its neighbours.
     "ALTER TABLE rejects ADD COLUMN example_id BIGINT",
+    # 5: what the text of a reject is not as the file has it: `cut`, `escaped` or both. Texts were cut at 100,000
+    # characters before.
+    """
+    ALTER TABLE rejects ADD COLUMN altered TEXT;
+    ALTER TABLE fixed_rejects ADD COLUMN altered TEXT;
+    UPDATE rejects SET altered = nullif(concat_ws(', ', CASE WHEN length(raw) >= 100000 THEN 'cut' END,
+        CASE WHEN reason LIKE '%is not UTF-8' THEN 'escaped' END), '');
+    UPDATE fixed_rejects SET altered = nullif(concat_ws(', ', CASE WHEN length(raw) >= 100000 THEN 'cut' END,
+        CASE WHEN reason LIKE '%is not UTF-8' THEN 'escaped' END), '');
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

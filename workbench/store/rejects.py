@@ -10,35 +10,62 @@ import pyarrow as pa
 from workbench.store.database import Connection, Store, fetch, now
 from workbench.store.sources import Source
 
+_WINDOW, _WINDOW_CHARS = 1024, 1 << 24  # rejects read at a time, unless they are long
+
 
 @dataclass(frozen=True)
 class RejectRow:
-    """One row of a file that could not be imported. `raw` is its text, at most 100,000 characters."""
+    """One row of a source that could not be imported. `raw` is its text; `altered` (formats.rows.Altered) says how it
+    is not as the file has it, None where it is.
+
+    `file` and `file_row` are where it stands; None where the source is one file, whose rows are those of the source.
+    """
 
     row: int
     reason: str
     raw: str
+    altered: str | None
+    file: str | None
+    file_row: int | None
 
 
 def rejects(store: Store, source: Source, limit: int, offset: int) -> tuple[int, list[RejectRow]]:
     """How many rows of a source were rejected, and some of them with their reasons, in file order."""
     total = int(store.rows("SELECT count(*) FROM rejects WHERE source_id = ?", [source.id])[0][0])
-    rows = store.rows(
-        "SELECT row, reason, raw FROM rejects WHERE source_id = ? ORDER BY row LIMIT ? OFFSET ?",
-        [source.id, limit, offset],
-    )
-    return total, [RejectRow(*row) for row in rows]
+    with store.reading() as cursor:
+        numbers = fetch(
+            cursor,
+            "SELECT row FROM rejects WHERE source_id = ? ORDER BY row LIMIT ? OFFSET ?",
+            [source.id, limit, offset],
+        )
+        return total, _between(cursor, source, numbers[0][0], numbers[-1][0]) if numbers else []
 
 
 def every_reject(store: Store, source: Source) -> Generator[RejectRow]:
-    """All rejects of a source in file order, streamed. Close it: it holds the database."""
+    """All rejects of a source in file order, read some at a time. Close it: it holds the database."""
     with store.reading() as cursor:
-        reader = cursor.sql(
-            "SELECT row, reason, raw FROM rejects WHERE source_id = ? ORDER BY row", params=[source.id]
-        ).to_arrow_reader(1024)
-        for batch in reader:
-            for row, reason, raw in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                yield RejectRow(row, reason, raw)
+        sizes = fetch(
+            cursor, "SELECT row, coalesce(length(raw), 0) FROM rejects WHERE source_id = ? ORDER BY row", [source.id]
+        )
+        first, count, chars = None, 0, 0
+        for at, (row, length) in enumerate(sizes):
+            first = row if first is None else first
+            count, chars = count + 1, chars + length
+            if count == _WINDOW or chars >= _WINDOW_CHARS or at + 1 == len(sizes):
+                yield from _between(cursor, source, first, row)
+                first, count, chars = None, 0, 0
+
+
+def _between(cursor: Connection, source: Source, first: int, last: int) -> list[RejectRow]:
+    """The rejects from row `first` to row `last`, with where they stand."""
+    found = fetch(
+        cursor,
+        """SELECT r.row, r.reason, r.raw, r.altered, f.path, f.file_row + r.row - f.first_row
+           FROM (FROM rejects WHERE source_id = ? AND row BETWEEN ? AND ?) r
+           ASOF LEFT JOIN (FROM source_files WHERE source_id = ?) f ON r.row >= f.first_row ORDER BY r.row""",
+        [source.id, first, last, source.id],
+    )
+    return [RejectRow(*row, *((None, None) if file == source.path else (file, at))) for *row, file, at in found]
 
 
 def reject_reasons(cursor: Connection, source_id: int, limit: int | None = None) -> list[tuple[str, int, int]]:
@@ -74,7 +101,7 @@ def mark_fixed(cursor: Connection, source_id: int, rows: Sequence[int]) -> None:
     cursor.register("fixed_now", pa.table({"row": pa.array(rows, pa.int64())}))
     try:
         cursor.execute(
-            """INSERT INTO fixed_rejects SELECT source_id, row, reason, raw, ? FROM rejects
+            """INSERT INTO fixed_rejects SELECT source_id, row, reason, raw, ?, altered FROM rejects
                WHERE source_id = ? AND row IN (SELECT row FROM fixed_now)""",
             [now(), source_id],
         )
@@ -86,9 +113,10 @@ def mark_fixed(cursor: Connection, source_id: int, rows: Sequence[int]) -> None:
         cursor.unregister("fixed_now")
 
 
-def replace_rejects(cursor: Connection, source_id: int, rows: Sequence[tuple[int, str, str]]) -> None:
-    """Give rejects another (row, reason, raw), on a transaction's cursor."""
-    for row, reason, raw in rows:
+def replace_rejects(cursor: Connection, source_id: int, rows: Sequence[tuple[int, str, str, str | None]]) -> None:
+    """Give rejects another (row, reason, raw, altered), on a transaction's cursor."""
+    for row, reason, raw, altered in rows:
         cursor.execute(
-            "UPDATE rejects SET reason = ?, raw = ? WHERE source_id = ? AND row = ?", [reason, raw, source_id, row]
+            "UPDATE rejects SET reason = ?, raw = ?, altered = ? WHERE source_id = ? AND row = ?",
+            [reason, raw, altered, source_id, row],
         )

@@ -34,6 +34,7 @@ _REJECTS = pa.schema(
         ("row", pa.int64()),
         ("reason", pa.string()),
         ("raw", pa.string()),
+        ("altered", pa.string()),
         ("example_id", pa.int64()),
     ]
 )
@@ -146,8 +147,8 @@ class SourceWriter:
             ids, *rest = columns
             insert(self._cursor, "examples", pa.table([ids, [self.source_id] * len(ids), *rest], schema=_EXAMPLES))
 
-    def add_rejects(self, rows: Iterable[tuple[int, str, str, int]]) -> None:
-        """Append (row, reason, raw, id kept free) tuples."""
+    def add_rejects(self, rows: Iterable[tuple[int, str, str, str | None, int]]) -> None:
+        """Append (row, reason, raw, altered, id kept free) tuples."""
         columns = list(zip(*rows, strict=True))
         if columns:
             insert(self._cursor, "rejects", pa.table([[self.source_id] * len(columns[0]), *columns], schema=_REJECTS))
@@ -221,15 +222,16 @@ class SourceWriter:
 
 
 StoredRow = tuple[int, str | None, str | None, str | None]
-"""What a row became: (row, content_hash, meta, None) for each of its examples, (row, None, None, raw) for a reject."""
+"""What a row became: (row, content_hash, meta, None) for each of its examples, (row, None, None, SHA-256 of its text in
+hex) for a reject."""
 
 
 def stored_rows(store: Store, source: Source) -> Generator[StoredRow]:
     """What the rows of a source became, in their order, streamed. Close it: it holds the database."""
     with store.reading() as cursor:
         reader = cursor.sql(
-            """SELECT row, content_hash, meta, NULL AS raw, id FROM examples WHERE source_id = ? AND parent_id IS NULL
-               UNION ALL SELECT row, NULL, NULL, raw, 0 FROM rejects WHERE source_id = ? ORDER BY row, id""",
+            """SELECT row, content_hash, meta, NULL, id FROM examples WHERE source_id = ? AND parent_id IS NULL
+               UNION ALL SELECT row, NULL, NULL, sha256(raw), 0 FROM rejects WHERE source_id = ? ORDER BY row, id""",
             params=[source.id, source.id],
         ).to_arrow_reader(_WINDOW)
         for batch in reader:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from workbench.formats.rows import RAW_LIMIT
 from workbench.workspace import Workspace
 
 from .conftest import DATA, assert_intact
@@ -48,7 +49,7 @@ def test_rejects_are_written_out_corrected_and_taken_in_at_their_rows(bench, roo
     frozen = bench("versions", "freeze", "broken", "--name", "before", "--json").json
     out = tmp_path / "out.jsonl"
     assert bench("rejects", "export", "broken", "-o", out, "--json").json == {
-        "path": str(out), "rows": 5, "parsed": 2, "cut": [],
+        "path": str(out), "rows": 5, "parsed": 2, "cut": [], "escaped": [20],
     }  # fmt: skip
     entries = {entry["row"]: entry for entry in map(json.loads, out.read_text().splitlines())}
     assert all(entry["reason"] for entry in entries.values())
@@ -56,7 +57,7 @@ def test_rejects_are_written_out_corrected_and_taken_in_at_their_rows(bench, roo
     entries[3]["value"] = json.loads(whole[3])  # beside the raw text
     entries[7]["value"]["messages"][0]["role"] = "user"
     entries[15]["raw"] = entries[15]["raw"].replace("role", '"role"', 1)
-    entries[20]["raw"] = entries[20]["raw"].replace("\\xe9", "")
+    entries[20]["raw"] = entries[20].pop("text").replace("\\xe9", "")
     out.write_text("".join(json.dumps(entry) + "\n" for entry in entries.values()))
 
     fixed = bench("rejects", "import", "broken", out, "--json")
@@ -183,3 +184,78 @@ def test_half_a_character_goes_out_as_its_escape_and_can_be_mended(bench, root, 
     out.write_text(line.replace("\\\\ud800", "!"))
     assert bench("rejects", "import", "half", out, "--json").json["fixed"] == 1
     assert [messages[-1]["content"] for messages in stored(root, "half")] == ["y!z", "a", "b"]
+
+
+LONG = 10_000_000
+
+
+def test_a_reject_of_ten_megabytes_is_kept_whole_and_can_be_mended(bench, root, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text(pair("a", "b") + pair("q", "x" * LONG)[:-2] + "\n" + pair("c", "d"))
+    bench("import", path)
+    out = tmp_path / "out.jsonl"
+    assert bench("rejects", "export", "long", "-o", out, "--json").json["cut"] == []
+    entry = json.loads(out.read_text())
+    entry["raw"] = entry["raw"].rstrip() + "}"
+    out.write_text(json.dumps(entry))
+    assert bench("rejects", "import", "long", out, "--json").json["fixed"] == 1
+    assert stored(root, "long")[1][1]["content"] == "x" * LONG
+
+
+def pair(prompt: str, completion: str) -> str:
+    return json.dumps({"prompt": prompt, "completion": completion}) + "\n"
+
+
+def test_a_text_that_is_not_as_the_file_has_it_is_told_and_never_taken_in_as_it_is(bench, root, tmp_path):
+    path = tmp_path / "p.jsonl"
+    # With the bad byte written as \\xff, the second row would be JSON: a text that nobody wrote.
+    bad = [b'{"prompt": "caf\xe9", "completion": "1"}\n', b'{"prompt": "caf\\\xff", "completion": "2"}\n']
+    cut = b'{"prompt": "q", "completion": nothing "' + b"x" * RAW_LIMIT + b'"}\n'
+    path.write_bytes(b"".join([*bad, *[pair("q", "a").encode()] * 3, cut]))
+    assert bench("import", path).code == 0
+    listed = bench("rejects", "ls", "p")
+    assert [row["altered"] for row in bench("rejects", "ls", "p", "--json").json["rejects"]] == [
+        "escaped", "escaped", "cut",
+    ]  # fmt: skip
+    assert listed.out.count("bytes that are not UTF-8 stand here as \\xNN") == 2
+    assert listed.out.count("only the first 16,777,216 characters of the row are here") == 1
+
+    out = tmp_path / "out.jsonl"
+    exported = bench("rejects", "export", "p", "-o", out)
+    assert "row 0, 1." in exported.err
+    assert "text is cut: row 5." in exported.err
+    entries = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [{"value", "raw"} & entry.keys() for entry in entries] == [set()] * 3
+    assert [entry["altered"].split(":")[0] for entry in entries] == ["escaped", "escaped", "cut"]
+    untouched = bench("rejects", "import", "p", out, "--json")
+    assert (untouched.code, untouched.json["fixed"], untouched.json["rejected"]) == (3, 0, 3)
+    assert "not as the file has it" in untouched.json["still_rejected"][2]["reason"]
+    entries[0]["raw"] = pair("café", "1")
+    entries[2]["value"] = json.loads(pair("q", "3"))
+    out.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert bench("rejects", "import", "p", out, "--json").json["fixed"] == 2
+    assert [turns[0]["content"] for turns in stored(root, "p")] == ["café", "q", "q", "q", "q"]
+    assert_intact(root)
+
+
+def test_rejects_of_several_files_say_in_which_they_stand(bench, root, tmp_path):
+    folder = tmp_path / "several"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.jsonl").write_text(pair("q", "a") + pair("q", "b") + '{"prompt": 7}\n' + pair("q", name))
+    bench("import", folder)
+    where = [(2, str(folder / "a.jsonl"), 2), (6, str(folder / "b.jsonl"), 2)]
+    rejects = bench("rejects", "ls", "several", "--json").json["rejects"]
+    assert [(row["row"], row["file"], row["file_row"]) for row in rejects] == where
+    assert "b.jsonl, row 2): " in bench("rejects", "ls", "several", "--offset", "1").out
+    out = tmp_path / "out.jsonl"
+    bench("rejects", "export", "several", "-o", out)
+    entries = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(entry["row"], entry["file"], entry["file_row"]) for entry in entries] == where
+    entries[1]["value"] = json.loads(pair("mended", "b"))
+    out.write_text(json.dumps(entries[1]))
+    assert bench("rejects", "import", "several", out, "--json").json["fixed"] == 1
+    # One file needs no name: its rows are those of the source.
+    bench("import", folder / "a.jsonl", "--name", "one")
+    assert bench("rejects", "ls", "one", "--json").json["rejects"][0]["file"] is None
+    assert_intact(root)

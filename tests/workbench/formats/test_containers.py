@@ -262,10 +262,16 @@ def test_no_file(tmp_path: Path):
         open_source(tmp_path / "none.json")
 
 
-def test_raw_text_of_a_reject_is_cut_and_can_be_stored(read):
-    (only,) = read("a.jsonl", b'{"instruction": "\xff' + b"x" * 300_000)
-    assert len(only.raw) == RAW_LIMIT
-    assert only.raw.startswith('{"instruction": "\\xffxxx')
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_raw_text_of_a_reject_is_whole_up_to_a_bound_and_where_it_is_not_that_is_told(read, name):
+    (only,) = read("a.jsonl", long := '{"instruction": "é' + "x" * 1_000_000)
+    assert (only.raw, only.altered) == (long, None)
+    opening = "[" if name == "a.json" else ""
+    (only,) = read(name, opening + '{"x": nothing, "y": "' + "é" * RAW_LIMIT)
+    assert (len(only.raw), only.altered) == (RAW_LIMIT, "cut")
+    (only,) = read(name, opening.encode() + b'{"x": nothing, "y": "\xff' + b"x" * RAW_LIMIT)
+    assert (len(only.raw), only.altered) == (RAW_LIMIT, "cut, escaped")
+    assert only.raw.startswith('{"x": nothing, "y": "\\xffxxx')
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])

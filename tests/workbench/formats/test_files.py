@@ -221,7 +221,12 @@ def test_columns_of_json_come_as_what_they_say(tmp_path):
         ("a.csv", "prompt,completion\n".encode("utf-16-le"), "the file is UTF-16, not UTF-8 text", "iconv"),
         ("a.jsonl", LINES[:60].decode().encode("utf-32"), "the file is UTF-32, not UTF-8 text", "iconv -f UTF-32"),
         ("a.jsonl", LINES[:60].decode().encode("utf-32-be"), "the file is UTF-32, not UTF-8 text", "iconv"),
-        ("a.jsonl.gz", gzip.compress(b"\0" * 257 + b"ustar" + b"\0" * 300, mtime=0), "a tar archive", "import the folder"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b"\0" * 257 + b"ustar" + b"\0" * 300, mtime=0),
+            "a tar archive",
+            "import the folder",
+        ),
         ("a.feather", b"FEA1....", "Feather of version 1", "Unpack it first"),
     ],
 )

@@ -171,6 +171,7 @@ def test_bytes_that_are_not_utf8_cost_their_own_row_only(read, name):
     assert [type(r) for r in result] == [Record, Reject, Record]
     assert "not UTF-8" in result[1].reason
     assert "caf\\xe9" in result[1].raw
+    assert result[1].altered == "escaped"
 
 
 def test_lone_surrogate_in_a_column_name_gives_a_reason_that_can_be_stored(read):

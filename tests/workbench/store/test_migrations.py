@@ -158,3 +158,21 @@ def test_a_kill_in_the_middle_of_an_upgrade_leaves_the_older_workspace(tmp_path,
         assert content(connection, like) == before
         assert connection.execute("SELECT max(number) FROM migrations").fetchone() == (len(MIGRATIONS),)
     Store.open(path).close()
+
+
+def test_texts_that_older_releases_cut_or_escaped_are_marked(tmp_path):
+    path = tmp_path / "workbench.duckdb"
+    old_workspace(path, 4)
+    rows = [
+        ("{broken", "not JSON: ...", None),
+        ("x" * 100_000, "not JSON: ...", "cut"),
+        ('{"a": "\\xff"}', "byte 8 of the line is not UTF-8", "escaped"),
+        ("\\xff" * 25_000, "character 1 of the row is not UTF-8", "cut, escaped"),
+    ]
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM rejects")
+        for number, (raw, reason, _) in enumerate(rows):
+            connection.execute("INSERT INTO rejects VALUES (1, ?, ?, ?, NULL)", [number, reason, raw])
+    store = Store.open(path)
+    assert store.rows("SELECT altered FROM rejects ORDER BY row") == [(altered,) for *_, altered in rows]
+    store.close()
