@@ -39,8 +39,6 @@ def command(ctx: click.Context, repair: bool, yes: bool, run_folders: bool, as_j
 
     if (yes and not repair) or (run_folders and not yes):
         raise UsageProblem("--yes goes with --repair, and --run-folders with --repair --yes")
-    if repair and not yes and (as_json or not sys.stdin.isatty()):
-        raise UsageProblem("there is nobody to ask about repairs", do="Add --yes to have the safe ones done.")
     with common.progress_bar("looking") as progress:
         progress(0, None, "looking at the installation")
         found = [*diagnosis.installation(), diagnosis.devices()]
@@ -49,7 +47,8 @@ def command(ctx: click.Context, repair: bool, yes: bool, run_folders: bool, as_j
     if any(finding.status == "bad" and finding.what.startswith("package ") for finding in found):
         found.append(Finding("workspace", "not looked at", "note", "another package stands in the place of ours"))
     else:
-        root = _look(ctx.obj["workspace"], repair, yes, run_folders, found, repaired)
+        ask = not yes and not as_json and sys.stdin.isatty()
+        root = _look(ctx.obj["workspace"], repair, yes, ask, run_folders, found, repaired)
     bad = [finding for finding in found if finding.status == "bad"]
     if as_json:
         checks = [{"area": f.area, "what": f.what, "status": f.status, "detail": f.detail} for f in found]
@@ -65,7 +64,13 @@ def command(ctx: click.Context, repair: bool, yes: bool, run_folders: bool, as_j
 
 
 def _look(
-    folder: str | None, repair: bool, yes: bool, run_folders: bool, found: list[Finding], repaired: list[str]
+    folder: str | None,
+    repair: bool,
+    yes: bool,
+    ask: bool,
+    run_folders: bool,
+    found: list[Finding],
+    repaired: list[str],
 ) -> Path | None:
     """Look at the workspace, if there is one, after repairs where they are wanted; returns its folder."""
     from workbench import diagnosis, maintenance
@@ -84,7 +89,7 @@ def _look(
         return None
     try:
         if repair:
-            repaired += _repair(workspace, yes, run_folders)
+            repaired += _repair(workspace, yes, ask, run_folders)
         found += diagnosis.folders(workspace.root)
         with common.progress_bar("looking at the workspace") as progress:
             found += maintenance.findings(workspace, progress)
@@ -95,13 +100,21 @@ def _look(
     return workspace.root
 
 
-def _repair(workspace: Workspace, yes: bool, run_folders: bool) -> list[str]:
-    """Ask about each repair, do those that are wanted, and say what was done."""
+def _repair(workspace: Workspace, yes: bool, ask: bool, run_folders: bool) -> list[str]:
+    """Ask about each repair, do those that are wanted, and say what was done.
+
+    Raises UsageProblem where there is something to ask about and nobody to `ask`.
+    """
     from workbench.maintenance import repairs
     from workbench.text import safe_text
 
     done = []
-    for one in repairs(workspace):
+    found = repairs(workspace)
+    if found and not yes and not ask:
+        raise UsageProblem(
+            f"there is nobody to ask about repairs ({found[0].what})", do="Add --yes to have the safe ones done."
+        )
+    for one in found:
         wanted = (run_folders or not one.by_choice) if yes else click.confirm(safe_text(one.what), err=True)
         if wanted:
             done.append(one.run())

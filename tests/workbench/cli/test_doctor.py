@@ -153,10 +153,22 @@ def test_run_folders_of_no_experiment_go_only_by_choice_and_never_under_a_job(be
     assert not (root / "runs" / "abc" / LOCK).exists()
 
 
-@pytest.mark.parametrize("argv", [["--repair"], ["--repair", "--json"], ["--yes"], ["--repair", "--run-folders"]])
-def test_repairs_that_nobody_could_be_asked_about_are_refused(bench, argv, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
+@pytest.mark.parametrize("argv", [["--yes"], ["--repair", "--run-folders"]])
+def test_options_that_belong_to_others_are_refused_without_them(bench, argv):
     assert bench("doctor", *argv).code == 2
+
+
+@pytest.mark.parametrize("argv", [["--repair"], ["--repair", "--json"]])
+def test_repairs_that_nobody_can_be_asked_about_are_refused_and_none_to_ask_about_are_no_matter(
+    bench, root, argv, monkeypatch
+):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert bench("doctor", *argv).code == 0
+    half = root / ".workbench.duckdb.part"
+    half.write_text("half")
+    refused = bench("doctor", *argv)
+    assert (refused.code, half.exists()) == (2, True)
+    assert "nobody to ask about repairs" in refused.err
 
 
 def test_a_folder_that_is_no_workspace_is_a_wrong_call_only_where_it_was_named(anywhere, tmp_path, monkeypatch):
