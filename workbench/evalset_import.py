@@ -12,7 +12,7 @@ from filters.step import Progress
 from trainer.conversation import content_text
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.read import Reject
-from workbench.importing import BATCH, SHOWN_REASONS, check_name, list_reasons, open_target, reading
+from workbench.importing import BATCH, check_name, list_reasons, open_target, reading
 from workbench.store.database import Store
 from workbench.store.evalsets import (
     EvalItem,
@@ -54,9 +54,9 @@ def import_evalset(store: Store, path: Path, name: str, progress: Progress | Non
         else:
             items.append(_eval_item(row.messages, row.tools, row.meta, len(items)))
     if not items:
-        counts = Counter(reason for _, reason in rejected).most_common(SHOWN_REASONS)
+        counts = Counter(reason for _, reason in rejected)
         raise BadInput(
-            f"no row can be an eval item: {list_reasons(counts)}",
+            f"no row can be an eval item: {list_reasons(counts.most_common(), counts.total())}",
             where=str(path),
             do="An item is a prompt and, as its last turn, the reference answer.",
         )

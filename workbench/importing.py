@@ -22,6 +22,7 @@ from workbench.store.database import Connection, Store
 from workbench.store.members import find, resolve
 from workbench.store.rejects import reject_reasons
 from workbench.store.sources import Counts, Source, SourceFile, SourceWriter, same_import, set_license
+from workbench.text import counted
 
 BATCH = 2000  # rows between two writes, unless they are long
 SHOWN_REASONS = 3
@@ -110,9 +111,8 @@ def import_source(
             do=f"Give this one a name of its own: --name {name}-2.{grown}",
         )
     if opened.format == UNKNOWN:
-        raise _not_enough(
-            opened, "none of the rows", Counter(row.reason for row in _first_rejects(opened)).most_common()
-        )
+        seen = Counter(row.reason for row in _first_rejects(opened))
+        raise _not_enough(opened, "none of the rows", seen.most_common(), seen.total())
     with store.bulk() as cursor:
         writer = SourceWriter(cursor)
         write_rows(writer, reading(opened, progress))
@@ -209,9 +209,12 @@ def seen_as(opened: Opened) -> str:
     return f"{opened.container}, " + ("of no known shape" if opened.format == UNKNOWN else f"read as {opened.format}")
 
 
-def list_reasons(counts: list[tuple[str, int]]) -> str:
-    """Reasons for rejects with how many rows each has, for a message."""
-    return "; ".join(f"{reason} ({count:,} rows)" for reason, count in counts) or "it holds no rows"
+def list_reasons(counts: list[tuple[str, int]], rejected: int) -> str:
+    """The first reasons for so many rejects, with how many rows each has, for a message."""
+    shown = [f"{reason} ({counted(count, 'row')})" for reason, count in counts[:SHOWN_REASONS]]
+    if rest := rejected - sum(count for _, count in counts[:SHOWN_REASONS]):
+        shown.append(f"other reasons ({counted(rest, 'row')})")
+    return "; ".join(shown) or "it holds no rows"
 
 
 def unchanged(store: Store, source: Source, license: str | None) -> ImportReport:
@@ -244,14 +247,17 @@ def _check_enough(cursor: Connection, source_id: int, opened: Opened, counts: Co
     if enough(imported, rejected):
         return
     rows = imported + rejected
-    reasons = [(reason, count) for reason, count, _ in reject_reasons(cursor, source_id, SHOWN_REASONS)]
-    raise _not_enough(opened, f"only {imported:,} of {rows:,} rows" if imported else f"none of {rows:,} rows", reasons)
+    reasons = [(reason, count) for reason, count, _ in reject_reasons(cursor, source_id)]
+    what = f"only {imported:,} of {counted(rows, 'row')}" if imported else f"none of {counted(rows, 'row')}"
+    raise _not_enough(opened, what, reasons, rejected)
 
 
-def _not_enough(opened: Opened, what: str, reasons: list[tuple[str, int]]) -> BadInput:
+def _not_enough(opened: Opened, what: str, reasons: list[tuple[str, int]], rejected: int) -> BadInput:
+    preview = f"`workbench import --preview {shlex.quote(opened.where)}` shows how it is read"
+    # A reason that names a column says that the rows may be of another shape; the others are about the file itself.
+    of_shape = any("`" in reason for reason, _ in reasons)
     return BadInput(
-        f"{what} can be imported ({seen_as(opened)}): {list_reasons(reasons[:SHOWN_REASONS])}",
+        f"{what} can be imported ({seen_as(opened)}): {list_reasons(reasons, rejected)}",
         where=opened.where,
-        do=f"Nothing was kept. `workbench import --preview {shlex.quote(opened.where)}` shows how it is read; correct "
-        "it, or say how to read it with --map or --format.",
+        do=f"Nothing was kept. {preview}; correct it{', or say how to read it with --map or --format' * of_shape}.",
     )

@@ -18,6 +18,7 @@ from workbench.jobs import is_running
 from workbench.store.compact import compact
 from workbench.store.experiments import experiments
 from workbench.store.integrity import check, orphans, remove_orphans
+from workbench.text import counted
 from workbench.workspace import DATABASE, Workspace
 
 _ABANDONED = 24 * 3600  # seconds after which scratch in the cache that all workspaces share counts as left behind
@@ -72,11 +73,11 @@ def repairs(ws: Workspace) -> list[Repair]:
     found = []
     halves = _half_files(ws.root)  # before any query of our own could put something there
     if count := orphans(ws.store):
-        found.append(Repair(f"Remove {count:,} rows that belong to nothing", lambda: _remove_orphans(ws)))
+        found.append(Repair(f"Remove rows that belong to nothing: {count:,}", lambda: _remove_orphans(ws)))
     if halves:
         size = size_text(sum(map(tree_size, halves)))
-        what = f"Remove {len(halves)} half files ({size}) that killed processes left"
-        found.append(Repair(what, lambda: f"{_remove(halves)} half files removed"))
+        what = f"Remove {counted(len(halves), 'half file')} ({size}) that killed processes left"
+        found.append(Repair(what, lambda: f"{counted(_remove(halves), 'half file')} removed"))
     for folder in _stray_runs(ws):
         what = f"Remove run folder {folder.name} ({_state(folder)})"
         if not _busy(folder):
@@ -102,7 +103,7 @@ def vacuum(folder: Path | str | None, *, cache: bool, models: bool) -> Vacuumed:
 
 def _remove_orphans(ws: Workspace) -> str:
     keep = ws.root / f"removed-{time.strftime('%Y%m%d-%H%M%S')}.jsonl"
-    return f"{remove_orphans(ws.store, keep):,} rows that belonged to nothing removed; they are in {keep}"
+    return f"rows that belonged to nothing removed: {remove_orphans(ws.store, keep):,}; they are in {keep}"
 
 
 def _half_files(root: Path) -> list[Path]:

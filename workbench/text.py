@@ -33,6 +33,11 @@ def _visible(char: str, newlines: bool) -> str:
     return char
 
 
+def counted(count: int, noun: str) -> str:
+    """`count` things in words: "1 row", "2,000 rows"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def clip(text: str, width: int) -> str:
     """`text` on one line, at most `width` characters, with an ellipsis where it was cut."""
     line = safe_text(text)

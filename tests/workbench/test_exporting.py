@@ -160,7 +160,7 @@ def test_rows_that_a_person_corrected_are_told(curated, tmp_path):
             "INSERT INTO fixed_rejects SELECT id, 3, 'was broken', '{', NULL, NULL FROM sources WHERE name = 'two'"
         )
     curated.freeze("two", "all-two")
-    assert "1 rows were corrected or edited by hand" in curated.export("all-two", tmp_path / "a.jsonl").card.read_text()
+    assert "1 row was corrected or edited by hand" in curated.export("all-two", tmp_path / "a.jsonl").card.read_text()
     assert "by hand" not in curated.export("one", tmp_path / "b.jsonl").card.read_text()
 
 

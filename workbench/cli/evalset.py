@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
+from workbench.text import counted
 
 if TYPE_CHECKING:
     from workbench.evalset_import import EvalImport
@@ -42,7 +43,7 @@ def import_(ctx: click.Context, file: str, name: str, as_json: bool) -> None:
         from workbench.text import clip
 
         out = common.out()
-        out.print(f"{len(report.rejected):,} rows rejected:")
+        out.print(f"{counted(len(report.rejected), 'row')} rejected:")
         for row, reason in report.rejected[:_LISTED_REJECTS]:
             out.print(f"  row {row}: {clip(reason, 200)}")
         if len(report.rejected) > _LISTED_REJECTS:
@@ -103,4 +104,4 @@ def _data(report: EvalImport) -> dict[str, Any]:
 def _print(report: EvalImport) -> None:
     made = report.evalset
     there = "" if report.new else " It was there already, with these items."
-    common.out().print(f"{made.name}: {made.rows:,} items, manifest {made.manifest_hash[:12]}.{there}")
+    common.out().print(f"{made.name}: {counted(made.rows, 'item')}, manifest {made.manifest_hash[:12]}.{there}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
+from workbench.text import counted
 
 if TYPE_CHECKING:
     from workbench.store.examples import ExampleRow
@@ -98,12 +99,12 @@ def _print(rows: list[ExampleRow], full: bool) -> None:
 
 def _shown(total: int, offset: int, count: int) -> str:
     more = f"; go on with --offset {offset + count}" if offset + count < total else ""
-    return f"{offset + 1:,} to {offset + count:,} of {total:,} rows{more}."
+    return f"{offset + 1:,} to {offset + count:,} of {counted(total, 'row')}{more}."
 
 
 def _nothing(name: str, total: int, offset: int, asked: bool, dropped: bool) -> str:
     if total:
-        return f"There are only {total:,} rows: --offset {offset} is behind the last."
+        return f"There are only {counted(total, 'row')}: --offset {offset} is behind the last."
     if asked:
         return f"No row of {name} meets that."
     return f"No row fell on the way to {name}." if dropped else f"{name} has no rows."

@@ -133,36 +133,37 @@ def _report_data(report: ImportReport) -> dict[str, Any]:
 
 
 def _print(report: ImportReport) -> None:
+    from workbench.text import counted
+
     out = common.out()
     if report.already:
         out.print(f"These bytes are already source {report.source}: nothing was added.")
         return
     if report.added == report.rows:
         examples = f", {report.examples:,} examples" if report.examples != report.imported else ""
-        out.print(
-            f"{report.source}: {report.imported:,} of {report.rows:,} rows imported as {report.format}{examples}."
-        )
+        rows = counted(report.rows, "row")
+        out.print(f"{report.source}: {report.imported:,} of {rows} imported as {report.format}{examples}.")
     else:
         fixed = f" Rejected rows that are corrected in it and came in too: {report.fixed:,}." if report.fixed else ""
-        out.print(f"{report.source}: {report.added:,} new rows, now {report.rows:,}.{fixed}")
+        out.print(f"{report.source}: {counted(report.added, 'new row')}, now {report.rows:,}.{fixed}")
     if report.rejected:
         _print_reasons(report.rejected, report.reasons)
         common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
     if report.duplicates_of_known:
-        out.print(f"{report.duplicates_of_known:,} examples have content that another source already had.")
+        out.print(f"Examples with content that another source already had: {report.duplicates_of_known:,}.")
         common.note(f"Which sources: workbench sources show {report.source}")
     common.note(f"Next: workbench run RECIPE --from {report.source} --name VERSION")
 
 
 def _print_reasons(rejected: int, reasons: list[tuple[str, int, int]]) -> None:
-    from workbench.text import clip
+    from workbench.text import clip, counted
 
     out = common.out()
     out.print(f"rejected rows: {rejected:,}")
     for reason, rows, first in reasons[:_SHOWN_REASONS]:
         out.print(f"  {rows:,} from row {first}: {clip(reason, 200)}")
-    if sum(rows for _, rows, _ in reasons[:_SHOWN_REASONS]) < rejected:
-        out.print("  ...")
+    if rest := rejected - sum(rows for _, rows, _ in reasons[:_SHOWN_REASONS]):
+        out.print(f"  {counted(rest, 'row')} for other reasons")
 
 
 def _preview_data(seen: Preview) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def _print_preview(seen: Preview) -> None:
 
     from workbench.formats.shapes import EXPECTED, UNKNOWN
     from workbench.report.terminal import conversation
-    from workbench.text import clip, safe_text
+    from workbench.text import clip, counted, safe_text
 
     out = common.out()
     kind = ", ".join(filter(None, [seen.container, seen.encoding, decimal(seen.bytes)]))
@@ -216,7 +217,7 @@ def _print_preview(seen: Preview) -> None:
     for name in seen.ignored[:_SHOWN_REASONS]:
         out.print(f"  passed over {safe_text(name)}")
     if len(seen.ignored) > _SHOWN_REASONS:
-        out.print(f"  passed over {len(seen.ignored) - _SHOWN_REASONS:,} more files")
+        out.print(f"  passed over {counted(len(seen.ignored) - _SHOWN_REASONS, 'more file')}")
     known = f"{seen.format} rows" if seen.format != UNKNOWN else f"rows of no known shape; expected {EXPECTED}"
     out.print(f"  read as     {known}")
     uses: dict[str, list[str]] = {}
@@ -224,8 +225,8 @@ def _print_preview(seen: Preview) -> None:
         uses.setdefault(use, []).append(clip(column, 40))
     for use in sorted(uses, key=("metadata", "not read").count):
         out.print(f"  {use:<10}  {'' if use == 'not read' else 'from '}{', '.join(uses[use])}")
-    rows = f"all {seen.rows:,} rows" if seen.complete else f"first {seen.rows:,} rows"
-    examples = f" as {seen.examples:,} conversations" if seen.examples != seen.imported else ""
+    rows = f"{'all' if seen.complete else 'first'} {counted(seen.rows, 'row')}"
+    examples = f" as {counted(seen.examples, 'conversation')}" if seen.examples != seen.imported else ""
     out.print(f"  {rows}: {seen.imported:,} can be imported{examples}, {seen.rejected:,} rejected")
     if seen.rejected:
         _print_reasons(seen.rejected, seen.reasons)

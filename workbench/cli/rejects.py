@@ -39,6 +39,8 @@ def ls(ctx: click.Context, source: str, limit: int, offset: int, full: bool, as_
     """List the reasons, and the rejected rows with their text."""
     from dataclasses import asdict
 
+    from workbench.text import counted
+
     with common.workspace(ctx) as workspace:
         total, rows = workspace.rejects(source, limit=limit, offset=offset)
         reasons = workspace.reject_reasons(source)
@@ -54,19 +56,19 @@ def ls(ctx: click.Context, source: str, limit: int, offset: int, full: bool, as_
         )
         return
     if not rows:
-        gone = f"There are only {total:,} rejects: --offset {offset} is behind the last."
+        gone = f"There {'is' if total == 1 else 'are'} only {counted(total, 'reject')}: --offset {offset} is behind it."
         common.note(gone if total else f"Every row of {source} was imported.")
         return
     _print(reasons, rows, full)
     more = f"; go on with --offset {offset + len(rows)}" if offset + len(rows) < total else ""
-    common.note(f"{offset + 1:,} to {offset + len(rows):,} of {total:,} rejects{more}.")
+    common.note(f"{offset + 1:,} to {offset + len(rows):,} of {counted(total, 'reject')}{more}.")
     common.note(f"To correct them: workbench rejects export {source} -o FILE.jsonl")
 
 
 def _print(reasons: list[tuple[str, int, int]], rows: list[RejectRow], full: bool) -> None:
     from workbench.rejects import altered
     from workbench.report.terminal import table
-    from workbench.text import clip, clip_start, safe_text
+    from workbench.text import clip, clip_start, counted, safe_text
 
     out = common.out()
     listed = table("rows", "first", "reason", right=("rows", "first"))
@@ -74,7 +76,7 @@ def _print(reasons: list[tuple[str, int, int]], rows: list[RejectRow], full: boo
         listed.add_row(f"{count:,}", str(first), clip(reason, 300))
     out.print(listed)
     if len(reasons) > _REASONS:
-        out.print(f"and {len(reasons) - _REASONS:,} more reasons")
+        out.print(f"and {counted(len(reasons) - _REASONS, 'more reason')}")
     out.print()
     for row in rows:
         stands = f" ({clip_start(row.file, 60)}, row {row.file_row})" if row.file is not None else ""
@@ -101,12 +103,14 @@ def export(ctx: click.Context, source: str, out: str, force: bool, as_json: bool
     from dataclasses import asdict
     from pathlib import Path
 
+    from workbench.text import counted
+
     with common.workspace(ctx) as workspace:
         report = workspace.export_rejects(source, Path(out).expanduser(), force=force)
     if as_json:
         common.print_json({"path": out, **asdict(report)})
         return
-    common.out().print(f"{out}: {report.rows:,} rejects of {source}, {report.parsed:,} of them as values.")
+    common.out().print(f"{out}: {counted(report.rows, 'reject')} of {source}; as values: {report.parsed:,}.")
     if report.cut:
         common.note(f"Longer than what is kept of a reject, so their text is cut: row {_some(report.cut)}.")
     if report.escaped:
@@ -153,13 +157,13 @@ def import_(ctx: click.Context, source: str, file: str, as_json: bool) -> None:
 
 
 def _print_fixed(source: str, report: FixedRejects) -> None:
-    from workbench.text import clip
+    from workbench.text import clip, counted
 
     out = common.out()
     before = f" {report.before:,} had come in before." if report.before else ""
-    out.print(f"{source}: {report.fixed:,} corrected rows came in.{before} {report.rejected:,} rejects are left.")
+    out.print(f"{source}: {counted(report.fixed, 'corrected row')} came in.{before} Rejects left: {report.rejected:,}.")
     if report.still:
-        out.print(f"{len(report.still):,} rows of the file are still wrong:")
+        out.print(f"Still wrong in the file: {counted(len(report.still), 'row')}:")
         for row, reason in report.still[:_STILL]:
             out.print(f"  row {row}: {clip(reason, 200)}")
         if len(report.still) > _STILL:

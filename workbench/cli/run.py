@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
+from workbench.text import counted
 
 if TYPE_CHECKING:
     from workbench.curation import RunReport
@@ -66,7 +67,7 @@ def _print(report: RunReport, name: str) -> None:
     if report.resumed:
         common.note(f"Took over {report.resumed} finished steps of a run that was stopped.")
     out.print(steps_table([step.as_dict() for step in report.steps]))
-    kept = f"{report.rows_out:,} of {report.rows_in:,} rows"
+    kept = f"{report.rows_out:,} of {counted(report.rows_in, 'row')}"
     if report.version is None:
         out.print(f"Dry run: {kept} would be left. Nothing was written.")
         return

@@ -98,12 +98,14 @@ def _report_data(report: SourceReport) -> dict[str, Any]:
 
 def _print(report: SourceReport) -> None:
     from workbench.report.terminal import table
-    from workbench.text import clip, clip_start, safe_text
+    from workbench.text import clip, clip_start, counted, safe_text
 
     out = common.out()
     source = report.source
     read_as = ", ".join([source.format, *(f"{key}={safe_text(column)}" for key, column in source.mapping.items())])
-    out.print(f"{source.name}: {source.rows:,} rows read as {read_as} on {source.created_at:%Y-%m-%d %H:%M} UTC")
+    out.print(
+        f"{source.name}: {counted(source.rows, 'row')} read as {read_as} on {source.created_at:%Y-%m-%d %H:%M} UTC"
+    )
     out.print(f"  from      {safe_text(source.path)}")
     out.print(f"  licence   {safe_text(source.license or 'not stated')}")
     examples = f" as {report.examples:,} examples" if report.examples != source.imported else ""
@@ -112,6 +114,8 @@ def _print(report: SourceReport) -> None:
     out.print(f"  rejected  {source.rejected:,}")
     for reason, rows, first in report.reasons[:_SHOWN]:
         out.print(f"    {rows:,} from row {first}: {clip(reason, 200)}")
+    if rest := source.rejected - sum(rows for _, rows, _ in report.reasons[:_SHOWN]):
+        out.print(f"    {counted(rest, 'row')} for other reasons")
     if report.versions:
         out.print(f"  versions  {', '.join(report.versions)}")
     if len(report.files) > 1:

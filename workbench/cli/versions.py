@@ -8,6 +8,7 @@ import click
 
 from workbench.cli import common
 from workbench.errors import Stopped, UsageProblem
+from workbench.text import counted
 
 if TYPE_CHECKING:
     from workbench.exporting import Exported
@@ -94,7 +95,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
 
     out = common.out()
     version = report.version
-    out.print(f"{version.name}: {version.rows:,} rows, manifest {version.manifest_hash}")
+    out.print(f"{version.name}: {counted(version.rows, 'row')}, manifest {version.manifest_hash}")
     listed = table("source", "rows", "licence", "from", right=("rows",))
     for origin in report.origins:
         licence = clip(origin.license or "not stated", 40)
@@ -103,9 +104,8 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     for stage in report.stages:
         out.print()
         made = f"{stage.version} from {', '.join(stage.inputs)}"
-        out.print(
-            f"{made}: {stage.rows_in:,} rows in, {stage.rows_in - stage.rows_out:,} dropped, {stage.rows_out:,} left"
-        )
+        dropped = stage.rows_in - stage.rows_out
+        out.print(f"{made}: {counted(stage.rows_in, 'row')} in, {dropped:,} dropped, {stage.rows_out:,} left")
         if stage.steps:
             out.print(steps_table([step.as_dict() for step in stage.steps]))
     common.note(f"The rows that fell: workbench examples {name} --dropped")
@@ -181,7 +181,8 @@ def _print_diff(found: Diff, a: str, b: str) -> None:
     from workbench.text import clip
 
     out = common.out()
-    out.print(f"{a} → {b}: {found.common:,} rows in both, {found.removed:,} only in {a}, {found.added:,} only in {b}.")
+    both = counted(found.common, "row")
+    out.print(f"{a} → {b}: {both} in both, {found.removed:,} only in {a}, {found.added:,} only in {b}.")
     if not found.removed:
         return
     reasons = table("rows", f"why they are not in {b}", right=("rows",))
@@ -201,7 +202,7 @@ def _print_diff(found: Diff, a: str, b: str) -> None:
     out.print()
     out.print(listed)
     if found.removed > len(found.gone):
-        common.note(f"{len(found.gone):,} of {found.removed:,} rows listed; more with --limit.")
+        common.note(f"{len(found.gone):,} of {counted(found.removed, 'row')} listed; more with --limit.")
 
 
 @command.command("freeze")
@@ -222,7 +223,7 @@ def freeze(ctx: click.Context, source: str, name: str, without: tuple[str, ...],
         )
         return
     there = "" if new else " It was there already, with this content."
-    common.out().print(f"{version.name}: {version.rows:,} rows, manifest {version.manifest_hash[:12]}.{there}")
+    common.out().print(f"{version.name}: {counted(version.rows, 'row')}, manifest {version.manifest_hash[:12]}.{there}")
 
 
 @command.command("export")
@@ -286,12 +287,11 @@ def export(
     if done.pushed:
         seen = "private" if done.pushed.private else "public"
         common.out().print(
-            f"{done.pushed.url}: {done.rows:,} rows as Parquet, manifest {done.manifest_hash[:12]}; {seen}."
+            f"{done.pushed.url}: {counted(done.rows, 'row')} as Parquet, manifest {done.manifest_hash[:12]}; {seen}."
         )
     else:
-        common.out().print(
-            f"{out}: {done.rows:,} rows as {done.format}, manifest {done.manifest_hash[:12]}; card {done.card}."
-        )
+        rows = counted(done.rows, "row")
+        common.out().print(f"{out}: {rows} as {done.format}, manifest {done.manifest_hash[:12]}; card {done.card}.")
     for lost in done.lost:
         common.note(f"lost: {lost}")
     for note in done.notes:

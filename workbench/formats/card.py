@@ -14,6 +14,7 @@ import workbench
 from workbench.formats.licences import licence_fields
 from workbench.formats.markdown import code_block, plain, table
 from workbench.formats.write import LOSSLESS
+from workbench.text import counted
 
 _FORMS = {
     "messages": "messages (JSON): `messages`, and `tools` and `meta` where there are any",
@@ -174,13 +175,12 @@ def _licences(sources: Iterable[CardSource]) -> str:
     if len(stated) == 1 and None not in rows:
         said.append(f"All rows come under {plain(stated[0][0])}.")
     elif len(rows) > 1:
-        parts = [f"{plain(licence)} ({count:,} rows)" for licence, count in stated]
-        parts += [f"not stated ({rows[None]:,} rows)"] if None in rows else []
+        parts = [f"{plain(licence)} ({counted(count, 'row')})" for licence, count in stated]
+        parts += [f"not stated ({counted(rows[None], 'row')})"] if None in rows else []
         said.append(f"**Mixed licences**: each row keeps that of its source. {'; '.join(parts)}.")
     if None in rows:
-        said.append(
-            f"**Licence unknown**: for {rows[None]:,} rows nobody stated one. Find out before you pass them on."
-        )
+        unknown = counted(rows[None], "row")
+        said.append(f"**Licence unknown**: for {unknown} nobody stated one. Find out before you pass them on.")
     return " ".join(said)
 
 
@@ -218,7 +218,7 @@ def _stages(card: Card) -> list[str]:
     for stage in card.stages:
         dropped = stage.rows_in - stage.rows_out
         made = f"**{plain(stage.version)}** from {', '.join(map(plain, stage.inputs))}: "
-        parts.append(f"{made}{stage.rows_in:,} rows in, {dropped:,} dropped, {stage.rows_out:,} left.")
+        parts.append(f"{made}{counted(stage.rows_in, 'row')} in, {dropped:,} dropped, {stage.rows_out:,} left.")
         if stage.steps:
             parts.append(_steps(stage.steps))
         if stage.recipe is not None:
@@ -279,5 +279,7 @@ def _repeat(card: Card) -> str:
     said = f"{saved}The last command must name the manifest hash above.\n\n{commands}"
     dropped = sum(step["dropped"] for stage in card.stages for step in stage.steps if step["name"] == MANUAL)
     by_hand = [(card.by_hand, "corrected or edited"), (dropped, "dropped")]
-    told = " and ".join(f"{rows:,} rows were {what} by hand" for rows, what in by_hand if rows)
+    told = " and ".join(
+        f"{counted(rows, 'row')} {'was' if rows == 1 else 'were'} {what} by hand" for rows, what in by_hand if rows
+    )
     return f"{said}\n\n{told}: these commands alone do not do that." if told else said

@@ -95,6 +95,37 @@ def test_a_file_that_is_mostly_rejected_leaves_nothing_behind(bench, root, tmp_p
     assert_intact(root)
 
 
+def test_counts_of_one_are_said_as_such_and_reasons_that_are_not_listed_are_counted(bench, tmp_path):
+    path = tmp_path / "few.jsonl"
+    good = json.dumps({"prompt": "q", "completion": "a"})
+    kinds = ["{", "[1]", "null", '{"prompt": 1, "completion": "a"}', '{"prompt": "q", "completion": 1}']
+    path.write_text("\n".join([*[good] * 6, *kinds]))
+    said = bench("import", path).out
+
+    assert "  2 rows for other reasons" in said
+    assert "..." not in said
+    assert "5 rejects" in bench("rejects", "ls", "few").err
+    one = tmp_path / "one.jsonl"
+    one.write_text(good + "\n" + "{")
+    said = bench("import", one)
+    assert "one: 1 of 2 rows imported" in said.out
+    assert "1 to 1 of 1 reject." in bench("rejects", "ls", "one").err
+    bench("versions", "freeze", "one", "--name", "v")
+    assert "v: 1 row, manifest" in bench("versions", "show", "v").out
+
+
+def test_only_where_the_shape_is_what_is_wrong_is_a_mapping_advised(bench, tmp_path):
+    path = tmp_path / "cut.json"
+    path.write_text('[{"instruction": "a", "output": "b')
+    called = bench("import", path, "--format", "alpaca")
+    assert (called.code, "breaks off" in called.err) == (3, True)
+    assert "none of 1 row can" in called.err
+    assert "(1 row)" in called.err
+    assert "--map" not in called.err
+    path.write_text('[{"q": 1}, {"q": 2}]')
+    assert "or say how to read it with --map or --format" in bench("import", path).err
+
+
 def test_half_rejected_is_still_an_import(bench, tmp_path):
     path = tmp_path / "half.jsonl"
     path.write_text("\n".join(map(json.dumps, [{"prompt": "q", "completion": "a"}, {"prompt": "q"}])))
