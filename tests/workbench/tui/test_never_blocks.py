@@ -1,0 +1,100 @@
+"""While an import, a recipe and a training job run, keys are answered: nothing of it is done in the UI thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+
+from workbench import experiments
+from workbench.experiments import Question
+from workbench.jobs import run_job
+from workbench.tui.widgets.row_list import RowList
+from workbench.tui.workers import background
+
+RECIPE = "steps:\n  - repetition: {threshold: 0.3}\n  - markup: {on: response}\n  - language\n  - exact: {on: both}\n"
+KEYS = [("G", 59), ("g", 0), *(("j", n) for n in range(1, 16)), *(("k", n) for n in range(14, 4, -1))] * 2
+"""Keys of the list, and the row that each leads to."""
+LONGEST = 2.0  # seconds, on a machine that does all of this at once; work in the UI thread would take many
+
+
+def write_rows(path, count: int) -> None:
+    text = "it goes down to the sea, slowly, past the mill and the two bridges, and nobody ever asked it why. " * 4
+    rows = ({"prompt": f"Where does river {n} go?", "completion": f"Number {n}: {text}"} for n in range(count))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+class Heart:
+    """Beats in the app's own loop; `longest` is how long it ever stood still, in seconds."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._beating = asyncio.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.01)
+            self.longest = max(self.longest, time.perf_counter() - before - 0.01)
+
+    def stop(self) -> None:
+        self._beating.cancel()
+
+
+async def test_keys_are_answered_while_an_import_a_recipe_and_a_training_job_run(
+    tui, workspace, tiny_model, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_rows(tmp_path / "many.jsonl", 150_000)
+    write_rows(tmp_path / "some.jsonl", 12_000)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "items.jsonl").write_text('{"prompt": "Which way is up?", "completion": "That way."}\n' * 2)
+    workspace.import_file(tmp_path / "some.jsonl")
+    workspace.import_evalset(tmp_path / "items.jsonl", "items")
+    question = Question("curated", None, model=str(tiny_model), trained_tokens=200_000, seeds=1, evalset="items")
+    planned = experiments.plan(workspace, question)
+    seen, wish = [], ["watch"]
+
+    def train(cancelled):
+        run_job("trainer", planned.folder, lambda event: seen.append(event["event"]), wish=lambda: wish[0])
+
+    def bring_in(progress, cancelled):
+        return workspace.import_file(tmp_path / "many.jsonl", progress=progress)
+
+    def curate(progress, cancelled):
+        recipe = tmp_path / "recipe.yaml"
+        return workspace.run_recipe(
+            recipe, ["some"], "curated-some", allow_wipeout=True, progress=progress, cancelled=cancelled
+        )
+
+    async with tui.running(workspace) as pilot:
+        app = pilot.app
+        rows = app.screen.query_one(RowList)
+        background(app, train, lambda _: None)
+        await tui.until(pilot, lambda: "train" in seen, 60)
+        app.run_worker(app.tasks.run("importing", bring_in, in_bytes=True), exit_on_error=False)
+        app.run_worker(app.tasks.run("curating", curate), exit_on_error=False)
+        await tui.until(pilot, lambda: len(app.tasks.running) == 2 and all(task.told for task in app.tasks.running))
+        heart, answers, steps = Heart(), [], seen.count("train")
+        for key, to in KEYS:
+            pressed = time.perf_counter()
+            tui.type_ahead(app, key)
+            while rows.cursor != to:
+                await asyncio.sleep(0.001)
+                assert time.perf_counter() - pressed < 20
+            answers.append(time.perf_counter() - pressed)
+            await pilot.pause(0.02)
+        working = len(app.tasks.running)
+        heart.stop()
+        tui.type_text(app, "xdull\n")  # and what is changed is committed meanwhile
+        await tui.until(pilot, lambda: tui.said(app).startswith("Dropped 1 row"))
+        dropped_beside = len(app.tasks.running)
+        for task in app.tasks.running:
+            task.stopped.set()
+        wish[0] = "stop"
+        await tui.until(pilot, lambda: not app.tasks.running)
+    assert working == dropped_beside == 2, "all of it ran while keys were pressed"
+    assert seen.count("train") > steps
+    assert heart.longest < LONGEST
+    assert statistics.median(answers) < LONGEST / 8
