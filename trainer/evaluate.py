@@ -25,6 +25,8 @@ from trainer.losses import padded, scored_positions, token_losses
 from trainer.schedule import micro_batches
 
 OnItem = Callable[[int, int], None]
+OnTokens = Callable[[dict[int, list[int]]], None]
+"""Takes, by item, the ids of the answers so far."""
 
 RESPONSE_NLL = "response_nll"
 PROMPT_GAIN = "prompt_gain"
@@ -161,8 +163,12 @@ def generate(
     *,
     batch_size: int = 40,
     on_item: OnItem = lambda *_: None,
+    on_tokens: OnTokens | None = None,
 ) -> list[Generation]:
-    """Greedy answers to every item's prompt, in batches of prompts of like length."""
+    """Greedy answers to every item's prompt, in batches of prompts of like length.
+
+    `on_tokens` is called after every token of a batch.
+    """
     stops = sorted(stop_ids(base.tokenizer, base.model.generation_config))
     pad = base.tokenizer.pad_token_id if base.tokenizer.pad_token_id is not None else (stops[0] if stops else 0)
     order = sorted(items, key=lambda item: len(item.prompt))
@@ -173,7 +179,7 @@ def generate(
     hook = base.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
     try:
         for start in range(0, len(order), batch_size):
-            answers += _answers(base, model, order[start : start + batch_size], max_new_tokens, stops, pad)
+            answers += _answers(base, model, order[start : start + batch_size], max_new_tokens, stops, pad, on_tokens)
             on_item(min(start + batch_size, len(order)), len(order))
     finally:
         hook.remove()
@@ -181,9 +187,22 @@ def generate(
 
 
 def _answers(
-    base: Base, model: Any, batch: Sequence[Prompt], max_new_tokens: int, stops: list[int], pad: int
+    base: Base,
+    model: Any,
+    batch: Sequence[Prompt],
+    max_new_tokens: int,
+    stops: list[int],
+    pad: int,
+    on_tokens: OnTokens | None,
 ) -> list[Generation]:
     ids, mask = _left_padded([item.prompt for item in batch], pad)
+
+    def watch(so_far: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
+        if on_tokens:
+            written = so_far[:, ids.shape[1] :].tolist()
+            on_tokens({item.item: row for item, row in zip(batch, written, strict=True)})
+        return torch.zeros(len(so_far), dtype=torch.bool, device=so_far.device)
+
     with torch.inference_mode(), base.autocast():
         out = model.generate(
             input_ids=ids.to(base.device),
@@ -196,6 +215,7 @@ def _answers(
             eos_token_id=stops or None,
             pad_token_id=pad,
             use_cache=True,
+            stopping_criteria=[watch] if on_tokens else None,
         )
     rows = out[:, ids.shape[1] :].tolist()
     return [_answer(base, item.item, row, frozenset(stops)) for item, row in zip(batch, rows, strict=True)]

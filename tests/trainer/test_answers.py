@@ -142,6 +142,18 @@ def test_arms_that_are_complete_are_not_answered_again(experiment):
     assert told == ["base", "baseline", "candidate", "candidate"]
 
 
+def test_while_an_answer_is_written_its_beginning_is_told(experiment, monkeypatch):
+    monkeypatch.setattr("trainer.answers._EVERY", 0.0)
+    folder = job(experiment, PROMPTS[:2])
+    answer_prompts(folder, Events(folder))
+    told = [event for event in read_events(folder)[0] if event["event"] == "writing" and event["arm"] == "candidate"]
+    for item, (whole, _) in enumerate(answers(folder, "candidate")):
+        begun = [event["text"] for event in told if event["item"] == item]
+        assert begun
+        assert all(whole.startswith(text) for text in begun)
+    assert answers(folder, "candidate") == evaluated(experiment, "b-0")[:2], "watching changes nothing"
+
+
 def test_several_turns_are_one_prompt(experiment):
     turns = [*chat("Say no", "no"), {"role": "user", "content": "again"}]
     folder = job(experiment, [], prompts=[turns])
