@@ -28,7 +28,14 @@ from workbench.importing import (
 )
 from workbench.store.database import Store
 from workbench.store.members import find
-from workbench.store.rejects import fixed_rows, mark_fixed, reject_reasons, rejected_rows, replace_rejects
+from workbench.store.rejects import (
+    fixed_rows,
+    mark_fixed,
+    mostly_rejected,
+    reject_reasons,
+    rejected_rows,
+    replace_rejects,
+)
 from workbench.store.sources import Source, SourceWriter, StoredRow, get_source, stored_rows
 
 _Row = Record | Reject
@@ -91,9 +98,20 @@ def grow_source(
         writer.add_files(files_of(opened, after=source.rows))
         duplicates = writer.known_elsewhere()
         reasons = reject_reasons(cursor, source.id, SHOWN_REASONS)
+        poor = mostly_rejected(cursor, source.id) if len(opened.parts) > 1 else []
     rows = counts.imported + counts.rejected
     added = rows - source.rows
-    return ImportReport(name, opened.format, rows, *counts, duplicates, reasons, added, fixed=len(came.fixed))
+    return ImportReport(
+        name,
+        opened.format,
+        rows,
+        *counts,
+        duplicates,
+        reasons,
+        added,
+        fixed=len(came.fixed),
+        mostly_rejected=poor,
+    )
 
 
 @dataclass

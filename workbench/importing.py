@@ -8,7 +8,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from workbench.formats.read import Opened, Record, Reject, Trees, open_source
 from workbench.formats.shapes import UNKNOWN
 from workbench.store.database import Connection, Store
 from workbench.store.members import find, resolve
-from workbench.store.rejects import reject_reasons
+from workbench.store.rejects import mostly_rejected, reject_reasons
 from workbench.store.sources import Counts, Source, SourceFile, SourceWriter, same_import, set_license
 from workbench.text import counted
 
@@ -48,6 +48,8 @@ class ImportReport:
     reasons: list[tuple[str, int, int]]  # (reason, how many rejects, the first of their rows)
     added: int
     fixed: int = 0  # earlier rejects that are corrected in the file and came in
+    mostly_rejected: list[tuple[str, int, int]] = field(default_factory=list)
+    """Of several files, those of which more than half was rejected: (path, rows, rejected)."""
     already: bool = False
 
 
@@ -122,8 +124,9 @@ def import_source(
         writer.add_files(files_of(opened))
         duplicates = writer.known_elsewhere()
         reasons = reject_reasons(cursor, writer.source_id, SHOWN_REASONS)
+        poor = mostly_rejected(cursor, writer.source_id) if len(opened.parts) > 1 else []
     rows = counts.imported + counts.rejected
-    return ImportReport(name, opened.format, rows, *counts, duplicates, reasons, added=rows)
+    return ImportReport(name, opened.format, rows, *counts, duplicates, reasons, added=rows, mostly_rejected=poor)
 
 
 def open_target(target: str, *, format: str | None, mapping: dict[str, str] | None, trees: Trees) -> Opened:

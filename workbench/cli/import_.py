@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PREVIEWED = 3
 _SHOWN_REASONS = 5
+_SHOWN_FILES = 5
 
 
 class _Import(click.Command):
@@ -129,11 +130,14 @@ def _report_data(report: ImportReport) -> dict[str, Any]:
         "fixed": report.fixed,
         "already_imported": report.already,
         "reject_reasons": _reasons_data(report.reasons),
+        "mostly_rejected": [
+            {"file": file, "rows": rows, "rejected": rejected} for file, rows, rejected in report.mostly_rejected
+        ],
     }
 
 
 def _print(report: ImportReport) -> None:
-    from workbench.text import counted
+    from workbench.text import counted, safe_text
 
     out = common.out()
     if report.already:
@@ -148,6 +152,10 @@ def _print(report: ImportReport) -> None:
         out.print(f"{report.source}: {counted(report.added, 'new row')}, now {report.rows:,}.{fixed}")
     if report.rejected:
         _print_reasons(report.rejected, report.reasons)
+        for file, of, rejected in report.mostly_rejected[:_SHOWN_FILES]:
+            common.note(f"Mostly rejected: {safe_text(file)} ({rejected:,} of {counted(of, 'row')})")
+        if (more := len(report.mostly_rejected) - _SHOWN_FILES) > 0:
+            common.note(f"Mostly rejected: {counted(more, 'more file')}")
         common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
     if report.duplicates_of_known:
         out.print(f"Examples with content that another source already had: {report.duplicates_of_known:,}.")

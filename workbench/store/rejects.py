@@ -79,6 +79,20 @@ def reject_reasons(cursor: Connection, source_id: int, limit: int | None = None)
     return [(str(reason), int(count), int(first)) for reason, count, first in found]
 
 
+def mostly_rejected(cursor: Connection, source_id: int) -> list[tuple[str, int, int]]:
+    """The files of a source of which more than half was rejected: (path, rows, rejected), in the order of its rows."""
+    found = fetch(
+        cursor,
+        """WITH files AS (FROM source_files WHERE source_id = ?),
+           bad AS (SELECT f.path, count(*) AS rejected FROM (FROM rejects WHERE source_id = ?) r
+                   ASOF JOIN files f ON r.row >= f.first_row GROUP BY f.path)
+           SELECT path, sum(rows), any_value(rejected) FROM files JOIN bad USING (path)
+           GROUP BY path HAVING any_value(rejected) > sum(rows) / 2 ORDER BY min(first_row)""",
+        [source_id, source_id],
+    )
+    return [(str(path), int(rows), int(rejected)) for path, rows, rejected in found]
+
+
 def rejected_rows(store: Store, source: Source) -> dict[int, int | None]:
     """The rejected rows of a source, each with the example id that was kept free for it, if it still is."""
     table = store.table(

@@ -126,6 +126,31 @@ def test_only_where_the_shape_is_what_is_wrong_is_a_mapping_advised(bench, tmp_p
     assert "or say how to read it with --map or --format" in bench("import", path).err
 
 
+def test_a_file_of_many_that_is_mostly_rejected_is_told_by_name(bench, tmp_path):
+    good, bad = json.dumps({"prompt": "q", "completion": "a"}) + "\n", "{broken\n"
+    folder = tmp_path / "many"
+    folder.mkdir()
+    files = {"a": good * 4 + bad, "b": bad * 3, "c": good + bad, "d": good + bad * 2}
+    for name, text in files.items():
+        (folder / f"{name}.jsonl").write_text(text)
+    told = [
+        {"file": str(folder / "b.jsonl"), "rows": 3, "rejected": 3},
+        {"file": str(folder / "d.jsonl"), "rows": 3, "rejected": 2},
+    ]
+    with (folder / "a.jsonl").open("a") as file:
+        file.write(good * 6)
+    called = bench("import", folder)
+    assert called.code == 0
+    assert f"Mostly rejected: {folder}/b.jsonl (3 of 3 rows)\n" in called.err
+    assert f"Mostly rejected: {folder}/d.jsonl (2 of 3 rows)\n" in called.err
+    assert called.err.count("Mostly rejected") == 2
+    (folder / "e.jsonl").write_text(good)
+    assert bench("import", folder, "--grow", "--json").json["mostly_rejected"] == told
+    # Of a source of one file the counts say so.
+    (tmp_path / "one.jsonl").write_text(good + bad)
+    assert bench("import", tmp_path / "one.jsonl", "--json").json["mostly_rejected"] == []
+
+
 def test_half_rejected_is_still_an_import(bench, tmp_path):
     path = tmp_path / "half.jsonl"
     path.write_text("\n".join(map(json.dumps, [{"prompt": "q", "completion": "a"}, {"prompt": "q"}])))
