@@ -50,6 +50,7 @@ class ImportReport:
     fixed: int = 0  # earlier rejects that are corrected in the file and came in
     mostly_rejected: list[tuple[str, int, int]] = field(default_factory=list)
     """Of several files, those of which more than half was rejected: (path, rows, rejected)."""
+    empty_turns: int = 0  # of the examples added, those with an assistant turn that says nothing
     already: bool = False
 
 
@@ -117,7 +118,7 @@ def import_source(
         raise _not_enough(opened, "none of the rows", seen.most_common(), seen.total())
     with store.bulk() as cursor:
         writer = SourceWriter(cursor)
-        write_rows(writer, reading(opened, progress))
+        empty = write_rows(writer, reading(opened, progress))
         counts = writer.counts()
         _check_enough(cursor, writer.source_id, opened, counts)
         writer.create(name, origin_of(target), opened.format, opened.content_hash, license, mapping)
@@ -126,7 +127,9 @@ def import_source(
         reasons = reject_reasons(cursor, writer.source_id, SHOWN_REASONS)
         poor = mostly_rejected(cursor, writer.source_id) if len(opened.parts) > 1 else []
     rows = counts.imported + counts.rejected
-    return ImportReport(name, opened.format, rows, *counts, duplicates, reasons, added=rows, mostly_rejected=poor)
+    return ImportReport(
+        name, opened.format, rows, *counts, duplicates, reasons, added=rows, mostly_rejected=poor, empty_turns=empty
+    )
 
 
 def open_target(target: str, *, format: str | None, mapping: dict[str, str] | None, trees: Trees) -> Opened:
@@ -178,16 +181,17 @@ def reading(opened: Opened, progress: Progress | None) -> Iterator[Record | Reje
 
 def write_rows(
     writer: SourceWriter, rows: Iterable[Record | Reject], kept: Mapping[int, int | None] = MappingProxyType({})
-) -> None:
+) -> int:
     """Write every row as examples or as a reject, in batches whose memory is bounded.
 
-    `kept` gives the example ids that were kept free for rows.
+    `kept` gives the example ids that were kept free for rows. Returns how many examples have an empty assistant turn.
     """
     examples: list[tuple[int, int, str, str, str | None, str | None]] = []
     rejects: list[tuple[int, str, str, str | None, int]] = []
-    chars = 0
+    chars = empty = 0
     for row in rows:
         if isinstance(row, Record):
+            empty += row.empty_turn
             id = (kept.get(row.row) if row.part == 0 else None) or writer.take_id()
             examples.append((id, row.row, row.content_hash, row.messages, row.tools, row.meta_json))
             chars += len(row.messages) + len(row.tools or "") + len(row.meta_json or "")
@@ -200,6 +204,7 @@ def write_rows(
             examples, rejects, chars = [], [], 0
     writer.add_examples(examples)
     writer.add_rejects(rejects)
+    return empty
 
 
 def enough(imported: int, rejected: int) -> bool:

@@ -133,6 +133,7 @@ def _report_data(report: ImportReport) -> dict[str, Any]:
         "mostly_rejected": [
             {"file": file, "rows": rows, "rejected": rejected} for file, rows, rejected in report.mostly_rejected
         ],
+        "empty_turns": report.empty_turns,
     }
 
 
@@ -157,6 +158,11 @@ def _print(report: ImportReport) -> None:
         if (more := len(report.mostly_rejected) - _SHOWN_FILES) > 0:
             common.note(f"Mostly rejected: {counted(more, 'more file')}")
         common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
+    if report.empty_turns:
+        common.note(
+            f"Kept as they are, with an assistant turn that is empty: {counted(report.empty_turns, 'example')}. "
+            "A recipe's step `audit: {drop: [empty-turn]}` drops them."
+        )
     if report.duplicates_of_known:
         out.print(f"Examples with content that another source already had: {report.duplicates_of_known:,}.")
         common.note(f"Which sources: workbench sources show {report.source}")

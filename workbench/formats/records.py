@@ -14,7 +14,7 @@ from workbench.formats.json_rows import DECODER
 from workbench.formats.parts import Parts, Row
 from workbench.formats.rows import Altered, RawRow, RowProblem, kept, printable
 from workbench.formats.shapes import SHAPES, Shape, mapped, unknown_shape
-from workbench.formats.turns import kind, tool_schemas
+from workbench.formats.turns import is_empty_turn, kind, tool_schemas
 
 FORMAT_GLUE = " + "
 """Stands between the names of the formats that the files of one source have."""
@@ -29,7 +29,7 @@ class Record:
     """A conversation of a row: canonical JSON texts, their hash, and the columns left over as JSON-able `meta`.
 
     `part` numbers the conversations of one row from zero: the records with part 0 are the rows imported. `meta_json`
-    is `meta` as canonical JSON text, None where there is none.
+    is `meta` as canonical JSON text, None where there is none. `empty_turn`: whether an assistant turn says nothing.
     """
 
     row: int
@@ -39,6 +39,7 @@ class Record:
     meta: dict[str, Any]
     part: int = 0
     meta_json: str | None = None
+    empty_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ def _record(number: int, part: int, parts: Parts, row: Row) -> Record:
     meta_text = _text(meta) if meta else None
     if meta_text:
         meta_text.encode("utf-8")
-    return Record(number, messages_text, tools_text, digest, meta, part, meta_text)
+    empty = any(map(is_empty_turn, parts.messages))
+    return Record(number, messages_text, tools_text, digest, meta, part, meta_text, empty)
 
 
 def _text(value: object) -> str:

@@ -55,6 +55,13 @@ def turns(value: object, column: str) -> list[Message]:
     ]
 
 
+def is_empty_turn(message: Message) -> bool:
+    """Whether it is an assistant turn without content, tool call or reasoning."""
+    if message["role"] != "assistant" or message["content"].strip():
+        return False
+    return not any(message.get(key) for key in ("tool_calls", *_REASONING))
+
+
 def tool_schemas(value: object) -> list[dict[str, Any]] | None:
     """The tool schemas in `value` (a list, one schema, or either as JSON text), each as a `function`; None if none.
 

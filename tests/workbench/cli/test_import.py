@@ -126,6 +126,36 @@ def test_only_where_the_shape_is_what_is_wrong_is_a_mapping_advised(bench, tmp_p
     assert "or say how to read it with --map or --format" in bench("import", path).err
 
 
+EMPTY = {
+    "a.jsonl": json.dumps({"instruction": "q", "output": ""}),
+    "b.json": json.dumps([{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": " \n"}]}]),
+    "c.csv": "prompt,completion\nq,\n",
+    "d.jsonl": json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": []}]}),
+    "e.jsonl": json.dumps({"instruction": "q", "instances": [{"input": "x", "output": ""}]}),
+    "f.jsonl": json.dumps({"prompt": "q", "chosen": "", "rejected": "no"}),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY)
+def test_an_empty_answer_is_kept_and_counted_in_every_shape_and_container(bench, tmp_path, name):
+    (tmp_path / name).write_text(EMPTY[name])
+    called = bench("import", tmp_path / name, "--json").json
+    assert (called["imported"], called["rejected"], called["empty_turns"]) == (1, 0, 1)
+
+
+def test_a_turn_that_only_thinks_or_calls_is_not_empty(bench, tmp_path):
+    call = {"function": {"name": "f", "arguments": {}}}
+    user = {"role": "user", "content": ""}
+    rows = [
+        [user, {"role": "assistant", "content": "", **part}] for part in ({"tool_calls": [call]}, {"thinking": "h"})
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": messages}) for messages in rows))
+    assert bench("import", path, "--json").json["empty_turns"] == 0
+    path.write_text(path.read_text() + "\n" + json.dumps({"messages": [user, {"role": "assistant", "content": ""}]}))
+    assert "with an assistant turn that is empty: 1 example. A recipe" in bench("import", path, "--grow").err
+
+
 def test_a_file_of_many_that_is_mostly_rejected_is_told_by_name(bench, tmp_path):
     good, bad = json.dumps({"prompt": "q", "completion": "a"}) + "\n", "{broken\n"
     folder = tmp_path / "many"
