@@ -112,6 +112,7 @@ def grow_source(
         fixed=len(came.fixed),
         mostly_rejected=poor,
         empty_turns=empty,
+        passed_over=opened.ignored,
     )
 
 

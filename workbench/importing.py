@@ -51,6 +51,7 @@ class ImportReport:
     mostly_rejected: list[tuple[str, int, int]] = field(default_factory=list)
     """Of several files, those of which more than half was rejected: (path, rows, rejected)."""
     empty_turns: int = 0  # of the examples added, those with an assistant turn that says nothing
+    passed_over: tuple[str, ...] = ()  # files of the folder or data set that were not read
     already: bool = False
 
 
@@ -128,7 +129,16 @@ def import_source(
         poor = mostly_rejected(cursor, writer.source_id) if len(opened.parts) > 1 else []
     rows = counts.imported + counts.rejected
     return ImportReport(
-        name, opened.format, rows, *counts, duplicates, reasons, added=rows, mostly_rejected=poor, empty_turns=empty
+        name,
+        opened.format,
+        rows,
+        *counts,
+        duplicates,
+        reasons,
+        added=rows,
+        mostly_rejected=poor,
+        empty_turns=empty,
+        passed_over=opened.ignored,
     )
 
 

@@ -134,6 +134,7 @@ def _report_data(report: ImportReport) -> dict[str, Any]:
             {"file": file, "rows": rows, "rejected": rejected} for file, rows, rejected in report.mostly_rejected
         ],
         "empty_turns": report.empty_turns,
+        "passed_over": list(report.passed_over),
     }
 
 
@@ -158,6 +159,9 @@ def _print(report: ImportReport) -> None:
         if (more := len(report.mostly_rejected) - _SHOWN_FILES) > 0:
             common.note(f"Mostly rejected: {counted(more, 'more file')}")
         common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
+    if report.passed_over:
+        more = f" and {len(report.passed_over) - _SHOWN_FILES:,} more" if len(report.passed_over) > _SHOWN_FILES else ""
+        common.note(f"Files not read: {safe_text(', '.join(report.passed_over[:_SHOWN_FILES]))}{more}.")
     if report.empty_turns:
         common.note(
             f"Kept as they are, with an assistant turn that is empty: {counted(report.empty_turns, 'example')}. "

@@ -39,15 +39,15 @@ def find_files(path: Path) -> Found:
     """
     where = str(path)
     if path.is_dir():
-        root, paths = path, _below(path)
+        root, paths = path, below(path)
     elif path.exists() or not glob.has_magic(where):
         return Found([DataFile(name_of(path), path)], [])
     else:
         root, paths = _fixed_part(path), _matches(where)
         if not paths:
             raise BadInput("no file matches", where=where, do="Check the pattern, and quote it against the shell.")
-    chosen = [found for found in paths if _is_data(found)]
-    ignored = [name_of(found, root) for found in paths if not _is_data(found) and found.name not in _ABOUT]
+    chosen = [found for found in paths if is_data(found)]
+    ignored = [name_of(found, root) for found in paths if not is_data(found) and found.name not in _ABOUT]
     if not chosen:
         raise BadInput("no data files here", where=where, do=f"Data files end in {', '.join(_DATA)}, also packed.")
     files = [DataFile(name_of(found, root), found) for found in chosen]
@@ -63,7 +63,7 @@ def _matches(pattern: str) -> list[Path]:
     """What the pattern matches, folders with what is in them, nothing twice."""
     found: dict[Path, None] = {}
     for match in map(Path, glob.glob(pattern, recursive=True)):
-        found.update(dict.fromkeys(_below(match) if match.is_dir() else [match]))
+        found.update(dict.fromkeys(below(match) if match.is_dir() else [match]))
     return list(found)
 
 
@@ -77,7 +77,8 @@ def _fixed_part(pattern: Path) -> Path:
     return root
 
 
-def _below(folder: Path) -> list[Path]:
+def below(folder: Path) -> list[Path]:
+    """The files in a folder and the folders in it, hidden ones left out; of a saved data set those that it lists."""
     found: list[Path] = []
 
     def stop(error: OSError) -> None:
@@ -104,7 +105,8 @@ def _listed(path: Path) -> list[str]:
         return []
 
 
-def _is_data(path: Path) -> bool:
+def is_data(path: Path) -> bool:
+    """Whether a file of this name is one to read."""
     if path.name in _ABOUT:
         return False
     suffixes = [suffix.lower() for suffix in path.suffixes]

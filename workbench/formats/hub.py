@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 from workbench.errors import BadInput, HubUnavailable, UsageProblem
-from workbench.formats.folders import DataFile, Found
+from workbench.formats.folders import DataFile, Found, below, is_data, name_of
 from workbench.formats.rows import printable
 
 HUB = "hf:"
@@ -29,45 +29,50 @@ _LOCAL = re.compile(r"(?P<folder>(?:/|\./|\.\./|~/)[^:]*)(?::(?P<split>[\w.-]+))
 def fetch(name: str) -> Found:
     """The files of `org/name[/config][:split]`, or of a folder of that layout (`/data/set[:split]`, `./set`).
 
-    Files are named `split/file`. Raises UsageProblem for a name that cannot be one, BadInput for a configuration or
-    split that is not there, HubUnavailable where the hub does not answer within 10 seconds or does not give it.
+    Files are named `split/file`; ignored are data files that belong to no split, unless a configuration was asked for.
+    Raises UsageProblem for a name that cannot be one, BadInput for a configuration or split that is not there,
+    HubUnavailable where the hub does not answer within 10 seconds or does not give it.
     """
     where = HUB + name
     if local := _LOCAL.fullmatch(name):
         folder = Path(local["folder"]).expanduser()
         if not folder.is_dir():
             raise BadInput("there is no such folder", where=where, do="Check the path.")
-        return _files(where, str(folder), None, local["split"])
+        there = [name_of(path, folder) for path in below(folder)]
+        return _files(where, str(folder), None, local["split"], there)
     parsed = _NAME.fullmatch(name)
     if not parsed:
         raise UsageProblem(f"{name!r} names no data set of the hub", do=_FORM)
-    _check_reachable(where, parsed["repo"])
-    return _files(where, f"{_REMOTE}datasets/{parsed['repo']}", parsed["config"], parsed["split"])
+    there = _reached(where, parsed["repo"])
+    return _files(where, f"{_REMOTE}datasets/{parsed['repo']}", parsed["config"], parsed["split"], there)
 
 
-def _check_reachable(where: str, repo: str) -> None:
-    """One question to the hub, in a thread, because looking up its address knows no time limit."""
+def _reached(where: str, repo: str) -> list[str]:
+    """The names of the files of a data set: one question to the hub, in a thread, because looking up its address
+    knows no time limit."""
     from huggingface_hub import HfApi
 
-    answers: SimpleQueue[Exception | None] = SimpleQueue()
+    answers: SimpleQueue[Exception | list[str]] = SimpleQueue()
 
     def ask() -> None:
         try:
-            HfApi().dataset_info(repo, timeout=_FIRST_ANSWER)
-            answers.put(None)
+            info = HfApi().dataset_info(repo, timeout=_FIRST_ANSWER)
+            answers.put([file.rfilename for file in info.siblings or []])
         except Exception as error:
             answers.put(error)
 
     Thread(target=ask, daemon=True).start()
     try:
-        error = answers.get(timeout=_FIRST_ANSWER)
+        answer = answers.get(timeout=_FIRST_ANSWER)
     except Empty:
-        error = TimeoutError(f"no answer within {_FIRST_ANSWER:.0f} seconds")
-    if error is not None:
-        raise _unavailable(where, error)
+        answer = TimeoutError(f"no answer within {_FIRST_ANSWER:.0f} seconds")
+    if isinstance(answer, Exception):
+        raise _unavailable(where, answer)
+    return answer
 
 
-def _files(where: str, path: str, config: str | None, split: str | None) -> Found:
+def _files(where: str, path: str, config: str | None, split: str | None, there: list[str]) -> Found:
+    """Those of the files `there` that `datasets` takes for a configuration and split, and those that it does not."""
     from datasets import load_dataset_builder
     from datasets.data_files import EmptyDatasetError
     from datasets.exceptions import DataFilesNotFoundError
@@ -94,7 +99,14 @@ def _files(where: str, path: str, config: str | None, split: str | None) -> Foun
     ]
     if not files:
         raise BadInput("the data set has no files that can be read", where=where, do=_FORM)
-    return Found(files, [])
+    taken = {printable(_inside(url, path)) for urls in by_split.values() for url in urls}
+    left = [name for name in map(printable, there) if is_data(Path(name)) and name not in taken]
+    return Found(files, [] if config else sorted(left))
+
+
+def _inside(url: str, root: str) -> str:
+    """A file's path inside the data set, without asking the hub: `root@revision/path`, or below the folder `root`."""
+    return url.removeprefix(root).partition("/")[2] if url.startswith(_REMOTE) else os.path.relpath(url, root)
 
 
 def _local(where: str, url: str, root: str) -> tuple[str, Path]:

@@ -156,6 +156,19 @@ def test_a_turn_that_only_thinks_or_calls_is_not_empty(bench, tmp_path):
     assert "with an assistant turn that is empty: 1 example. A recipe" in bench("import", path, "--grow").err
 
 
+def test_files_that_were_not_read_are_named(bench, tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(json.dumps({"prompt": "q", "completion": "a"}))
+    (folder / "b.csv").write_text("prompt,completion\nr,a\n")
+    assert bench("import", f"hf:{folder}", "--json").json["passed_over"] == ["b.csv"]
+    for n in range(7):
+        (folder / f"notes-{n}.txt").write_text("x")
+    called = bench("import", folder, "--name", "all")
+    assert "all: 2 of 2 rows" in called.out
+    assert "Files not read: notes-0.txt, notes-1.txt, notes-2.txt, notes-3.txt, notes-4.txt and 2 more." in called.err
+
+
 def test_a_file_of_many_that_is_mostly_rejected_is_told_by_name(bench, tmp_path):
     good, bad = json.dumps({"prompt": "q", "completion": "a"}) + "\n", "{broken\n"
     folder = tmp_path / "many"

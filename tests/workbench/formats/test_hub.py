@@ -98,7 +98,8 @@ class Answers(BaseHTTPRequestHandler):
         elif "/tree/" in path:
             self.answer(200, json.dumps(self.tree(path.split("/tree/")[1].partition("/")[2])).encode())
         else:
-            self.answer(200, json.dumps({"id": "team/rows", "sha": SHA, "private": False, "siblings": []}).encode())
+            names = [{"rfilename": name} for name in hub.files]
+            self.answer(200, json.dumps({"id": "team/rows", "sha": SHA, "private": False, "siblings": names}).encode())
 
     def tree(self, folder: str) -> list[dict[str, Any]]:
         start = f"{folder}/" if folder else ""
@@ -147,6 +148,17 @@ def test_every_split_of_a_configuration_is_read_file_by_file(hub):
         ("test/data/test.jsonl.gz", 3, 1),
     ]
     assert SHA in str(source.parts[0].path), "the files are those of one revision"
+
+
+def test_who_names_a_configuration_does_not_want_the_others(hub):
+    assert open_source("hf:team/rows/plain").ignored == ()
+
+
+def test_data_that_is_in_no_split_is_named(hub):
+    del hub.files["README.md"]  # now the library goes by the names of the files and one kind of them alone
+    source = open_source("hf:team/rows:train")
+    assert prompts(source) == ["a", "b", "c"]
+    assert source.ignored == ("other.csv",)
 
 
 def test_one_split_and_what_was_fetched_is_not_fetched_again(hub):
@@ -239,6 +251,14 @@ def test_a_folder_of_that_layout_gives_the_rows_that_load_dataset_gives(folder):
     assert [span.name for span in source.spans()] == []
     assert len(list(source.rows())) == sum(len(list(split)) for split in theirs.values()) == 3
     assert [span.name for span in source.spans()] == ["train/data/train.jsonl", "test/data/test.jsonl"]
+
+
+def test_files_of_a_folder_that_the_library_does_not_take_are_named(folder):
+    (folder / "data/train.csv").write_text("prompt,completion\nq,a\n")
+    (folder / "README.md").write_text("about")
+    source = open_source(f"hf:{folder}:test")
+    assert [part.name for part in source.parts] == ["test/data/test.jsonl"]
+    assert source.ignored == ("data/train.csv",)
 
 
 def test_tool_arguments_keep_their_own_keys_where_arrow_would_fill_them_up(folder):
