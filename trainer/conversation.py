@@ -16,13 +16,16 @@ Message = dict[str, Any]
 Side = Literal["prompt", "response", "both"]
 SIDES: tuple[Side, ...] = get_args(Side)
 
+# Made once: json.dumps would make one for every row.
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 
 def canonical_json(value: object) -> str:
     """`value` as JSON text with sorted keys, no spaces and no ASCII escapes: one value, one text.
 
     Raises ValueError for NaN and infinities, which JSON cannot carry.
     """
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def content_hash(messages_json: str, tools_json: str | None = None) -> str:
