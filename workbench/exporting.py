@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from filters.step import Progress
 from trainer.conversation import content_text
+from workbench.errors import BadInput
 from workbench.formats.card import Card, CardFile, CardSource, CardStage, CardTokens, Size, card_text
 from workbench.formats.push import Pushed, check_hub, push_folder, repo_of
 from workbench.formats.rows import printable
@@ -21,10 +22,12 @@ from workbench.formats.shapes import SHAPES
 from workbench.formats.whole import check_free, whole_file, whole_folder
 from workbench.formats.write import WriteReport, check_format, only_pairs, write_examples
 from workbench.store.database import Store
+from workbench.store.detail import example_detail
 from workbench.store.lineage import by_hand, languages, left_out_for
 from workbench.store.members import EXPORT_COLUMNS, Members, Named, resolve
 from workbench.store.sources import Origin, files, get_source, origins
 from workbench.store.versions import Stage, get_version, history, manifest_hash
+from workbench.store.windows import View
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,6 +93,31 @@ def export(
             report = survey.write(file, format)
             card.write_text(survey.card(report, format, file_name, command), encoding="utf-8")
     return Exported(report.rows, format, survey.manifest_hash, report.lost, report.notes, out, card_at)
+
+
+def export_view(view: View, out: Path) -> int:
+    """Write the rows of an open list, as they stand by the draft, to a new .jsonl, .json or .parquet file; how many.
+
+    There is no card: they are no version. Raises BadInput for another ending or a file that is there.
+    """
+    suffix = out.suffix.lower()
+    if suffix not in (".jsonl", ".json", ".parquet"):
+        raise BadInput("rows are written as .jsonl, .json or .parquet", where=str(out), do="Give one of these endings.")
+    if out.exists():
+        raise BadInput("the file is there already", where=str(out), do="Name another.")
+    with whole_file(out) as file:
+        return write_examples(view.batches(), file, "parquet" if suffix == ".parquet" else "messages").rows
+
+
+def as_json_lines(store: Store, name: str, ids: Sequence[int]) -> str:
+    """Rows of a source or version, as they stand by its draft, as JSON lines of `messages` and `tools`."""
+    base = resolve(store, name)
+    lines = []
+    for id in ids:
+        detail = example_detail(store, base, id)
+        row = {"messages": detail.messages} | ({"tools": detail.tools} if detail.tools else {})
+        lines.append(json.dumps(row, ensure_ascii=False))
+    return "\n".join(lines)
 
 
 def push(

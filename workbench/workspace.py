@@ -176,7 +176,7 @@ class Workspace:
         query: ViewQuery,
         *,
         cancelled: Callable[[], bool] = lambda: False,
-        on_found: Callable[[int], None] = lambda _: None,
+        on_found: Callable[[View], None] = lambda _: None,
     ) -> View:
         """A long list of rows to be read by windows; see `workbench.store.windows.open_view`."""
         return open_view(self.store, query, cancelled=cancelled, on_found=on_found)
@@ -328,6 +328,18 @@ class Workspace:
         from workbench.exporting import export
 
         return export(self.store, name, out, format, model=model, force=force, progress=progress)
+
+    def export_view(self, view: View, out: Path) -> int:
+        """Write the rows of an open list to a file; see `workbench.exporting.export_view`."""
+        from workbench.exporting import export_view
+
+        return export_view(view, out)
+
+    def as_json_lines(self, name: str, ids: Sequence[int]) -> str:
+        """Rows of a source or version as JSON lines; see `workbench.exporting.as_json_lines`."""
+        from workbench.exporting import as_json_lines
+
+        return as_json_lines(self.store, name, ids)
 
     def push(
         self,

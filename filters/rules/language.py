@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Self
 
@@ -101,7 +101,7 @@ class Language(RowStep[LanguageParams]):
         if self.params.allow:
             allowed = {family(code) for code in self.params.allow}
             return None if score.label in allowed else Finding("language not allowed", score.value, score.label)
-        return Finding("wrong language", score.value, score.detail) if score.label else None
+        return Finding("wrong language", score.value, score.detail)
 
 
 @cache
@@ -116,25 +116,26 @@ def language_scorer(on: Side) -> Scorer:
 
 
 def mismatch_scorer() -> Scorer:
-    """How surely the answer is in another language than its prompt: label the answer's code, value 0 to 1."""
-    return Scorer("language-mismatch", 1, {"py3langid": version("py3langid")}, each(_mismatch))
+    """How surely the answer is in another language than its prompt, 0 to 1; the label is the answer's code."""
+    return Scorer("language-mismatch", 2, {"py3langid": version("py3langid")}, each(_mismatch))
 
 
 def _mismatch(row: Row) -> Score:
     prompt, answer = identify(row.text("prompt")), identify(row.text("response"))
     if prompt is None or answer is None:
         return Score.unscored("too little text to tell a language")
+    fine = partial(Score, 0.0, label=answer[0])
     if prompt[0] == answer[0]:
-        return Score(0.0)
+        return fine()
     asked = "\n".join(
         row.turns("prompt") + [str(m.get("content")) for m in row.messages if m["role"] in ("system", "developer")]
     )
     if _ASKS.search(asked):
-        return Score(0.0, detail="the prompt names a language")
+        return fine(detail="the prompt names a language")
     if any((part := identify(piece)) and part[0] == answer[0] for piece in _SEGMENT.split(asked)):
-        return Score(0.0, detail="the prompt has a passage in that language")
+        return fine(detail="the prompt has a passage in that language")
     if prompt[0] in _OTHER_SCRIPTS and _LATIN_WORD.search(asked):
-        return Score(0.0, detail="the prompt quotes words in Latin letters")
+        return fine(detail="the prompt quotes words in Latin letters")
     return Score(min(prompt[1], answer[1]), label=answer[0], detail=f"{prompt[0]} prompt, {answer[0]} answer")
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from workbench.errors import BadInput, NotFound, Stopped, UsageProblem
+from workbench.errors import BadInput, NotFound, UsageProblem
 from workbench.store.windows import ViewQuery
 from workbench.workspace import Workspace
 
@@ -197,11 +197,73 @@ def test_filters_search_and_order(ws):
     for attack in ("true); DROP TABLE examples; --", "true) ; SELECT (1"):
         with pytest.raises(UsageProblem):
             ids(ws, where=attack)
-    found = []
-    ws.view(ViewQuery("rows", search="answer"), on_found=found.append).close()
-    assert found == [10]
-    with pytest.raises(Stopped):
-        ws.view(ViewQuery("rows", search="answer"), cancelled=lambda: True)
+
+
+def test_hits_are_read_while_more_are_looked_for_and_kept_when_it_is_called_off(ws, monkeypatch):
+    monkeypatch.setattr("workbench.store.search._PIECES", (3, 3))
+    every = ids(ws)
+    told = []
+
+    def found(view):
+        told.append((view.rows, view.hits, round(view.share, 1), [row.id for row in view.window(0, 99)]))
+
+    ws.view(ViewQuery("rows", search="question"), on_found=found).close()
+    [first, *_, last] = told
+    assert first == (3, 3, 0.3, every[:3])
+    assert last == (8, 8, 1.0, [id for id in every if id not in (every[3], every[7])])
+    told.clear()
+    stopped = ws.view(ViewQuery("rows", search="question"), cancelled=lambda: len(told) == 2, on_found=found)
+    assert (stopped.rows, round(stopped.share, 1), stopped.position_of(every[4])) == (5, 0.6, 3)
+    stopped.close()
+    told.clear()
+    ordered = ws.view(
+        ViewQuery("rows", sort="prompt_chars", descending=True), cancelled=lambda: len(told) == 2, on_found=found
+    )
+    assert [(rows, hits) for rows, hits, *_ in told] == [(0, 3), (0, 6)], "an order is known at the end alone"
+    assert ordered.ids(0, 9) == [every[0], every[1], every[2], every[4], every[5], every[3]]
+    ordered.close()
+
+
+def test_rows_of_a_list_are_written_whole_and_come_back_as_they_were(ws, tmp_path):
+    every = ids(ws)
+    ws.draft("rows").edit(every[4], [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
+    view = ws.view(ViewQuery("rows", where="id >= 5"))
+    for ending in ("jsonl", "json", "parquet"):
+        out = tmp_path / f"out.{ending}"
+        assert ws.export_view(view, out) == view.rows
+        ws.import_file(out, name=ending)
+        assert answers(ws, ending) == [row.response for row in view.window(0, 99)]
+        with pytest.raises(BadInput, match="is there already"):
+            ws.export_view(view, out)
+    with pytest.raises(BadInput, match="endings"):
+        ws.export_view(view, tmp_path / "out.csv")
+    view.close()
+
+
+def test_each_facet_counts_the_rows_that_it_lists(ws, tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("steps:\n  - exact: {}\n  - repetition: {}\n  - length: {on: prompt, min_words: 2}\n")
+    ws.draft("rows").drop(ids(ws)[8:9], "dull")
+    ws.run_recipe(recipe, ["rows"], "v")
+    draft, every = ws.draft("v"), ids(ws, "v")
+    back = ids(ws, "v", which="dropped", step="length")
+    draft.restore(back[:1])
+    draft.drop([every[0], back[0]], "x")
+    draft.restore(ids(ws, "v", which="dropped", step="exact"))
+    draft.edit(every[1], [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
+    draft.edit(every[2], [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
+    draft.drop(every[2:3], "x")
+    found = ws.facets("v")
+    assert dict(found.states) == {which: len(ids(ws, "v", which=which)) for which in ("kept", "dropped", "edited")}
+    assert found.steps == [(step, len(ids(ws, "v", which="dropped", step=step))) for step, _ in found.steps]
+    assert "manual" in dict(found.steps)
+    assert found.sources == [("rows", len(ids(ws, "v", source="rows")))]
+    for scorer in found.scorers:
+        bins = ws.histogram("v", scorer, 3)
+        assert [count for *_, count in bins] == [
+            len(ids(ws, "v", score=(scorer, low, below))) for low, below, _ in bins
+        ], "the highest value is in the last bin, also when it filters"
+        assert sum(count for *_, count in bins) > 0
 
 
 def test_facets_count_and_scores_are_binned(ws, tmp_path):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from workbench.store import drafts
 from workbench.store.database import Store, fetch
+from workbench.store.lineage import LANGUAGES
 from workbench.store.members import Named, rows_sql
 from workbench.store.versions import lineage_runs
 
 
 @dataclass(frozen=True)
 class Facets:
-    """Counts of rows by value, the most frequent first. `steps` counts rows dropped on the way, by hand too.
+    """Counts of rows by value, the most frequent first: as many as the list has that filters by the value.
 
+    `steps` counts rows dropped on the way, by hand too, unless a person took them back.
     `languages` holds what the language step has seen of these rows; `scorers` those that scored any of them.
     """
 
@@ -28,10 +32,11 @@ class Facets:
 def facets(store: Store, base: Named) -> Facets:
     """Count the rows of `base`. Reads narrow columns only: no text."""
     counts = drafts.counts(store, base)
-    came = rows_sql(base)
     with store.reading() as cursor:
-        cursor.execute(f"CREATE TEMP TABLE here AS SELECT e.* EXCLUDE (messages, tools, meta) FROM ({came}) m "
-                       "JOIN examples e ON e.id = m.example_id")  # fmt: skip
+        cursor.execute(
+            f"""CREATE TEMP TABLE here AS SELECT e.source_id, e.content_hash FROM ({_shown_sql(base)}) m
+                JOIN examples e ON e.id = m.example_id"""
+        )
         sources = fetch(
             cursor,
             """SELECT s.name, count(*) FROM here h JOIN sources s ON s.id = h.source_id GROUP BY 1
@@ -39,31 +44,37 @@ def facets(store: Store, base: Named) -> Facets:
         )
         steps = fetch(
             cursor,
-            """SELECT s.name, count(*) FROM decisions d JOIN steps s ON s.id = d.step_id
-               WHERE list_contains(?, s.recipe_run_id) GROUP BY 1 ORDER BY 2 DESC, 1""",
+            f"""WITH gone AS (
+                    SELECT d.example_id, s.name FROM decisions d JOIN steps s ON s.id = d.step_id
+                    WHERE list_contains(?, s.recipe_run_id)
+                    QUALIFY row_number() OVER (PARTITION BY d.example_id
+                        ORDER BY s.recipe_run_id DESC, s.position DESC) = 1)
+                SELECT name, count(*) FROM gone
+                ANTI JOIN ({_draft_sql(base)} AND field = 'restored') USING (example_id) GROUP BY 1""",
             [lineage_runs(store, base.name) if base.kind == "version" else []],
         )
         scored = "scores x SEMI JOIN here h ON h.content_hash = x.content_hash"
         languages = fetch(
             cursor,
-            f"""SELECT label, count(*) FROM here SEMI JOIN (SELECT content_hash FROM scores) k USING (content_hash)
-                JOIN (SELECT DISTINCT content_hash, label FROM {scored}
-                      WHERE x.scorer = 'language' AND label IS NOT NULL) l USING (content_hash)
-                GROUP BY 1 ORDER BY 2 DESC, 1""",
+            f"""SELECT label, count(*) FROM here JOIN ({LANGUAGES}) USING (content_hash) GROUP BY 1
+                ORDER BY 2 DESC, 1""",
         )
-        scorers = fetch(cursor, f"SELECT DISTINCT scorer FROM {scored} WHERE state = 'ok' ORDER BY 1")
+        scorers = fetch(
+            cursor, f"SELECT DISTINCT scorer FROM {scored} WHERE state = 'ok' AND value IS NOT NULL ORDER BY 1"
+        )
+    by_step = {str(name): int(rows) for name, rows in steps}
     if counts.dropped:
-        steps = sorted([*steps, ("manual", counts.dropped)], key=lambda pair: -pair[1])
+        by_step[drafts.MANUAL] = by_step.get(drafts.MANUAL, 0) + counts.dropped
     states = {
         "kept": base.rows + counts.restored - counts.dropped,
-        "dropped": counts.dropped + sum(int(rows) for name, rows in steps if name != "manual"),
+        "dropped": sum(by_step.values()),
         "edited": counts.edited,
     }
     return Facets(
         rows=base.rows,
         states=list(states.items()),
         sources=[(str(name), int(rows)) for name, rows in sources],
-        steps=[(str(name), int(rows)) for name, rows in steps],
+        steps=sorted(by_step.items(), key=lambda pair: (-pair[1], pair[0])),
         languages=[(str(name), int(rows)) for name, rows in languages],
         scorers=[str(name) for (name,) in scorers],
     )
@@ -72,29 +83,32 @@ def facets(store: Store, base: Named) -> Facets:
 def histogram(store: Store, base: Named, scorer: str, bins: int = 20) -> list[tuple[float, float, int]]:
     """How a score lies over the rows: (from, below, rows) of equally wide bins; empty where no row has it.
 
-    The last bin holds its upper end too.
+    The last bin ends just above the highest value, so that each row is in the one bin that it is found by.
     """
     with store.reading() as cursor:
-        values = fetch(
-            cursor,
-            f"""SELECT min(x.value), max(x.value), count(*) FROM ({rows_sql(base)}) m
+        cursor.execute(
+            f"""CREATE TEMP TABLE scored AS SELECT x.value FROM ({_shown_sql(base)}) m
                 JOIN examples e ON e.id = m.example_id
                 JOIN (SELECT content_hash, max(value) AS value FROM scores WHERE scorer = ? AND state = 'ok'
-                      GROUP BY 1) x ON x.content_hash = e.content_hash""",
+                      GROUP BY 1) x ON x.content_hash = e.content_hash WHERE x.value IS NOT NULL""",
             [scorer],
         )
-        low, high, count = values[0]
-        if not count:
+        [(low, high)] = fetch(cursor, "SELECT min(value), max(value) FROM scored")
+        if low is None:
             return []
         width = (high - low) / bins or 1.0
-        found = dict(
-            fetch(
-                cursor,
-                f"""SELECT least(CAST(floor((x.value - ?) / ?) AS INTEGER), ?), count(*) FROM ({rows_sql(base)}) m
-                    JOIN examples e ON e.id = m.example_id
-                    JOIN (SELECT content_hash, max(value) AS value FROM scores WHERE scorer = ? AND state = 'ok'
-                          GROUP BY 1) x ON x.content_hash = e.content_hash GROUP BY 1""",
-                [low, width, bins - 1, scorer],
-            )
-        )
-    return [(low + i * width, low + (i + 1) * width, int(found.get(i, 0))) for i in range(bins)]
+        edges = [low + i * width for i in range(bins)] + [max(math.nextafter(high, math.inf), low + bins * width)]
+        counted = ", ".join("count(*) FILTER (value >= ? AND value < ?)" for _ in range(bins))
+        ends = [edge for pair in pairwise(edges) for edge in pair]
+        [counts] = fetch(cursor, f"SELECT {counted} FROM scored", ends)
+    return [(low, below, int(count)) for (low, below), count in zip(pairwise(edges), counts, strict=True)]
+
+
+def _draft_sql(base: Named) -> str:
+    return f"SELECT * FROM draft_rows WHERE base_kind = '{base.kind}' AND base_id = {base.id}"
+
+
+def _shown_sql(base: Named) -> str:
+    """SQL for the examples that stand for the rows of `base` now: an edited row's text is another example."""
+    return f"""SELECT coalesce(CAST(r.value AS BIGINT), m.example_id) AS example_id FROM ({rows_sql(base)}) m
+        LEFT JOIN ({_draft_sql(base)} AND field = 'replaced') r ON r.example_id = m.example_id"""

@@ -1,4 +1,4 @@
-"""What a dataset card says of rows beyond their sources: languages, work by hand, eval sets left out.
+"""What is known of rows beyond their sources: languages, work by hand, eval sets left out.
 
 Which sources they came from, with licence and origin, is `workbench.store.sources.origins`.
 """
@@ -11,12 +11,15 @@ from workbench.store.database import Store
 from workbench.store.members import Named
 from workbench.store.versions import get_version
 
+LANGUAGES = """SELECT content_hash, arg_max(label, (scorer = 'language', value)) AS label FROM scores
+    WHERE scorer IN ('language', 'language-mismatch') AND state = 'ok' AND label IS NOT NULL GROUP BY content_hash"""
+"""SQL for the language (ISO 639-1) of contents that a step has judged: the surest judgement, else the answer's."""
+
 
 def languages(store: Store, named: Named) -> dict[str, int]:
-    """How many rows are in which language (ISO 639-1), of those that a step has judged; the surest judgement counts."""
+    """How many rows are in which language (ISO 639-1), of those that a step has judged."""
     rows = store.rows(
-        f"""WITH told AS (SELECT content_hash, arg_max(label, value) AS label FROM scores
-                          WHERE scorer = 'language' AND state = 'ok' AND label IS NOT NULL GROUP BY content_hash)
+        f"""WITH told AS ({LANGUAGES})
             SELECT label, count(*) FROM ({_examples(named)}) e JOIN told USING (content_hash)
             GROUP BY label ORDER BY count(*) DESC, label"""
     )

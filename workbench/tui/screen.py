@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
-from workbench.tui.actions import Action
+from workbench.tui.actions import Action, actions_of, declared_scopes
 from workbench.tui.messages import Failure
 from workbench.tui.widgets.command_line import CommandLine
 from workbench.tui.widgets.status import StatusBar, TooSmall, TopBar
@@ -52,7 +52,8 @@ class BenchScreen(Screen[None]):
         with Vertical(classes="body"):
             yield from self.body()
         yield CommandLine()
-        known = {action.name: action for action in (*self.SCREEN_ACTIONS, *self.bench.SCREEN_ACTIONS)}
+        scopes = (*declared_scopes(), self.NAME)
+        known = {action.name: action for scope in scopes for action in actions_of(scope)}
         yield StatusBar([known[name] for name in self.HINTS])
         yield TooSmall()
 

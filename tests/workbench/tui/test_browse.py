@@ -6,6 +6,7 @@ import csv
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from textual.widgets import Input, TextArea
@@ -18,6 +19,7 @@ from workbench.tui.widgets.edit_dialog import EditDialog, Glyphs
 from workbench.tui.widgets.facets import FacetList
 from workbench.tui.widgets.preview import Preview
 from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.rows_pane import RowsPane
 from workbench.workspace import Workspace
 
 TOKENIZER = Path(__file__).parents[3] / "../shared/tokenizers/smollm2"
@@ -140,6 +142,40 @@ async def test_search_lists_hits_and_esc_comes_back_to_the_same_row(tui, workspa
         assert "Nothing was searched for" in tui.said(pilot.app)
 
 
+async def test_first_hits_are_listed_while_more_are_looked_for_and_esc_keeps_them(tui, workspace, monkeypatch):
+    monkeypatch.setattr("workbench.store.search._PIECES", (5, 5))
+    go_on = threading.Semaphore(1)  # one piece more than this is looked at
+    between_pieces = SimpleNamespace(sleep=lambda _: go_on.acquire(timeout=20))
+    monkeypatch.setattr("workbench.store.windows.time", between_pieces)
+    async with tui.running(workspace, size=(120, 30)) as pilot:
+        tui.type_text(pilot.app, "/question\n")
+        await tui.until(pilot, lambda: "10 rows so far" in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: "10 found, 17% looked at …  esc stops" in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: the(pilot).current is not None)
+        await pilot.press("G")
+        assert the(pilot).current.prompt.startswith("Question 9")
+        go_on.release()
+        await tui.until(pilot, lambda: the(pilot).rows == 15)
+        await pilot.press("G")
+        await tui.until(pilot, lambda: the(pilot).current is not None)
+        assert the(pilot).current.prompt.startswith("Question 14")
+        await pilot.press("escape")
+        go_on.release()
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Stopped: 15 found in the 25% that were looked at.")
+        assert "15 rows of the rows looked at" in tui.screen_text(pilot.app)
+        assert (the(pilot).rows, the(pilot).cursor) == (15, 14)
+        await pilot.press("plus")
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Labelled good"))
+        assert the(pilot).rows == 15, "a change does not begin a search again that was called off"
+        go_on.release(100)
+        await pilot.press("escape")
+        await tui.until(pilot, lambda: the(pilot).rows == 60)
+        tui.type_text(pilot.app, "/question 1\n")
+        tui.type_text(pilot.app, "/question 2\n")
+        await tui.until(pilot, lambda: "“question 2”" in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: the(pilot).rows == 11 and not the(pilot, RowsPane).is_looking)
+
+
 async def test_a_condition_lists_rows_and_a_wrong_one_is_told_in_duckdbs_words(tui, workspace):
     async with tui.running(workspace) as pilot:
         tui.type_text(pilot.app, ":length(response) < 5\n")
@@ -186,12 +222,23 @@ async def test_facets_filter_by_state_step_and_histogram(tui, workspace):
         assert the(pilot).current.step == "length"
         await choose("step", "length")
         await tui.until(pilot, lambda: the(pilot).rows == 54)
-        await choose("scorer", "length-words")
+        await choose("scorer", "language-mismatch")
         await tui.until(pilot, lambda: any(c and c.field == "score" for c in facets._choices))
         bars = [c for c in facets._choices if c and c.field == "score"]
-        assert sum(c.count for c in bars) == 54
-        await choose("score", "length-words")
-        await tui.until(pilot, lambda: the(pilot).rows == bars[0].count)
+        assert [bar.count for bar in bars if bar.count] == [53, 1], "row 3 mixes scripts"
+        for bar, rows in ((bars[0], 53), (bars[-1], 1), (bars[-1], 54)):
+            facets.focus()
+            facets.highlighted = facets._choices.index(bar)
+            await pilot.press("enter")
+            await tui.until(pilot, lambda rows=rows: the(pilot).rows == rows)
+        for field, value, rows in (
+            ("source", "rows", 54), ("language", "en", 54), ("which", "edited", 0), ("which", "dropped", 6),
+        ):  # fmt: skip
+            assert facets._choices[at(field, value)].count == rows
+            await choose(field, value)
+            await tui.until(pilot, lambda rows=rows: the(pilot).rows == rows)
+            await choose(field, value)
+            await tui.until(pilot, lambda: the(pilot).rows == 54)
 
 
 async def test_dropped_rows_of_a_recipe_can_be_taken_back(tui, workspace):
@@ -259,6 +306,12 @@ async def test_rows_are_copied_whole_and_written_as_listed(tui, workspace, tmp_p
             assert len(list(csv.DictReader(file))) == 60
         tui.type_text(pilot.app, f":export {out}\n")
         await tui.until(pilot, lambda: "is there already" in tui.said(pilot.app))
+        whole = tmp_path / "rows.jsonl"
+        tui.type_text(pilot.app, ":length(response) < 5\n")
+        await tui.until(pilot, lambda: the(pilot).rows == 6)
+        tui.type_text(pilot.app, f":export-rows {whole}\n")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == f"Wrote 6 rows to {whole}.")
+        assert [json.loads(line)["messages"][1]["content"] for line in whole.read_text().splitlines()] == ["no"] * 6
         tui.type_text(pilot.app, f":save-screen {tmp_path}/screen.svg\n")
         await tui.until(pilot, lambda: (tmp_path / "screen.svg").exists())
 

@@ -17,7 +17,8 @@ from workbench.tui.cells import fit, flat, wrap
 from workbench.tui.messages import Failure
 from workbench.tui.theme import DARK
 from workbench.tui.widgets.row_cells import Columns, short_count
-from workbench.tui.widgets.row_list import WINDOW, RowList
+from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.row_windows import WINDOW
 
 ROWS = 1_000_000
 
@@ -136,7 +137,7 @@ async def test_few_windows_are_held(tui, listed):
     for number in range(40):
         rows.move_to(number * WINDOW)
         await tui.until(pilot, lambda: rows.current is not None)
-    assert len(rows._windows) <= 24
+    assert len(rows._windows._held) <= 24
 
 
 async def test_marks_are_ids_of_rows_ranges_and_everything(tui, listed):

@@ -1,36 +1,32 @@
-"""Browse: facets, rows, and the row under the cursor. Curation by hand happens here."""
+"""Browse: facets, rows, and the row under the cursor: what is listed, in which order, and what is shown of it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Horizontal
 from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from workbench.draft import LABELS, Draft
 from workbench.errors import BadInput
 from workbench.store.drafts import DraftCounts
 from workbench.store.windows import ViewQuery
 from workbench.tui.actions import bindings
 from workbench.tui.cells import flat
-from workbench.tui.changes import Changed, ChangeQueue
+from workbench.tui.changes import Changed
 from workbench.tui.clipboard import copy
 from workbench.tui.listing import ORDERS, described, draft_told, write_rows
 from workbench.tui.messages import Said
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.browse_actions import BROWSE_ACTIONS
 from workbench.tui.token_preview import TokenPreview
+from workbench.tui.widgets.by_hand import ByHand
 from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
-from workbench.tui.widgets.edit_dialog import MOST, EditDialog
 from workbench.tui.widgets.facets import FacetList
 from workbench.tui.widgets.preview import Preview
 from workbench.tui.widgets.row_list import RowList
@@ -45,7 +41,7 @@ class _Summed(Message):
 
 
 class BrowseScreen(BenchScreen):
-    """The rows of one source or version, and what is done to them by hand."""
+    """The rows of one source or version."""
 
     NAME = "browse"
     SCREEN_ACTIONS = BROWSE_ACTIONS
@@ -72,19 +68,17 @@ class BrowseScreen(BenchScreen):
     def __init__(self) -> None:
         super().__init__()
         self._draft = DraftCounts()
-        self._reason = ""
 
     def body(self) -> ComposeResult:
         """What is listed, in a line; then facets, rows, preview."""
         yield Static(id="view", markup=False)
-        with Horizontal(id="panes"):
+        with ByHand(id="panes"):
             yield FacetList()
             yield RowsPane()
             yield Preview()
 
     def on_mount(self) -> None:
         """Set up what needs the workspace."""
-        self._changes = ChangeQueue(self, self.bench.workspace)
         self._tokens = TokenPreview(self.bench.workspace)
         super().on_mount()
 
@@ -108,8 +102,8 @@ class BrowseScreen(BenchScreen):
         return self.pane.query_shown.name
 
     def arrive(self, **args: Any) -> None:
-        """Look at `base`; without one, go on where one was."""
-        base = args.get("base") or self.base
+        """Look at `base`, at the row with id `row` of it; without a base, at what the app has in view."""
+        base, row = args.get("base") or self.bench.base, args.get("row")
         if base and base != self.base:
             self.rows.clear_marks()
             workspace = self.bench.workspace
@@ -117,21 +111,33 @@ class BrowseScreen(BenchScreen):
             self.query_one(FacetList).set_source(
                 lambda: workspace.facets(base), lambda scorer: workspace.histogram(base, scorer, 12)
             )
-            self.pane.open(ViewQuery(base))
+            self.pane.open(ViewQuery(base), keep=row)
+        elif row is not None:
+            self.pane.open(ViewQuery(base), keep=row)
         elif base:
             self._reload()
 
     @on(RowsPane.Listed)
     def _listed(self, message: RowsPane.Listed) -> None:
+        self._describe()
+        if self.pane.is_looking:
+            return
         if not message.rows:
             self.query_one(Preview).show(None)
         self.query_one(FacetList).show(message.query)
-        self._describe()
         self._sum_up()
+        if self.pane.share < 1:
+            self.say(f"Stopped: {message.rows:,} found in the {self.pane.share:.0%} that were looked at.")
 
     @on(RowsPane.Looking)
     def _looking(self, message: RowsPane.Looking) -> None:
         self.progress(message.text)
+
+    @on(Changed)
+    def _changed(self, message: Changed) -> None:
+        self.say(message.told)
+        if message.base == self.base:
+            self._reload()
 
     def _reload(self) -> None:
         self.pane.reload()
@@ -152,7 +158,8 @@ class BrowseScreen(BenchScreen):
 
     def _describe(self) -> None:
         query, rows = self.pane.query_shown, self.rows.rows
-        parts = [f"{query.name}", f"{rows:,} row{'s' * (rows != 1)}", *described(query)]
+        so_far = " so far" if self.pane.is_looking else " of the rows looked at" if self.pane.share < 1 else ""
+        parts = [f"{query.name}", f"{rows:,} row{'s' * (rows != 1)}{so_far}", *described(query)]
         if query.sort:
             parts.append(f"by {ORDERS.get(query.sort, query.sort)} {'↓' if query.descending else '↑'}")
         if marked := len(self.rows.marks):
@@ -254,9 +261,7 @@ class BrowseScreen(BenchScreen):
         if self.focused is not self.rows:
             self.remove_class("-facets")
             self.focus_home()
-        elif self.pane.stop_looking():
-            self.say("Stopped looking.")
-        elif self.rows.clear_marks():
+        elif self.pane.stop_looking() or self.rows.clear_marks():
             pass
         elif self.pane.query_shown != (whole := replace(ViewQuery(self.base), **self._order())):
             self.pane.reopen(whole)
@@ -300,108 +305,6 @@ class BrowseScreen(BenchScreen):
         """Keys of screens that are not there do nothing."""
         return self.bench.has_screen(action) if action in ("tokens", "duplicates") else True
 
-    # Changes
-
-    def _change(self, what: str, change: Callable[[Draft, Sequence[int]], int]) -> None:
-        """Do something to the marked rows, or the one under the cursor, and go on to the next."""
-        ids = self.rows.chosen_ids()
-        if not ids:
-            self.say("There is no row here.")
-            return
-
-        def work(draft: Draft) -> str:
-            count = change(draft, ids)
-            same = len(ids) - count
-            rest = f"; {same:,} {'were' if same != 1 else 'was'} so already" if same else ""
-            return f"{what} {count:,} row{'s' * (count != 1)}{rest}. u undoes." if count else f"{what} no row{rest}."
-
-        self._changes.put(self.base, work)
-        if not self.rows.clear_marks():
-            self.rows.action_move(1)
-
-    @on(Changed)
-    def _changed(self, message: Changed) -> None:
-        self.say(message.told)
-        if message.base == self.base:
-            self._reload()
-
-    @dialogue
-    async def action_drop(self, reason: str = "") -> None:
-        """Drop rows, for a reason."""
-        count = len(self.rows.chosen_ids())
-        if count:
-            title = f"Drop {count:,} row{'s' * (count != 1)}"
-            detail = "The reason stays with the rows in every version made of this."
-            reason = reason or await ask_text(self.app, title, self._reason, detail=detail, placeholder="why?") or ""
-        if reason:
-            self._reason = reason
-            self._change("Dropped", lambda draft, ids: draft.drop(ids, reason))
-
-    def action_restore(self) -> None:
-        """Take rows back."""
-        self._change("Restored", lambda draft, ids: draft.restore(ids))
-
-    @dialogue
-    async def action_label(self, label: str = "") -> None:
-        """Label rows with what is named, or ask."""
-        if not label:
-            options = [*((name, name) for name in LABELS), ("none", "no label")]
-            label = await choose(self.app, "Label", options, detail="+ good, - bad, 1 to 5 and 0 do it at once.") or ""
-        if label:
-            self.action_label_as("" if label == "none" else label)
-
-    def action_label_as(self, label: str) -> None:
-        """Label rows; an empty label takes theirs away."""
-        what = f"Labelled {label}:" if label else "Took the label of"
-        self._change(what, lambda draft, ids: draft.label(ids, label or None))
-
-    @dialogue
-    async def action_edit(self) -> None:
-        """Edit the row under the cursor."""
-        if not (row := self.rows.current):
-            return
-        if row.chars > MOST:
-            raise BadInput(f"this row has {row.chars:,} characters", do=f"Up to {MOST:,} can be edited here.")
-        base = self.base
-        detail = await asyncio.to_thread(self.bench.workspace.detail, base, row.id)
-        title = f"{flat(detail.source)} row {detail.row:,}"
-        edited = await self.app.push_screen_wait(EditDialog(title, detail.messages))
-        if edited is None:
-            self.say("Nothing was changed.")
-            return
-
-        def work(draft: Draft) -> str:
-            new = draft.edit(row.id, edited)
-            return f"Edited 1 row: it is example {new} now, and the row as it was is kept. u undoes."
-
-        self._changes.put(base, work)
-
-    def action_undo(self) -> None:
-        """Take the last change back."""
-        self._changes.put(self.base, lambda draft: _told("Undid", draft.undo(), "There is nothing to undo."))
-
-    def action_redo(self) -> None:
-        """Do again what was undone."""
-        self._changes.put(self.base, lambda draft: _told("Did again", draft.redo(), "Nothing was undone."))
-
-    @dialogue
-    async def action_freeze(self, name: str = "") -> None:
-        """Freeze what is kept."""
-        workspace, base = self.bench.workspace, self.base
-        counts = await asyncio.to_thread(workspace.facets, base)
-        draft = await asyncio.to_thread(lambda: workspace.draft(base).summary())
-        kept = dict(counts.states)["kept"]
-        detail = f"It will hold {kept:,} rows of {base} ({counts.rows:,} rows)."
-        detail += f" By hand: {told}." if (told := draft_told(draft)) else " Nothing was changed by hand."
-        name = name or await ask_text(self.app, f"Freeze {base} as version", detail=detail, placeholder="a name") or ""
-        if not name:
-            return
-        self.progress("freezing …")
-        version, new = await asyncio.to_thread(workspace.freeze, base, name)
-        self.progress("")
-        told = f"Froze {version.name}: {version.rows:,} rows." if new else f"{version.name} is there already, the same."
-        self.say(f"{told} o opens it.")
-
     # Out of the app
 
     def action_copy(self) -> None:
@@ -411,12 +314,7 @@ class BrowseScreen(BenchScreen):
             return
 
         def work(cancelled: Cancelled) -> Said:
-            lines = []
-            for id in ids:
-                detail = workspace.detail(base, id)
-                row = {"messages": detail.messages} | ({"tools": detail.tools} if detail.tools else {})
-                lines.append(json.dumps(row, ensure_ascii=False))
-            where = copy(self.app, "\n".join(lines), workspace.cache_dir / "copied.jsonl")
+            where = copy(self.app, workspace.as_json_lines(base, ids), workspace.cache_dir / "copied.jsonl")
             return Said(f"Copied {len(ids):,} row{'s' * (len(ids) != 1)} {where}.")
 
         background(self, work, lambda said: said, group="copy")
@@ -437,6 +335,16 @@ class BrowseScreen(BenchScreen):
 
         background(self, work, lambda said: said, group="export")
 
+    @dialogue
+    async def action_export_rows(self, file: str = "") -> None:
+        """Write the rows listed, whole."""
+        detail = "All rows listed, as they stand by hand: .jsonl, .json or .parquet, which import back as they are."
+        file = file or await ask_text(self.app, "Write the rows to", "rows.jsonl", detail=detail) or ""
+        if not (file and (view := self.pane.view)):
+            return
+        path, workspace = Path(file).expanduser(), self.bench.workspace
 
-def _told(what: str, done: str | None, nothing: str) -> str:
-    return f"{what}: {done}." if done else nothing
+        def work(cancelled: Cancelled) -> Said:
+            return Said(f"Wrote {workspace.export_view(view, path):,} rows to {path}.")
+
+        background(self, work, lambda said: said, group="export")

@@ -170,7 +170,7 @@ class FacetList(OptionList):
             return
         width = max(self.size.width - 3, 16)
         self._section("rows", [Choice("which", name, name, count) for name, count in counts.states], width)
-        if len(counts.sources) > 1:
+        if [name for name, _ in counts.sources] != [self._shown.name]:  # a source is made of itself
             self._section("source", [Choice("source", n, n, c) for n, c in counts.sources], width)
         self._section("dropped by", [Choice("step", n, n, c) for n, c in counts.steps], width)
         self._section("language", [Choice("language", n, n, c) for n, c in counts.languages], width)

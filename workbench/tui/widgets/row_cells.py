@@ -1,16 +1,22 @@
-"""The columns of a list of rows: how wide they are, their heading, and text and counts that fit them."""
+"""The columns of a list of rows: how wide they are, their heading, and a row painted into them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from workbench.store.windows import RowPreview
 from workbench.tui.cells import fit, flat
+
+STATE_GLYPHS = {"kept": " ", "dropped": "×", "edited": "~", "restored": "+"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,40 @@ class RowHeading(Widget):
     def render(self) -> RenderResult:
         """One line, as the list below it is divided."""
         return Text(Columns.of(self.size.width - 1, self.rows).heading(), no_wrap=True, end="")
+
+
+def row_cells(
+    pos: int, row: RowPreview | None, columns: Columns, highlight: str, base: Style, style: Callable[[str], Style]
+) -> list[Segment]:
+    """A row behind its gutter; one that is not there yet is a number and a dot.
+
+    `highlight` (casefolded) is marked where it stands in the texts. `style` gives the styles of `RowList` by name.
+    """
+    muted = base + style("muted")
+    number = Segment(f"{(row.pos if row else pos) + 1:,}".rjust(columns.number), muted)
+    if row is None:
+        return [number, Segment("   ·", muted)]
+    changed = base + style("dropped" if row.state == "dropped" else "edited")
+    hit = base + style("hit")
+    cells = [
+        number,
+        Segment(f" {STATE_GLYPHS[row.state]} ", changed),
+        Segment(fit(row.label or "", 5), base + style("accent")),
+        Segment(f"{row.turns:>6} {short_count(row.chars):>5}  ", muted),
+        *_text(row.prompt, columns.prompt, highlight, muted if row.state == "dropped" else base, hit),
+    ]
+    if columns.response:
+        cells += [Segment("  ", base), *_text(row.response, columns.response, highlight, muted, hit)]
+    return cells
+
+
+def _text(text: str, width: int, highlight: str, style: Style, hit: Style) -> list[Segment]:
+    line = cell(text, width)
+    start = line.casefold().find(highlight) if highlight else -1
+    if start < 0:
+        return [Segment(line, style)]
+    stop = start + len(highlight)
+    return [Segment(line[:start], style), Segment(line[start:stop], hit), Segment(line[stop:], style)]
 
 
 def short_count(count: int) -> str:

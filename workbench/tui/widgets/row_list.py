@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,19 +16,9 @@ from textual.strip import Strip
 
 from workbench.store.windows import RowPreview
 from workbench.tui.actions import Action, bindings, declare
-from workbench.tui.cells import fit
-from workbench.tui.widgets.row_cells import Columns, cell, short_count
-from workbench.tui.workers import Cancelled, background
-
-WINDOW = 256
-"""Rows fetched at a time."""
-_HELD = 24  # windows kept, the latest used
-_WANTED = 4  # windows waited for: of those that were passed by, only the last still matter
-
-Fetch = Callable[[int, int], list[RowPreview]]
-"""`fetch(start, count)`: rows from a position on, called in a thread."""
-
-STATE_GLYPHS = {"kept": " ", "dropped": "×", "edited": "~", "restored": "+"}
+from workbench.tui.widgets.row_cells import Columns, row_cells
+from workbench.tui.widgets.row_windows import WINDOW, Fetch, RowWindows
+from workbench.tui.workers import background
 
 ROW_ACTIONS = declare(
     Action("move(1)", ("j", "down"), "down", "Go to the next row.", "rows"),
@@ -83,14 +72,7 @@ class RowList(ScrollView, can_focus=True):
         count: int
 
     @dataclass
-    class _Window(Message):
-        generation: int
-        number: int
-        rows: list[RowPreview]
-
-    @dataclass
     class _Marked(Message):
-        generation: int
         ids: list[int]
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -100,13 +82,8 @@ class RowList(ScrollView, can_focus=True):
         self.marks: set[int] = set()
         self.highlight = ""
         self._anchor: int | None = None
-        self._fetch: Fetch = lambda start, count: []
         self._ids: Callable[[int, int], list[int]] = lambda start, stop: []
-        self._generation = 0
-        self._windows: OrderedDict[int, list[RowPreview]] = OrderedDict()
-        self._stale: set[int] = set()
-        self._wanted: list[int] = []
-        self._loading: int | None = None
+        self._windows = RowWindows(self)
 
     # What is listed
 
@@ -126,86 +103,53 @@ class RowList(ScrollView, can_focus=True):
         """
         self.rows = rows
         self.highlight = highlight.casefold()
-        self._fetch = fetch
         self._ids = ids or (lambda start, stop: [row.id for row in fetch(start, stop - start)])
-        self._generation += 1
-        self._windows.clear()
-        self._wanted.clear()
-        self._stale.clear()
-        self._loading = None
+        self._windows.set_source(rows, fetch)
         self._anchor = None
         self.cursor = max(min(cursor, rows - 1), 0)
         self.virtual_size = Size(0, rows)
         self._show_cursor(middle=True)
         self.refresh()
-        self._want(self.cursor // WINDOW)
+        self._windows.want(self.cursor)
+
+    def grow(self, rows: int) -> None:
+        """There are `rows` rows now, the new ones behind those that were there."""
+        self._windows.grow(rows)
+        self.rows = rows
+        self.virtual_size = Size(0, rows)
+        self.refresh()
 
     def reload(self) -> None:
         """Fetch again what is shown: the rows are the same ones, but may stand otherwise now."""
-        self._generation += 1
-        self._loading = None
-        self._stale = set(self._windows)
-        self._want(self.cursor // WINDOW)
+        self._windows.mark_stale()
+        self._windows.want(self.cursor)
         self.refresh()
 
     def row(self, pos: int) -> RowPreview | None:
         """The row at a position, where it is known already."""
-        window = self._windows.get(pos // WINDOW)
-        offset = pos % WINDOW
-        return window[offset] if window is not None and offset < len(window) else None
+        return self._windows.row(pos)
 
     @property
     def current(self) -> RowPreview | None:
         """The row under the cursor, where it is known already."""
         return self.row(self.cursor)
 
-    def _want(self, number: int) -> None:
-        if number in self._windows and number not in self._stale:
-            self._windows.move_to_end(number)
-            return
-        if number == self._loading:
-            return
-        if number in self._wanted:
-            self._wanted.remove(number)
-        self._wanted.append(number)
-        del self._wanted[:-_WANTED]
-        if self._loading is None:
-            self._fetch_next()
-
-    def _fetch_next(self) -> None:
-        if not self._wanted or not self.is_attached:
-            return
-        number, generation, fetch = self._wanted.pop(), self._generation, self._fetch
-        self._loading = number
-
-        def work(cancelled: Cancelled) -> RowList._Window:
-            return RowList._Window(generation, number, fetch(number * WINDOW, WINDOW))
-
-        background(self, work, lambda window: window)
-
     def on_mount(self) -> None:
         """Begin with what was asked for before there was a screen."""
-        self._fetch_next()
+        self._windows.fetch_next()
 
-    def on_row_list__window(self, message: RowList._Window) -> None:
-        """Show what came, and go on with what is still wanted."""
+    def on_row_windows_fetched(self, message: RowWindows.Fetched) -> None:
+        """Show what came."""
         message.stop()
-        if message.generation != self._generation:
-            return
-        self._loading = None
-        self._windows[message.number] = message.rows
-        self._windows.move_to_end(message.number)
-        self._stale.discard(message.number)
-        while len(self._windows) > _HELD:
-            self._windows.popitem(last=False)
-        self._fetch_next()
-        self.refresh()
-        if message.number == self.cursor // WINDOW:
-            self._tell()
+        number = self._windows.take(message)
+        if number is not None:
+            self.refresh()
+            if number == self.cursor // WINDOW:
+                self._tell()
 
     def on_failure(self) -> None:
         """Ask again for rows that could not be had when they are next in sight; the app tells what was wrong."""
-        self._loading = None
+        self._windows.give_up()
 
     # Moving
 
@@ -240,7 +184,7 @@ class RowList(ScrollView, can_focus=True):
         else:
             self.refresh_line(before)
             self.refresh_line(pos)
-        self._want(pos // WINDOW)
+        self._windows.want(pos)
         self._tell()
 
     def _show_cursor(self, *, middle: bool = False) -> None:
@@ -316,8 +260,8 @@ class RowList(ScrollView, can_focus=True):
         return had
 
     def _mark_between(self, start: int, stop: int) -> None:
-        generation, ids = self._generation, self._ids
-        background(self, lambda cancelled: ids(start, stop), lambda found: self._Marked(generation, found))
+        ids = self._ids
+        background(self, lambda cancelled: ids(start, stop), self._Marked)
 
     def on_row_list__marked(self, message: RowList._Marked) -> None:
         """Show the marks whose ids were looked up."""
@@ -338,47 +282,14 @@ class RowList(ScrollView, can_focus=True):
         on_cursor = pos == self.cursor
         if on_cursor:
             base = base + self._style("cursor")
+        self._windows.want(pos)
         row = self.row(pos)
-        if row is None or pos // WINDOW in self._stale:
-            self._want(pos // WINDOW)
-        columns = Columns.of(width, self.rows)
-        segments = [self._gutter(pos, row, base, on_cursor)]
-        number = f"{(row.pos if row else pos) + 1:,}".rjust(columns.number)
-        segments.append(Segment(number, base + self._style("muted")))
-        if row is None:
-            segments.append(Segment("   ·", base + self._style("muted")))
-        else:
-            segments += self._cells(row, columns, base)
-        return Strip(segments).adjust_cell_length(width, base)
-
-    def _gutter(self, pos: int, row: RowPreview | None, base: Style, on_cursor: bool) -> Segment:
         low, high = sorted((self._anchor, self.cursor)) if self._anchor is not None else (0, -1)
         marked = (row is not None and row.id in self.marks) or low <= pos <= high
-        return Segment(("▌" if on_cursor else " ") + ("●" if marked else " "), base + self._style("accent"))
-
-    def _cells(self, row: RowPreview, columns: Columns, base: Style) -> list[Segment]:
-        muted = base + self._style("muted")
-        changed = base + self._style("dropped" if row.state == "dropped" else "edited")
-        text = muted if row.state == "dropped" else base
-        cells = [
-            Segment(f" {STATE_GLYPHS[row.state]} ", changed),
-            Segment(fit(row.label or "", 5), base + self._style("accent")),
-            Segment(f"{row.turns:>6} {short_count(row.chars):>5}  ", muted),
-            *self._text(row.prompt, columns.prompt, text, base),
-        ]
-        if columns.response:
-            cells.append(Segment("  ", base))
-            cells += self._text(row.response, columns.response, muted, base)
-        return cells
-
-    def _text(self, text: str, width: int, style: Style, base: Style) -> list[Segment]:
-        line = cell(text, width)
-        start = line.casefold().find(self.highlight) if self.highlight else -1
-        if start < 0:
-            return [Segment(line, style)]
-        stop = start + len(self.highlight)
-        hit = base + self._style("hit")
-        return [Segment(line[:start], style), Segment(line[start:stop], hit), Segment(line[stop:], style)]
+        gutter = Segment(("▌" if on_cursor else " ") + ("●" if marked else " "), base + self._style("accent"))
+        columns = Columns.of(width, self.rows)
+        cells = row_cells(pos, row, columns, self.highlight, base, self._style)
+        return Strip([gutter, *cells]).adjust_cell_length(width, base)
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"row-list--{name}", partial=True)
