@@ -26,6 +26,7 @@ from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.browse import BrowseScreen
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.start import StartScreen
+from workbench.tui.screens.tokens import TokensScreen
 from workbench.tui.tasks import Tasks
 from workbench.tui.theme import DARK, LIGHT, terminal_is_light
 from workbench.tui.widgets.dialogs import choose, dialogue
@@ -35,6 +36,7 @@ from workbench.workspace import Workspace
 # Name -> what makes the screen, in the order of the bar. `tokens` is opened on a row: it takes (name, id).
 SCREENS: dict[str, Callable[..., BenchScreen]] = {
     "browse": BrowseScreen,
+    "tokens": TokensScreen,
 }
 
 _HOLD_AT_MOST = 1.0  # seconds

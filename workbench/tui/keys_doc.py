@@ -11,6 +11,7 @@ _ABOUT = {
     "app": "On every screen",
     "rows": "In lists of rows",
     "text": "In text that scrolls",
+    "token text": "In the text of tokens",
 }
 
 

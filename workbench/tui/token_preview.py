@@ -12,28 +12,43 @@ from workbench.store.detail import ExampleDetail
 from workbench.tokens import Lens, Row, lens, see
 from workbench.workspace import Workspace
 
+_LENSES: dict[str, Lens] = {}
+_READING = threading.Lock()
+
+
+def default_model(workspace: Workspace) -> str:
+    """The model whose tokens are shown where nobody named another."""
+    from trainer.models import DEFAULT_MODEL
+
+    return workspace.config.model or DEFAULT_MODEL
+
+
+def model_lens(model: str) -> Lens:
+    """A model's lens under the default policy, its tokenizer read once for the whole app: seconds, the first time.
+
+    Raises ModelUnavailable.
+    """
+    with _READING:
+        if model not in _LENSES:
+            _LENSES[model] = lens(model)
+        return _LENSES[model]
+
 
 class TokenPreview:
     """Rows through the lens of the workspace's model."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._lens: Lens | None = None
-        self._reading = threading.Lock()
 
     def lines(self, detail: ExampleDetail, width: int) -> Text:
         """The tokens of a row in lines of `width` cells. Slow the first time. Raises ModelUnavailable."""
-        from trainer.models import DEFAULT_MODEL
-
-        with self._reading:
-            if self._lens is None:
-                self._lens = lens(self._workspace.config.model or DEFAULT_MODEL)
+        through = model_lens(default_model(self._workspace))
         tools = canonical_json(detail.tools) if detail.tools else None
-        seen = see(self._lens, Row(detail.row, detail.id, canonical_json(detail.messages), tools))
+        seen = see(through, Row(detail.row, detail.id, canonical_json(detail.messages), tools))
         examples = seen.done.examples
         trained, total = sum(sum(e.trained) for e in examples), sum(len(e.input_ids) for e in examples)
         text = Text(no_wrap=True, end="")
-        text.append(f"{trained:,} of {total:,} tokens are trained · {self._lens.label}\n", "dim")
+        text.append(f"{trained:,} of {total:,} tokens are trained · {through.label}\n", "dim")
         for issue in seen.issues:
             text.append(f"{issue.kind}\n", "bold")
         text.append("\n")

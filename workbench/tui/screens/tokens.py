@@ -1,0 +1,425 @@
+"""Tokens: one row as the trainer gets it, and why each token is trained or not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual import events, on
+from textual.app import App, ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Static
+
+from trainer.chat import Issue
+from trainer.conversation import canonical_json
+from workbench.report.tokens import cut_border, cut_sentence
+from workbench.store.detail import ExampleDetail
+from workbench.token_facts import Counts, Page, counts, issue_token, pages, token_rows, write_tokens
+from workbench.token_heat import Adapter, Losses, adapters, mean_trained
+from workbench.tokens import Lens, Row, Seen, see
+from workbench.tui.actions import bindings
+from workbench.tui.cells import flat
+from workbench.tui.heat_watch import Heated, HeatTold, HeatWatch
+from workbench.tui.lens_dialogs import (
+    LensChange,
+    ask_arguments,
+    ask_limit,
+    ask_model,
+    ask_policy,
+    ask_truncation,
+    policy_told,
+)
+from workbench.tui.messages import Said
+from workbench.tui.screen import BenchScreen
+from workbench.tui.screens.tokens_actions import TOKENS_ACTIONS
+from workbench.tui.token_preview import default_model, model_lens
+from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
+from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.token_layout import Layout, lay_out
+from workbench.tui.widgets.token_panel import issue_lines, issue_told, token_lines
+from workbench.tui.widgets.token_view import TokenView
+from workbench.tui.workers import Cancelled, background
+
+
+@dataclass
+class _Looked(Message):
+    """A row was tokenised; `told` says what was changed, empty for another row."""
+
+    detail: ExampleDetail
+    lens: Lens
+    seen: Seen
+    pages: list[Page]
+    told: str
+
+
+@dataclass
+class _Laid(Message):
+    page: Page
+    layout: Layout
+    cursor: int
+
+
+Ask = Callable[[App[Any], Lens, str], Awaitable[LensChange | None]]
+
+
+class TokensScreen(BenchScreen):
+    """One row of a source or version as tokens. It lies over the screen that opened it."""
+
+    NAME = "tokens"
+    SCREEN_ACTIONS = TOKENS_ACTIONS
+    BINDINGS = bindings("tokens")
+    HINTS = ("help", "issue(1)", "policy", "model", "heat", "whitespace", "row(1)", "back", "truncation", "limit")
+    DEFAULT_CSS = """
+    TokensScreen #head { height: auto; max-height: 4; padding: 0 1; color: $muted; }
+    TokensScreen #panes { height: 1fr; layout: vertical; }
+    TokensScreen TokenView { height: 1fr; }
+    TokensScreen LineView { height: 6; padding: 0 0 0 1; border-top: solid $rule; }
+    TokensScreen LineView:focus { border-top: solid $border; }
+    TokensScreen.-high LineView { height: 10; }
+    TokensScreen.-wide {
+        & #panes { layout: horizontal; }
+        & TokenView { width: 1fr; height: 100%; }
+        & LineView { width: 38%; height: 100%; border-top: none; border-left: solid $rule; }
+        & LineView:focus { border-top: none; border-left: solid $border; }
+    }
+    """
+
+    def __init__(self, name: str, id: int) -> None:
+        """Of source or version `name`, example `id`."""
+        super().__init__()
+        self._base = name
+        self._example_id = id
+        self._detail: ExampleDetail | None = None
+        self._lens: Lens | None = None
+        self._seen: Seen | None = None
+        self._pages: list[Page] = []
+        self._page = 0
+        self._issue: int | None = None
+        self._counts: Counts | None = None
+        self._before: Counts | None = None
+        self._whitespace = False
+        self._losses: list[Losses] = []
+        self._heat_name = ""
+
+    def body(self) -> ComposeResult:
+        """What is seen, in a few lines; the tokens; the one under the cursor with the row's issues."""
+        yield Static(id="head", markup=False)
+        with Horizontal(id="panes"):
+            yield TokenView()
+            yield LineView()
+
+    def home(self) -> Widget:
+        """The tokens."""
+        return self.view
+
+    @property
+    def view(self) -> TokenView:
+        """The tokens."""
+        return self.query_one(TokenView)
+
+    @property
+    def page(self) -> Page | None:
+        """The training example in view."""
+        return self._pages[self._page] if self._pages else None
+
+    def on_mount(self) -> None:
+        """Tokenise the row."""
+        super().on_mount()
+        self._heat = HeatWatch(self, self.bench.workspace)
+        self.progress("reading the tokenizer …")
+        self._look()
+
+    # Looking at a row
+
+    def _look(self, change: Callable[[Lens], Lens] = lambda lens: lens, told: str = "") -> None:
+        """Tokenise the row in a worker, through a changed lens; it is kept only if that works."""
+        workspace, base, id, lens = self.bench.workspace, self._base, self._example_id, self._lens
+
+        def work(cancelled: Cancelled) -> _Looked:
+            detail = workspace.detail(base, id)
+            through = change(lens or model_lens(default_model(workspace)))
+            tools = canonical_json(detail.tools) if detail.tools else None
+            seen = see(through, Row(detail.row, detail.id, canonical_json(detail.messages), tools))
+            return _Looked(detail, through, seen, pages(seen), told)
+
+        background(self, work, lambda looked: looked, group="look")
+
+    @on(_Looked)
+    def _show(self, message: _Looked) -> None:
+        self.progress("")
+        same_row = self._detail is not None and self._detail.id == message.detail.id
+        same_ids = [_reached(page) for page in self._pages] == [_reached(page) for page in message.pages]
+        same_model = self._lens is not None and self._lens.model == message.lens.model
+        self._before = self._counts if same_row and message.told else None
+        self._counts = counts(message.seen)
+        self._detail, self._lens, self._seen = message.detail, message.lens, message.seen
+        self._pages, self._issue = message.pages, None
+        if not (same_ids and same_model):
+            self._losses, self._page = [], 0
+        self._lay_out(self.view.cursor if same_ids else 0)
+        if message.told and self._before:
+            before, now = self._before, self._counts
+            total = f"{now.total:,}" if now.total == before.total else f"{before.total:,} → {now.total:,}"
+            self.say(f"{message.told}: trained {before.trained:,} → {now.trained:,}, of {total} tokens.")
+
+    def _lay_out(self, cursor: int | None = None) -> None:
+        page, width, whitespace = self.page, self.view.room, self._whitespace
+        at = self.view.cursor if cursor is None else cursor
+        if page is None:
+            self.view.set_page(None, Layout(0, []))
+            self._describe()
+            return
+        border = cut_border(page.cut, self._lens.limit) if page.cut and self._lens else None
+
+        def work(cancelled: Cancelled) -> _Laid:
+            return _Laid(page, lay_out(page.example, width, whitespace=whitespace, border=border), at)
+
+        background(self, work, lambda laid: laid, group="lay")
+
+    @on(_Laid)
+    def _paint(self, message: _Laid) -> None:
+        if message.page is self.page:
+            self.view.set_page(message.page, message.layout, message.cursor)
+            self.view.set_losses(self._losses[self._page] if self._losses else None)
+            self._describe()
+
+    @on(TokenView.Widened)
+    def _widened(self) -> None:
+        self._lay_out()
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Fit the words beside the tokens."""
+        self.call_after_refresh(self._describe)
+
+    @on(TokenView.Moved)
+    def _moved(self) -> None:
+        self._describe_token()
+
+    # What is told
+
+    def _describe(self) -> None:
+        """Say what is seen through which lens."""
+        if self._lens is None or self._counts is None or self._detail is None:
+            return
+        lens, now = self._lens, self._counts
+        where = [
+            f"{self._base}",
+            f"{self._detail.source} row {self._detail.row:,}",
+            f"example {self._example_id}",
+            lens.label,
+        ]
+        if len(self._pages) > 1:
+            where.append(f"training example {self._page + 1} of {len(self._pages)} (> <)")
+        told = [f"trained {now.trained:,} of {now.total:,} tokens"]
+        if self._before and self._before != now:
+            told[0] += f" (was {self._before.trained:,} of {self._before.total:,})"
+        told.append(f"limit {lens.limit:,}, {lens.limit_is}")
+        told.append(f"{policy_told(lens)}, longer: {lens.truncate}")
+        if self._losses and self.page:
+            mean = mean_trained(self.page, self._losses[self._page])
+            told.append(f"loss of {self._heat_name}" + (f": mean {mean:.3f} nats" if mean is not None else ""))
+        text = Text(flat(" · ".join(where)) + "\n")
+        text.append(flat(" · ".join(told)), f"bold {self.app.theme_variables['foreground']}")
+        if self.page and self.page.cut:
+            text.append("\n")
+            text.append_text(cut_sentence(self.page.cut, lens.limit))
+        self.query_one("#head", Static).update(text)
+        self._describe_token()
+
+    def _describe_token(self) -> None:
+        beside = self.query_one(LineView)
+        width = max(beside.scrollable_content_region.width, 20)
+        if self._lens is None or self._seen is None or self._detail is None:
+            return
+        issues = self._seen.issues
+        lines = issue_lines(issues, self._issue, width)
+        if self.page is not None:
+            at = min(self.view.cursor, len(self.page.example.input_ids) - 1)
+            losses = self._losses[self._page] if self._losses else None
+            own = token_lines(self.page, at, self._lens, self._detail.messages, issues, losses, width)
+            lines = [*own, [], *lines] if self.has_class("-wide", "-high") else [*own, *lines]
+        beside.set_lines(lines)
+
+    # Going about
+
+    def action_issue(self, by: int) -> None:
+        """Go to another issue."""
+        issues: Sequence[Issue] = self._seen.issues if self._seen else []
+        if not issues:
+            self.say("This row has no issues.")
+            return
+        first = 0 if by > 0 else len(issues) - 1
+        self._issue = first if self._issue is None else (self._issue + by) % len(issues)
+        issue = issues[self._issue]
+        for place in [self._page, *range(len(self._pages))] if self._pages else []:
+            token = issue_token(self._pages[place], issue)
+            if token is not None:
+                self._go_to(place, token)
+                break
+        self._describe_token()
+        self.say(f"issue {self._issue + 1} of {len(issues)}: {issue_told(issue)}")
+
+    def _go_to(self, page: int, token: int) -> None:
+        if page == self._page:
+            self.view.move_to(token, top=True)
+        else:
+            self._page = page
+            self._lay_out(token)
+
+    def action_example(self, by: int) -> None:
+        """Show another training example of the row."""
+        if 0 <= self._page + by < len(self._pages):
+            self._go_to(self._page + by, 0)
+        else:
+            self.say(f"This row is {len(self._pages)} training example{'s' * (len(self._pages) != 1)}.")
+
+    def action_row(self, by: int) -> None:
+        """Show another row of the list below."""
+        lists = self.app.screen_stack[-2].query(RowList) if len(self.app.screen_stack) > 1 else None
+        if not lists:
+            self.say("This row was not opened from a list.")
+            return
+        rows = lists.first()
+        before = rows.cursor
+        rows.action_move(by)
+        if rows.cursor == before:
+            self.say(f"This is the {'last' if by > 0 else 'first'} row of the list.")
+        else:
+            self._follow(rows, rows.cursor)
+
+    def _follow(self, rows: RowList, position: int, tries: int = 100) -> None:
+        """Show the row that a list has come to, as soon as it is known."""
+        if rows.cursor == position and rows.current is not None:
+            self._example_id = rows.current.id
+            self._page = 0
+            self._look()
+        elif rows.cursor == position and tries:
+            self.set_timer(0.05, lambda: self._follow(rows, position, tries - 1))
+
+    def action_whitespace(self) -> None:
+        """Show spaces as glyphs or not."""
+        self._whitespace = not self._whitespace
+        self._lay_out()
+
+    def escape(self) -> bool:
+        """Stop measuring; else back to the tokens; else take the losses away."""
+        if self._heat.measuring:
+            self._heat.stop()
+            self.progress("")
+            self.say("Stopped measuring.")
+        elif self.focused is not self.view:
+            self.focus_home()
+        elif self._losses:
+            self._losses = []
+            self.view.set_losses(None)
+            self._describe()
+        else:
+            return False
+        return True
+
+    # Another lens
+
+    async def _ask(self, ask: Ask, given: str) -> None:
+        """Ask how to see the row, unless that is `given`, and see it so."""
+        if self._lens is not None and (change := await ask(self.app, self._lens, given)):
+            self.progress("tokenising …")
+            self._look(change.apply, change.told)
+
+    @dialogue
+    async def action_model(self, model: str = "") -> None:
+        """See the row as another model does."""
+        await self._ask(ask_model, model)
+
+    @dialogue
+    async def action_policy(self, choice: str = "") -> None:
+        """Choose what is trained."""
+        await self._ask(ask_policy, choice)
+
+    @dialogue
+    async def action_template_arguments(self, given: str = "") -> None:
+        """Give the chat template arguments."""
+        await self._ask(ask_arguments, given)
+
+    @dialogue
+    async def action_truncation(self, how: str = "") -> None:
+        """Choose what becomes of longer rows."""
+        await self._ask(ask_truncation, how)
+
+    @dialogue
+    async def action_limit(self, number: str = "") -> None:
+        """Set the limit."""
+        await self._ask(ask_limit, number)
+
+    # Heat
+
+    @dialogue
+    async def action_heat(self) -> None:
+        """Measure losses, under the base or an adapter."""
+        if self._heat.measuring:
+            self.say("Losses are being measured: esc stops that.")
+            return
+        if self._lens is None or not self._pages:
+            self.say("There are no tokens to measure.")
+            return
+        lens, shown = self._lens, self._pages
+        known = await asyncio.to_thread(adapters, self.bench.workspace, lens.model)
+        adapter: Adapter | None = None
+        if known:
+            options = [("", f"the base, {lens.label}"), *((str(i), one.name) for i, one in enumerate(known))]
+            chosen = await choose(self.app, "Loss of every token under", options)
+            if chosen is None:
+                return
+            adapter = known[int(chosen)] if chosen else None
+        self.progress("starting to measure … esc stops")
+        self._heat.start(lens, shown, adapter)
+
+    @on(HeatTold)
+    def _heat_told(self, message: HeatTold) -> None:
+        if self._heat.measuring:
+            self.progress(f"{message.text} · esc stops")
+
+    @on(Heated)
+    def _show_heat(self, message: Heated) -> None:
+        self._heat.measuring = False
+        self.progress("")
+        if [_reached(page) for page in message.pages] != [_reached(page) for page in self._pages]:
+            return  # another row by now; what was measured is kept for when it is asked for again
+        self._losses, self._heat_name = message.losses, message.name
+        self.view.set_losses(self._losses[self._page])
+        self._describe()
+
+    def on_failure(self) -> None:
+        """Nothing is waited for any more; the app tells what was wrong."""
+        self._heat.measuring = False
+        self.progress("")
+
+    # Out of the app
+
+    @dialogue
+    async def action_export_tokens(self, file: str = "") -> None:
+        """Write the tokens to a file."""
+        if self._lens is None or not self._pages:
+            return
+        shown, losses, tokenizer = self._pages, self._losses, self._lens.tokenizer
+        asked = "One line a token, as .csv or .json."
+        file = file or await ask_text(self.app, "Write the tokens to", "tokens.csv", detail=asked) or ""
+        if not file:
+            return
+        path = Path(file).expanduser()
+
+        def work(cancelled: Cancelled) -> Said:
+            return Said(f"Wrote {write_tokens(token_rows(shown, tokenizer, losses), path):,} tokens to {path}.")
+
+        background(self, work, lambda said: said, group="export")
+
+
+def _reached(page: Page) -> tuple[list[int], tuple[int, int]]:
+    """What the losses of a page depend on, beside the model."""
+    return page.example.input_ids, page.left
