@@ -25,6 +25,6 @@ def test_a_value_that_cannot_be_written_does_not_disturb_the_next():
     loop: list[object] = []
     loop.append(loop)
     for bad in (float("nan"), {"x": float("inf")}, loop):
-        with pytest.raises(ValueError, match="JSON|Circular"):
+        with pytest.raises(ValueError, match=r"JSON|Circular"):
             canonical_json(bad)
     assert canonical_json({"b": 1, "a": "é"}) == '{"a":"é","b":1}'
