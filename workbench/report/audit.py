@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 
 from rich.table import Table
 from rich.text import Text
@@ -38,8 +38,9 @@ def render_audit(audit: Audit, *, limit_is: str = "", ids: Callable[[int], int] 
     if audit.counts:
         text.append("\n")
     for kind, count in audit.counts.items():
-        keys = list(islice(audit.issues[kind], _NAMED))
-        more = ", …" if count > _NAMED else ""
+        # A row of a file may hold several conversations.
+        found = list(islice((key for key, _ in groupby(audit.issues[kind])), _NAMED + 1))
+        keys, more = found[:_NAMED], ", …" if len(found) > _NAMED else ""
         text.append(f"{kind:<19}", style="bold")
         text.append(f"{count:>8,}  rows {', '.join(map(str, keys))}{more}\n")
         if ids:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -241,6 +242,7 @@ def test_a_base_model_gets_a_plain_format_by_name_and_tokens_only_when_asked(wor
     code, _, err = workbench(*argv)
     assert code == 5
     assert "no chat template" in err
+    assert "--template chatml, alpaca" in err
     _, out, _ = workbench(*argv, "--template", "alpaca")
     assert "a• │ ⟦Hello.<|im_end|>" in out
     assert "### Instruction:" in out
@@ -254,6 +256,19 @@ def test_a_base_model_gets_a_plain_format_by_name_and_tokens_only_when_asked(wor
     code, _, err = workbench(*argv, "--add-tokens")
     assert (code, "--template" in err) == (2, True)
     assert workbench(*argv, "--template", "chatml", "--add-tokens")[0] == 0
+
+
+def test_every_conversation_of_a_row_is_found_by_its_number_and_the_row_is_named_once(workbench, tmp_path):
+    path = tmp_path / "nested.jsonl"
+    asked = [[{"input": "a", "output": "x"}, {"input": "b", "output": ""}, {"input": "c", "output": ""}], None]
+    asked.append([{"input": "d", "output": ""}])
+    path.write_text("\n".join(json.dumps({"instruction": "Say", "instances": one}) for one in asked))
+    _, out, _ = workbench("tokens", str(path), "--model", MODEL, "--row", "0")
+    assert out.count("row 0 · ") == 3
+    _, out, _ = workbench("tokens", str(path), "--model", MODEL, "--row", "0", "--json")
+    assert [json.loads(out)["row"], *(one["row"] for one in json.loads(out)["also"])] == [0, 0, 0]
+    _, out, _ = workbench("tokens", str(path), "--model", MODEL, "--audit")
+    assert re.search(r"empty-turn +3  rows 0, 2\n", out)
 
 
 def test_reasoning_and_tool_calls_can_stay_untrained(workbench, tmp_path):
