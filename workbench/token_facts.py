@@ -61,7 +61,7 @@ class Page:
 
     def stretch_at(self, token: int) -> int:
         """The place in `stretches` of the one that holds a token."""
-        return max(bisect_right([stretch.start for stretch in self.stretches], token) - 1, 0)
+        return max(bisect_right(self.stretches, token, key=lambda stretch: stretch.start) - 1, 0)
 
     def is_left(self, token: int) -> bool:
         """Whether a token reaches the trainer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 from rich.text import Text
@@ -30,7 +31,14 @@ def model_lens(model: str) -> Lens:
     """
     with _READING:
         if model not in _LENSES:
-            _LENSES[model] = lens(model)
+            # Libraries and vocabularies are a million objects that stay. To look through all of them for garbage,
+            # again and again while they are read and ever after, stops every thread for half a second each time.
+            gc.disable()
+            try:
+                _LENSES[model] = lens(model)
+            finally:
+                gc.freeze()
+                gc.enable()
         return _LENSES[model]
 
 

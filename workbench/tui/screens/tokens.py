@@ -40,7 +40,7 @@ from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.tokens_actions import TOKENS_ACTIONS
 from workbench.tui.token_preview import default_model, model_lens
 from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
-from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.token_layout import Layout, lay_out
 from workbench.tui.widgets.token_panel import issue_lines, issue_told, token_lines
@@ -104,6 +104,8 @@ class TokensScreen(BenchScreen):
         self._issue: int | None = None
         self._counts: Counts | None = None
         self._before: Counts | None = None
+        self._told: tuple[object, ...] = ()
+        self._issue_lines: list[Line] = []
         self._whitespace = False
         self._losses: list[Losses] = []
         self._heat_name = ""
@@ -239,7 +241,10 @@ class TokensScreen(BenchScreen):
         if self._lens is None or self._seen is None or self._detail is None:
             return
         issues = self._seen.issues
-        lines = issue_lines(issues, self._issue, width)
+        told = (id(self._seen), self._issue, width)
+        if told != self._told:  # a row may have hundreds, and the cursor moves on every key
+            self._told, self._issue_lines = told, issue_lines(issues, self._issue, width)
+        lines = self._issue_lines
         if self.page is not None:
             at = min(self.view.cursor, len(self.page.example.input_ids) - 1)
             losses = self._losses[self._page] if self._losses else None

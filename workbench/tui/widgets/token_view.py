@@ -83,7 +83,7 @@ class TokenView(ScrollView, can_focus=True):
         self.cursor = 0
         self.losses: Losses | None = None
         self._column = 0  # where j and k want to stay
-        self._styles: dict[tuple[bool, bool, bool, int, bool, bool], Style] = {}
+        self._styles: dict[object, Style] = {}
 
     def set_page(self, page: Page | None, layout: Layout, cursor: int = 0) -> None:
         """Show another example, or the same one laid out anew."""
@@ -198,18 +198,18 @@ class TokenView(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
-        width, base = self.scrollable_content_region.width, self.rich_style
+        width, base = self.scrollable_content_region.width, self._part("text")
         number = self.scroll_offset.y + y
         if number >= len(self.layout_shown.lines) or self.page is None:
             return Strip.blank(width, base)
         line = self.layout_shown.lines[number]
         if line.rule:
             rule = fit(f"── {line.rule} ".ljust(width, "─"), width)
-            return Strip([Segment(rule, base + self._part("strong"))]).adjust_cell_length(width, base)
-        segments = [*self._gutter(line, self.page, base), *self._text(line, self.page, base)]
+            return Strip([Segment(rule, self._part("strong"))]).adjust_cell_length(width, base)
+        segments = [*self._gutter(line, self.page), *self._text(line, self.page)]
         return Strip(segments).adjust_cell_length(width, base)
 
-    def _gutter(self, line: Line, page: Page, base: Style) -> Sequence[Segment]:
+    def _gutter(self, line: Line, page: Page) -> Sequence[Segment]:
         tokens = [token for _, _, token in line.pieces if token is not None]
         gone = bool(tokens) and not page.is_left(tokens[0])
         trained = any(page.example.trained[token] for token in tokens) and not gone
@@ -221,19 +221,19 @@ class TokenView(ScrollView, can_focus=True):
         else:
             known = [loss for token in tokens if (loss := self.losses[token]) is not None]
             label = f"{sum(known) / len(known):.1f}" if known else ""
-        muted = base + self._part("muted")
+        muted = self._part("muted")
         return (
             Segment(fit(label[:5].rjust(5), 5) + " ", muted),
-            Segment(fit(letter, 1) + mark, base + self._part("strong") if trained else muted),
+            Segment(fit(letter, 1) + mark, self._part("strong") if trained else muted),
             Segment("│ ", muted),
         )
 
-    def _text(self, line: Line, page: Page, base: Style) -> Sequence[Segment]:
+    def _text(self, line: Line, page: Page) -> Sequence[Segment]:
         example = page.example
         segments = []
         for text, _, token in line.pieces:
             if token is None:
-                segments.append(Segment(text, base + self._part("muted")))
+                segments.append(Segment(text, self._part("muted")))
                 continue
             gone = not page.is_left(token)
             heat = 0
@@ -242,7 +242,7 @@ class TokenView(ScrollView, can_focus=True):
             trained = example.trained[token] and not gone
             odd = token % 2 == 1 and self.losses is None
             style = self._style(trained, example.special[token], gone, heat, odd, token == self.cursor)
-            segments.append(Segment(text, base + style))
+            segments.append(Segment(text, style))
         return segments
 
     def _style(self, trained: bool, special: bool, gone: bool, heat: int, odd: bool, cursor: bool) -> Style:
@@ -252,7 +252,7 @@ class TokenView(ScrollView, can_focus=True):
             if special:
                 style += Style(bold=True)
             if odd:  # where one token ends and the next begins
-                style += self._part("odd")
+                style += self.get_component_rich_style("token-view--odd", partial=True)
             if heat:
                 shade = self.background_colors[1].blend(Color.parse(self.app.theme_variables["error"]), 0.1 * heat)
                 style += Style(bgcolor=shade.rich_color)
@@ -262,7 +262,13 @@ class TokenView(ScrollView, can_focus=True):
         return self._styles[key]
 
     def _part(self, name: str) -> Style:
-        return self.get_component_rich_style(f"token-view--{name}", partial=True)
+        """The style of a part of the view, over that of the view itself."""
+        if name not in self._styles:
+            style = self.rich_style
+            if name != "text":
+                style += self.get_component_rich_style(f"token-view--{name}", partial=True)
+            self._styles[name] = style
+        return self._styles[name]
 
 
 def _token_at(line: Line, column: int) -> int | None:
