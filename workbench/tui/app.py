@@ -19,11 +19,13 @@ from textual.timer import Timer
 
 from workbench.errors import Problem
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
+from workbench.tui.experiment_watch import ExperimentsSeen, ExperimentWatch
 from workbench.tui.import_flow import ImportFlow
 from workbench.tui.messages import BaseChanged, Failure, Said
 from workbench.tui.recipe_flow import RecipeFlow
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.browse import BrowseScreen
+from workbench.tui.screens.experiments import ExperimentsScreen
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.screens.tokens import TokensScreen
@@ -37,6 +39,7 @@ from workbench.workspace import Workspace
 SCREENS: dict[str, Callable[..., BenchScreen]] = {
     "browse": BrowseScreen,
     "tokens": TokensScreen,
+    "experiments": ExperimentsScreen,
 }
 
 _HOLD_AT_MOST = 1.0  # seconds
@@ -84,6 +87,7 @@ class WorkbenchApp(App[None]):
         self._held: list[events.Key] = []
         self.tasks = Tasks(self)
         self._imports = ImportFlow(self)
+        self.experiments = ExperimentWatch(self)
         self._journal = logging.getLogger("workbench.tui")
         self._journal.propagate = False
         self._log_to_workspace()
@@ -121,6 +125,7 @@ class WorkbenchApp(App[None]):
         """Work in a workspace that was just made."""
         self._workspace = workspace
         self._log_to_workspace()
+        self.experiments.begin(workspace)
 
     def close_workspace(self) -> None:
         """Let go of the workspace when what still runs is done: cancelled workers end soon. The app is at its end."""
@@ -142,6 +147,7 @@ class WorkbenchApp(App[None]):
         if self._workspace is None:
             self.go("start")
         else:
+            self.experiments.begin(self._workspace)
             self.open_newest()
 
     def open_newest(self) -> None:
@@ -265,6 +271,10 @@ class WorkbenchApp(App[None]):
     def on_tasks_told(self, message: Tasks.Told) -> None:
         """Show how far a task came."""
         self.tasks.came_further(message)
+
+    def on_experiments_seen(self, message: ExperimentsSeen) -> None:
+        """Tell of the experiments, wherever one is."""
+        self.experiments.take(message.seen)
 
     def on_failure(self, message: Failure) -> None:
         """Tell of a worker that failed; the app lives on."""

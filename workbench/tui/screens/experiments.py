@@ -1,0 +1,229 @@
+"""Experiments: what was compared and how it ended, the job that runs, and the question that starts one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widget import Widget
+from textual.widgets import Static
+
+from workbench.comparing import Listed, Seen, setup
+from workbench.errors import UsageProblem
+from workbench.tui.actions import Action, bindings, declare
+from workbench.tui.cells import flat
+from workbench.tui.screen import BenchScreen
+from workbench.tui.widgets.compare_dialog import CompareDialog, import_evalset
+from workbench.tui.widgets.dialogs import choose, confirm, dialogue
+from workbench.tui.widgets.live_view import LiveView, state_told
+from workbench.tui.widgets.table import Cell, Column, Table, Value
+
+EXPERIMENT_ACTIONS = declare(
+    Action(
+        "compare", ("c",), "compare", "Train two versions alike and compare them.", "experiments",
+        takes="BASELINE CANDIDATE",
+    ),
+    Action("stop", ("x",), "stop", "Stop the job that runs; it leaves its checkpoint.", "experiments"),
+    Action("resume", ("r",), "resume", "Go on with a stopped or failed experiment where it was.", "experiments"),
+    Action("evalset", (), "eval set", "Make an eval set of a file.", "experiments", takes="FILE"),
+)  # fmt: skip
+
+_COLUMNS = (
+    Column("experiment"),
+    Column("state"),
+    Column("verdict"),
+    Column("change", right=True),
+    Column("budget", right=True),
+    Column("seeds", right=True),
+    Column("model"),
+    Column("made (UTC)"),
+)
+_NARROW = 6
+"""Columns that 80 cells have room for; the others are told below the list."""
+_WIDE = 110  # cells
+_NAME = 34  # cells of a name
+
+
+class ExperimentsScreen(BenchScreen):
+    """All experiments over the one under the cursor."""
+
+    NAME = "experiments"
+    SCREEN_ACTIONS = EXPERIMENT_ACTIONS
+    BINDINGS = bindings("experiments")
+    HINTS = ("help", "compare", "stop", "resume", "command_palette", "back")
+    DEFAULT_CSS = """
+    ExperimentsScreen #about { height: 1; padding: 0 1; color: $muted; }
+    ExperimentsScreen Table { height: auto; max-height: 40%; min-height: 3; scrollbar-size-horizontal: 0; }
+    ExperimentsScreen #detail { height: 1fr; border-top: solid $rule; }
+    ExperimentsScreen #detail:focus-within { border-top: solid $border; }
+    ExperimentsScreen.-zoomed Table { display: none; }
+    ExperimentsScreen.-empty Table, ExperimentsScreen.-empty #detail { display: none; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listed: dict[str, Listed] = {}
+        self._rows: list[tuple[str, list[Value | Cell]]] | None = None
+        self._go_to: str | None = None
+
+    def body(self) -> ComposeResult:
+        """How many there are; the list; the one under the cursor."""
+        yield Static(id="about", markup=False)
+        yield Table()
+        with Vertical(id="detail"):
+            yield LiveView()
+
+    def on_mount(self) -> None:
+        """Follow what is known."""
+        super().on_mount()
+        self.bench.experiments.changed.subscribe(self, self._show)
+        self._show(self.bench.experiments.seen)
+
+    def home(self) -> Widget:
+        """The list."""
+        return self.table
+
+    @property
+    def table(self) -> Table:
+        """The list."""
+        return self.query_one(Table)
+
+    @property
+    def current(self) -> Listed | None:
+        """The experiment under the cursor."""
+        return self._listed.get(self.table.current or "")
+
+    def arrive(self, **args: Any) -> None:
+        """Look at what there is; ask to compare `compare` (baseline, candidate); go to the experiment of id `show`."""
+        self._go_to = args.get("show") or self._go_to
+        self.bench.experiments.look()
+        if compare := args.get("compare"):
+            self._ask(*compare)
+
+    # What there is
+
+    def _show(self, seen: Seen) -> None:
+        self._listed = {listed.id: listed for listed in reversed(seen.experiments)}
+        columns = _COLUMNS if self.size.width >= _WIDE else _COLUMNS[:_NARROW]
+        rows = [(listed.id, _cells(listed)[: len(columns)]) for listed in self._listed.values()]
+        if rows != self._rows:
+            self._rows = rows
+            self.table.show(columns, rows)
+        if self._go_to in self._listed:
+            self.table.go_to(self._go_to)
+            self._go_to = None
+        self.set_class(not rows, "-empty")
+        self.query_one("#about", Static).update(flat(_summed(seen)))
+        self._show_current()
+
+    def on_resize(self) -> None:
+        """Show as many columns as there is room for."""
+        self._show(self.bench.experiments.seen)
+
+    @on(Table.Highlighted)
+    def _highlighted(self) -> None:
+        self._show_current()
+
+    def _show_current(self) -> None:
+        if listed := self.current:
+            self.query_one(LiveView).show(listed)
+
+    @on(Table.Chosen)
+    def _chosen(self) -> None:
+        self.add_class("-zoomed")
+
+    def escape(self) -> bool:
+        """Back to the list."""
+        if not self.has_class("-zoomed"):
+            return False
+        self.remove_class("-zoomed")
+        self.focus_home()
+        return True
+
+    # What can be done
+
+    @dialogue
+    async def action_compare(self, versions: str = "") -> None:
+        """Compare two versions that are named, or ask which."""
+        named = versions.split()
+        if len(named) not in (0, 2):
+            raise UsageProblem("two versions are compared", do="Type :compare BASELINE CANDIDATE.")
+        if not named:
+            there = await asyncio.to_thread(self.bench.workspace.versions)
+            if not there:
+                raise UsageProblem("there is no version to train on yet", do="f on the Browse screen freezes one.")
+            options = [(v.name, f"{v.rows:>9,} rows  {v.name}") for v in reversed(there)]
+            for title in ("Compare: which is the baseline?", "And which is the candidate?"):
+                if (name := await choose(self.app, title, options)) is None:
+                    return
+                named.append(name)
+        await self._compare(*named)
+
+    @dialogue
+    async def _ask(self, baseline: str, candidate: str) -> None:
+        await self._compare(baseline, candidate)
+
+    async def _compare(self, baseline: str, candidate: str) -> None:
+        begin_with = await asyncio.to_thread(setup, self.bench.workspace)
+        self._go_to = await self.app.push_screen_wait(CompareDialog(baseline, candidate, begin_with))
+        self.bench.experiments.look()
+
+    @dialogue
+    async def action_stop(self) -> None:
+        """Stop the job of the experiment under the cursor."""
+        listed = self.current
+        if not listed or listed.state != "running":
+            self.say("No job runs here.")
+            return
+        detail = "The job leaves its checkpoint: r goes on where it was. Runs that are done stay done."
+        if not await confirm(self.app, f"Stop {listed.name}?", detail):
+            return
+        self.progress("stopping …")
+        try:
+            await asyncio.to_thread(self.bench.experiments.jobs.stop, listed.id)
+        finally:
+            self.progress("")
+        self.bench.experiments.look()
+
+    @dialogue
+    async def action_resume(self) -> None:
+        """Go on with the experiment under the cursor."""
+        listed = self.current
+        if not listed or listed.state in ("running", "done"):
+            self.say("It runs already." if listed and listed.state == "running" else "There is nothing to resume here.")
+            return
+        await asyncio.to_thread(self.bench.experiments.jobs.start, listed.id)
+        self.say(f"{listed.name} goes on.")
+        self.bench.experiments.look()
+
+    @dialogue
+    async def action_evalset(self, file: str = "") -> None:
+        """Make an eval set of a file."""
+        await import_evalset(self.bench, file)
+
+
+def _cells(listed: Listed) -> list[Value | Cell]:
+    name = flat(listed.name)
+    change = None if listed.delta is None else Cell(listed.delta, f"{listed.delta:+.3f}")
+    return [
+        Cell(name, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"),
+        state_told(listed),
+        listed.verdict,
+        change,
+        Cell(listed.trained_tokens or listed.minutes, listed.budget),
+        listed.seeds,
+        listed.model,
+        f"{listed.created_at:%Y-%m-%d %H:%M}",
+    ]
+
+
+def _summed(seen: Seen) -> str:
+    count = len(seen.experiments)
+    if not count:
+        return "No experiment yet: c trains two versions alike and tells whether the difference is real."
+    running = sum(listed.state == "running" for listed in seen.experiments)
+    told = f"{count:,} experiment{'s' * (count != 1)}"
+    return f"{told} · {running} running" if running else told

@@ -1,0 +1,315 @@
+"""The one question before a comparison: by which model, for how long, measured on what; and what that will show."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.timer import Timer
+from textual.widgets import Input, Static
+
+from workbench.comparing import Setup, promises
+from workbench.errors import BadInput, Problem
+from workbench.tui.cells import flat
+from workbench.tui.messages import Failure
+from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.dialogs import Dialog, ask_text, dialogue
+from workbench.tui.workers import Cancelled, background
+
+if TYPE_CHECKING:
+    from workbench.experiments import Experiment, Question
+    from workbench.tui.app import WorkbenchApp
+
+_PAUSE = 0.3  # seconds without a key before what was typed is looked into
+
+_QUANTIZE = [("auto", "auto: 4 bits where memory needs it"), ("nf4", "nf4: 4 bits (QLoRA)"), ("none", "none")]
+_BUDGETS = [("minutes", "minutes, all runs together"), ("tokens", "trained tokens a run")]
+_NO_EVALSET = (
+    "There is no eval set to measure on. ctrl+e imports one from a file. To hold rows out of a source, leave the app: "
+    "`workbench evalset hold-out SOURCE --name E --n N`, then freeze versions `--without E`."
+)
+
+
+@dataclass
+class _Foreseen(Message):
+    experiment: Experiment
+
+
+@dataclass
+class _Started(Message):
+    id: str
+
+
+class CompareDialog(Dialog[str]):
+    """Asks for a comparison of two versions and starts it. Gives the experiment's id, None where it was called off."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "start", "start", show=False),
+        Binding("down", "app.focus_next", "next field", show=False),
+        Binding("up", "app.focus_previous", "field before", show=False),
+        Binding("ctrl+x", "swap", "swap", show=False, priority=True),
+        Binding("ctrl+e", "import_evalset", "import an eval set", show=False, priority=True),
+    ]
+    DEFAULT_CSS = """
+    CompareDialog > Vertical { width: 78; }
+    CompareDialog Horizontal { height: 1; }
+    CompareDialog .label { width: 12; color: $muted; }
+    CompareDialog #versions { height: auto; margin: 0 0 1 0; }
+    CompareDialog Input, CompareDialog Choice { width: 1fr; }
+    CompareDialog Input:focus { background: $cursor; }
+    CompareDialog #budget { width: 14; }
+    CompareDialog #outlook { height: auto; margin: 1 0 0 0; color: $foreground; }
+    CompareDialog #wrong { height: auto; margin: 1 0 0 0; color: $error; display: none; }
+    CompareDialog.-wrong #wrong { display: block; }
+    CompareDialog.-wrong #outlook { display: none; }
+    """
+
+    def __init__(self, baseline: str, candidate: str, setup: Setup) -> None:
+        super().__init__(
+            "Train two versions alike and compare them",
+            foot="enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e imports an eval set",
+        )
+        self._versions = (baseline, candidate)
+        self._setup = setup
+        self._timer: Timer | None = None
+        self._starting = False
+        self._asked: _Ask | None = None
+
+    @property
+    def bench(self) -> WorkbenchApp:
+        """The app, under its own type."""
+        return cast("WorkbenchApp", self.app)
+
+    def inside(self) -> ComposeResult:
+        """A form, and what it comes to."""
+        setup = self._setup
+        amount = f"{setup.trained_tokens}" if setup.trained_tokens else f"{setup.minutes:g}"
+        yield Static(id="versions", markup=False)
+        yield from _field("model", Input(setup.model, id="model", compact=True))
+        yield from _field("quantise", Choice(_QUANTIZE, setup.quantize, id="quantize"))
+        unit = Choice(_BUDGETS, "tokens" if setup.trained_tokens else "minutes", id="unit")
+        yield from _field("budget", Input(amount, id="budget", compact=True), unit)
+        yield from _field("seeds", Input(str(setup.seeds), id="seeds", compact=True))
+        yield from _field("eval set", Choice(_evalsets(setup), setup.evalset, id="evalset"))
+        yield Static(id="outlook", markup=False)
+        yield Static(id="wrong", markup=False)
+
+    def on_mount(self) -> None:
+        """Begin with the budget: it is what changes most."""
+        self._name_versions()
+        self.query_one("#budget").focus()
+        self._look()
+        super().on_mount()
+
+    # What it would come to
+
+    @on(Input.Changed)
+    @on(Choice.Changed)
+    def _changed(self) -> None:
+        if self._timer:
+            self._timer.stop()
+        self._timer = self.set_timer(_PAUSE, self._look)
+
+    def _look(self) -> None:
+        if self._starting or (ask := self._question()) is None or ask == self._asked:
+            return
+        self._asked = ask
+        self._tell("What it would take …", self.app.theme_variables["muted"])
+        workspace = self.bench.workspace
+
+        def work(cancelled: Cancelled) -> Experiment:
+            from workbench.experiments import foresee  # it knows of statistics, which take a second to load
+
+            return foresee(workspace, ask())
+
+        background(self, work, _Foreseen, group="outlook")
+
+    @on(_Foreseen)
+    def _foreseen(self, message: _Foreseen) -> None:
+        experiment = message.experiment
+        if experiment.done:
+            self._tell("This was compared before: enter shows its result.")
+            return
+        _, *rest = promises(experiment)
+        runs = len(experiment.plan.runs)
+        self._tell("\n".join(f"{line[:1].upper()}{line[1:]}." for line in [f"{runs} runs", *rest]))
+
+    def on_failure(self, message: Failure) -> None:
+        """Say what is wrong here, where it can be put right."""
+        self._starting = False
+        self._wrong(message.text)
+        if isinstance(message.error, Problem):
+            message.stop()
+
+    # The form
+
+    def _question(self) -> _Ask | None:
+        """What the form asks for, to be made where waiting is allowed; None where it says nothing that can be asked."""
+        if not self._setup.evalsets:
+            self._wrong(_NO_EVALSET)
+            return None
+        try:
+            ask = self._read()
+        except BadInput as problem:
+            self._wrong(str(problem))
+            return None
+        return ask
+
+    def _read(self) -> _Ask:
+        tokens = self.query_one("#unit", Choice).value == "tokens"
+        text = self.query_one("#budget", Input).value.replace(",", "").strip()
+        what = "trained tokens of each run" if tokens else "minutes for all runs"
+        budget = _number(text, f"the budget is a number: the {what}")
+        seeds = _number(self.query_one("#seeds", Input).value.strip(), "seeds is a whole number, 1 or more")
+        if seeds < 1 or seeds != int(seeds):
+            raise BadInput("seeds is a whole number, 1 or more")
+        return _Ask(
+            *self._versions,
+            evalset=self.query_one("#evalset", Choice).value,
+            model=self.query_one("#model", Input).value.strip() or None,
+            quantize=cast('Literal["nf4", "none", "auto"]', self.query_one("#quantize", Choice).value),
+            seeds=int(seeds),
+            trained_tokens=int(budget) if tokens else None,
+            minutes=None if tokens else budget,
+        )
+
+    def _name_versions(self) -> None:
+        baseline, candidate = self._versions
+        text = Text.assemble(("baseline    ", self.app.theme_variables["muted"]), (flat(baseline), "bold"), "\n")
+        text.append("candidate   ", self.app.theme_variables["muted"])
+        text.append(flat(candidate), "bold")
+        if baseline == candidate:
+            text.append("\nThe same version twice, by other seeds: shows what training alone moves.")
+        self.query_one("#versions", Static).update(text)
+
+    def _tell(self, text: str, style: str = "") -> None:
+        self.remove_class("-wrong")
+        self.query_one("#outlook", Static).update(Text(flat_lines(text), style))
+
+    def _wrong(self, text: str) -> None:
+        self._asked = None
+        self.query_one("#wrong", Static).update(Text(flat_lines(text[:1].upper() + text[1:])))
+        self.add_class("-wrong")
+
+    # What can be done
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.action_start()
+
+    def action_start(self) -> None:
+        """Start the comparison, or show the result of the same question."""
+        if self._starting or (ask := self._question()) is None:
+            return
+        self._starting = True
+        self._tell("Starting …")
+        workspace, jobs = self.bench.workspace, self.bench.experiments.jobs
+
+        def work(cancelled: Cancelled) -> str:
+            from workbench.experiments import plan
+
+            experiment = plan(workspace, ask())
+            if not experiment.done:
+                jobs.start(experiment.id)
+            return experiment.id
+
+        background(self, work, _Started, group="start")
+
+    @on(_Started)
+    def _started(self, message: _Started) -> None:
+        self.dismiss(message.id)
+
+    def action_swap(self) -> None:
+        """Take the candidate for the baseline."""
+        baseline, candidate = self._versions
+        self._versions = (candidate, baseline)
+        self._name_versions()
+        self._look()
+
+    @dialogue
+    async def action_import_evalset(self) -> None:
+        """Make an eval set of a file, and choose it."""
+        if not (name := await import_evalset(self.bench)):
+            return
+        known = await asyncio.to_thread(self.bench.workspace.evalsets)
+        self._setup.evalsets[:] = [(evalset.name, evalset.rows) for evalset in known]
+        self.query_one("#evalset", Choice).set_options(_evalsets(self._setup), name)
+        self._look()
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What the form says; calling it makes a question of it, which takes a second the first time."""
+
+    baseline: str
+    candidate: str
+    evalset: str | None
+    model: str | None
+    quantize: Literal["nf4", "none", "auto"]
+    seeds: int
+    trained_tokens: int | None
+    minutes: float | None
+
+    def __call__(self) -> Question:
+        from workbench.experiments import Question
+
+        return Question(
+            baseline=self.baseline,
+            candidate=self.candidate,
+            evalset=self.evalset,
+            model=self.model,
+            quantize=self.quantize,
+            seeds=self.seeds,
+            trained_tokens=self.trained_tokens,
+            minutes=self.minutes,
+        )
+
+
+async def import_evalset(app: WorkbenchApp, file: str = "") -> str | None:
+    """Ask for a file and a name and make an eval set of it; its name, None where it was called off."""
+    detail = "Rows with a prompt and an answer to measure by; they are never trained on."
+    file = file or await ask_text(app, "Import an eval set", detail=detail, placeholder="a file") or ""
+    if not file:
+        return None
+    path = Path(file).expanduser()
+    name = await ask_text(app, "What to call the eval set", path.stem)
+    if not name:
+        return None
+    report = await asyncio.to_thread(app.workspace.import_evalset, path, name)
+    rejected = f"; {len(report.rejected):,} rows could not be used" if report.rejected else ""
+    app.say(f"{report.evalset.name} is an eval set of {report.evalset.rows:,} items{rejected}.")
+    return report.evalset.name
+
+
+def flat_lines(text: str) -> str:
+    """Text from data with its own line ends and nothing else that a terminal obeys."""
+    return "\n".join(flat(line) for line in text.split("\n"))
+
+
+def _field(label: str, *fields: Input | Choice) -> ComposeResult:
+    with Horizontal():
+        yield Static(label, classes="label", markup=False)
+        yield from fields
+
+
+def _evalsets(setup: Setup) -> list[tuple[str, str]]:
+    return [(name, f"{name}: {items:,} item{'s' * (items != 1)}") for name, items in setup.evalsets]
+
+
+def _number(text: str, wrong: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise BadInput(wrong) from None
+    if not 0 < number < 1e12:
+        raise BadInput(wrong)
+    return number

@@ -1,0 +1,62 @@
+"""The losses of all runs of an experiment, one line each, in the colour and the dots of its arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textual.color import Color
+from textual_plotext import PlotextPlot
+
+from workbench.following import PlannedRun
+
+DOTS = {"baseline": "⣿", "candidate": "×"}
+"""What a legend shows for the lines of an arm: they differ without colour, too."""
+COLOURS = {"baseline": "trained", "candidate": "ignored"}
+"""Theme variables: the blue and the orange that are told apart by nearly everybody."""
+
+_MOST = 240
+"""Points of a line: more are averaged, as no terminal shows them."""
+
+
+class LossPlot(PlotextPlot):  # type: ignore[misc]
+    """Loss (nats per trained token) by optimizer step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drawn: tuple[Sequence[PlannedRun], Mapping[str, Mapping[int, float]]] = ((), {})
+
+    def on_mount(self) -> None:
+        """Follow the theme."""
+        super().on_mount()
+        self.app.theme_changed_signal.subscribe(self, lambda theme: self.show(*self._drawn))
+
+    def show(self, runs: Sequence[PlannedRun], losses: Mapping[str, Mapping[int, float]]) -> None:
+        """Draw the losses, by run and step."""
+        self._drawn = (runs, losses)
+        plot: Any = self.plt
+        plot.clear_figure()
+        last = max((max(steps) for steps in losses.values() if steps), default=0)
+        for run in runs:
+            if steps := losses.get(run.id):
+                xs, ys = _thinned(sorted(steps.items()))
+                colour = Color.parse(self.app.theme_variables[COLOURS.get(run.arm, "ignored")]).rgb
+                if run.arm == "baseline":
+                    plot.plot(xs, ys, marker="braille", color=colour)
+                else:
+                    plot.scatter(xs, ys, marker=DOTS["candidate"], color=colour)
+        if last:
+            marks = sorted({1, *(round(last * part / 4) for part in range(1, 5))} - {0})
+            plot.xticks(marks, [f"{mark:,}" for mark in marks])
+            plot.xlim(1, max(last, 2))
+        self.refresh()
+
+
+def _thinned(points: Sequence[tuple[int, float]]) -> tuple[list[float], list[float]]:
+    """Steps and losses, averaged over neighbours where there are more than a line can show."""
+    size = -(-len(points) // _MOST)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return (
+        [sum(step for step, _ in group) / len(group) for group in groups],
+        [sum(loss for _, loss in group) / len(group) for group in groups],
+    )
