@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +20,12 @@ from typing import TYPE_CHECKING
 from trainer.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 DEFAULT_EMBEDDER = "sentence-transformers/all-MiniLM-L6-v2"
 
+_IMPORTING = threading.Lock()
 _HUB_TIMEOUT = 10  # seconds until a hub that does not answer counts as out of reach
 
 
@@ -82,10 +84,9 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     Raises ModelUnavailable where `name` cannot be had or holds no tokenizer.
     """
     source = resolve_model(name, weights=False)
-    from transformers import AutoTokenizer
-
+    loader = _auto_tokenizer()
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source.path, **source.pin)
+        tokenizer: PreTrainedTokenizerBase = loader.from_pretrained(source.path, **source.pin)
     except Exception as error:
         raise ModelUnavailable(
             "no tokenizer could be loaded from it",
@@ -98,6 +99,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             "it holds no tokenizer", where=f"model {name}", do="Give a folder that has a tokenizer.json."
         )
     return tokenizer
+
+
+def _auto_tokenizer() -> type[AutoTokenizer]:
+    # transformers loads its parts when they are asked for: a thread that asks while another one does finds none.
+    with _IMPORTING:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer  # type: ignore[no-any-return]
 
 
 def _folder_revision(folder: Path) -> str:
