@@ -288,3 +288,30 @@ def _listed(ws: Workspace, row: ExperimentRow) -> Listed:
 def _primary(result: dict[str, Any]) -> dict[str, Any]:
     metrics: Sequence[dict[str, Any]] = result.get("metrics") or ()
     return next((metric for metric in metrics if metric["name"] == result.get("primary")), {})
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a comparison is asked with: the eval sets there are (name, items), and what was asked the last time."""
+
+    evalsets: list[tuple[str, int]]
+    model: str
+    quantize: str
+    seeds: int
+    trained_tokens: int | None
+    minutes: float | None
+    evalset: str | None
+
+
+def setup(ws: Workspace) -> Setup:
+    """What to begin with in asking for a comparison: as the newest one, else the defaults."""
+    from trainer.models import DEFAULT_MODEL
+    from workbench.experiments import DEFAULT_MINUTES, DEFAULT_SEEDS
+
+    evalsets = [(evalset.name, evalset.rows) for evalset in ws.evalsets()]
+    known = rows.experiments(ws.store)
+    if not known:
+        model = ws.config.model or DEFAULT_MODEL
+        return Setup(evalsets, model, "auto", DEFAULT_SEEDS, None, DEFAULT_MINUTES, None)
+    last = _listed(ws, known[-1])
+    return Setup(evalsets, last.model, last.quantize, last.seeds, last.trained_tokens, last.minutes, last.evalset)
