@@ -55,12 +55,12 @@ class ExperimentsScreen(BenchScreen):
     BINDINGS = bindings("experiments")
     HINTS = ("help", "compare", "stop", "resume", "command_palette", "back")
     DEFAULT_CSS = """
-    ExperimentsScreen #about { height: 1; padding: 0 1; color: $muted; }
-    ExperimentsScreen Table { height: auto; max-height: 40%; min-height: 3; scrollbar-size-horizontal: 0; }
+    ExperimentsScreen #about { height: auto; padding: 0 1; color: $muted; }
+    ExperimentsScreen #experiments { height: auto; max-height: 40%; min-height: 3; scrollbar-size-horizontal: 0; }
     ExperimentsScreen #detail { height: 1fr; border-top: solid $rule; }
     ExperimentsScreen #detail:focus-within { border-top: solid $border; }
-    ExperimentsScreen.-zoomed Table { display: none; }
-    ExperimentsScreen.-empty Table, ExperimentsScreen.-empty #detail { display: none; }
+    ExperimentsScreen.-zoomed #experiments { display: none; }
+    ExperimentsScreen.-empty #experiments, ExperimentsScreen.-empty #detail { display: none; }
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class ExperimentsScreen(BenchScreen):
     def body(self) -> ComposeResult:
         """How many there are; the list; the one under the cursor."""
         yield Static(id="about", markup=False)
-        yield Table()
+        yield Table(id="experiments")
         with Vertical(id="detail"):
             yield LiveView()
 
@@ -89,7 +89,7 @@ class ExperimentsScreen(BenchScreen):
     @property
     def table(self) -> Table:
         """The list."""
-        return self.query_one(Table)
+        return self.query_one("#experiments", Table)
 
     @property
     def current(self) -> Listed | None:
@@ -123,7 +123,7 @@ class ExperimentsScreen(BenchScreen):
         """Show as many columns as there is room for."""
         self._show(self.bench.experiments.seen)
 
-    @on(Table.Highlighted)
+    @on(Table.Highlighted, "#experiments")
     def _highlighted(self) -> None:
         self._show_current()
 
@@ -131,7 +131,7 @@ class ExperimentsScreen(BenchScreen):
         if listed := self.current:
             self.query_one(LiveView).show(listed)
 
-    @on(Table.Chosen)
+    @on(Table.Chosen, "#experiments")
     def _chosen(self) -> None:
         self.add_class("-zoomed")
 

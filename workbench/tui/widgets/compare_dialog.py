@@ -75,7 +75,7 @@ class CompareDialog(Dialog[str]):
     def __init__(self, baseline: str, candidate: str, setup: Setup) -> None:
         super().__init__(
             "Train two versions alike and compare them",
-            foot="enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e imports an eval set",
+            foot="enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e adds an eval set",
         )
         self._versions = (baseline, candidate)
         self._setup = setup

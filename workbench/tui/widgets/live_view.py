@@ -21,7 +21,7 @@ class LiveView(Vertical):
     """Shows one experiment; `show` it again when more is known."""
 
     DEFAULT_CSS = """
-    LiveView { height: 100%; }
+    LiveView { height: 100%; background: $surface; }
     LiveView > Static { height: auto; padding: 0 1; }
     LiveView > LossPlot { height: 1fr; min-height: 6; display: none; }
     LiveView.-drawn > LossPlot { display: block; }
@@ -45,7 +45,7 @@ class LiveView(Vertical):
             losses = progress.losses if progress else {}
             self.set_class(bool(losses), "-drawn")
             if progress:
-                self.query_one(LossPlot).show(progress.runs, losses)
+                self.query_one(LossPlot).show(progress.runs, losses, progress.steps)
 
     def _told(self, listed: Listed) -> Text:
         muted = self.app.theme_variables["muted"]
@@ -73,7 +73,8 @@ class LiveView(Vertical):
         text.append("░" * (_BAR - done), self.app.theme_variables["rule"])
         text.append(f"  {share:.0%}")
         left = progress.seconds_left(time.time())
-        text.append(f"  about {duration(left)} left\n" if left is not None else "  time left not known yet\n")
+        text.append(f"  about {duration(left)} left" if left is not None else "  time left not known yet")
+        text.append(f" · {progress.speed:,.0f} tokens/s\n" if progress.speed and progress.phase == "training" else "\n")
         text.append(flat(_doing(progress)) + "\n")
         return text
 
@@ -92,8 +93,7 @@ def _doing(progress: Progress) -> str:
     which = f"{run.arm}, seed {run.seed} (run {len(progress.seconds) + 1} of {len(progress.runs)})" if run else ""
     if progress.phase == "training" and run:
         loss = progress.losses[run.id][progress.step]
-        speed = f" · {progress.speed:,.0f} tokens/s" if progress.speed else ""
-        return f"training {which} · step {progress.step:,} of {progress.steps:,} · loss {loss:.3f}{speed}"
+        return f"training {which} · step {progress.step:,} of {progress.steps:,} · loss {loss:.3f}"
     if progress.phase == "evaluating":
         return f"evaluating {which or 'the untrained model'} · {progress.evaluated:.0%}"
     return f"{progress.phase or 'starting'} …"

@@ -24,31 +24,31 @@ class LossPlot(PlotextPlot):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
-        self._drawn: tuple[Sequence[PlannedRun], Mapping[str, Mapping[int, float]]] = ((), {})
+        self._drawn: tuple[Sequence[PlannedRun], Mapping[str, Mapping[int, float]], int] = ((), {}, 0)
 
     def on_mount(self) -> None:
         """Follow the theme."""
         super().on_mount()
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.show(*self._drawn))
 
-    def show(self, runs: Sequence[PlannedRun], losses: Mapping[str, Mapping[int, float]]) -> None:
-        """Draw the losses, by run and step."""
-        self._drawn = (runs, losses)
+    def show(self, runs: Sequence[PlannedRun], losses: Mapping[str, Mapping[int, float]], steps: int) -> None:
+        """Draw the losses, by run and step; every run has `steps`."""
+        self._drawn = (runs, losses, steps)
         plot: Any = self.plt
         plot.clear_figure()
-        last = max((max(steps) for steps in losses.values() if steps), default=0)
         for run in runs:
-            if steps := losses.get(run.id):
-                xs, ys = _thinned(sorted(steps.items()))
+            if loss := losses.get(run.id):
+                xs, ys = _thinned(sorted(loss.items()))
                 colour = Color.parse(self.app.theme_variables[COLOURS.get(run.arm, "ignored")]).rgb
                 if run.arm == "baseline":
                     plot.plot(xs, ys, marker="braille", color=colour)
                 else:
                     plot.scatter(xs, ys, marker=DOTS["candidate"], color=colour)
-        if last:
-            marks = sorted({1, *(round(last * part / 4) for part in range(1, 5))} - {0})
-            plot.xticks(marks, [f"{mark:,}" for mark in marks])
-            plot.xlim(1, max(last, 2))
+        marks = sorted({1, *(round(steps * part / 4) for part in range(1, 5))} - {0})
+        plot.xticks(marks, [f"{mark:,}" for mark in marks])
+        plot.xlim(1, max(steps, 2))
+        plot.xaxes(True, False)
+        plot.yaxes(True, False)
         self.refresh()
 
 
