@@ -12,24 +12,23 @@ from workbench.workspace import Workspace
 def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int) -> float | None:
     """How long a job will take, in seconds: its budget of minutes, else at the pace of earlier runs of its model.
 
-    None where the model was not trained here before. The time to load it is not counted.
+    Evaluations are taken to cost as many seconds as answers may have tokens. None where the model was not trained
+    here before. The time to load it is not counted.
     """
     if not job.budget.trained_tokens:
         return (job.budget.minutes or 0) * 60
-    tokens = training = evaluation = items = 0.0
-    model, answers = job.model.model_dump(), job.evaluation.model_dump()
+    trained = training = answered = evaluation = 0.0
     sizes = {evalset.name: evalset.rows for evalset in ws.evalsets()}
     for plan, told in rows.finished_runs(ws.store):
         noted, summary = json.loads(plan), json.loads(told)
-        if noted["job"]["model"] != model or "wall_seconds" not in summary:
+        if noted["job"]["model"] != job.model.model_dump() or "wall_seconds" not in summary:
             continue
-        tokens += summary["trained_tokens"]
+        trained += summary["trained_tokens"]
         training += summary["seconds"]
-        if noted["job"]["evaluation"] == answers:
-            evaluation += summary["wall_seconds"] - summary["seconds"]
-            items += sizes[noted["evalset"]]
-    if not tokens or not items:
+        answered += sizes[noted["evalset"]] * noted["job"]["evaluation"]["max_new_tokens"]
+        evaluation += summary["wall_seconds"] - summary["seconds"]
+    if not trained or not answered:
         return None
-    of_an_evaluation = evaluation / items * n_items
-    of_a_run = job.budget.trained_tokens * training / tokens + of_an_evaluation
+    of_an_evaluation = evaluation / answered * n_items * job.evaluation.max_new_tokens
+    of_a_run = job.budget.trained_tokens * training / trained + of_an_evaluation
     return of_a_run * len(job.runs) + (of_an_evaluation if job.base else 0.0)

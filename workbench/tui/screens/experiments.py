@@ -8,6 +8,7 @@ from typing import Any
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -20,6 +21,7 @@ from workbench.tui.widgets.compare_dialog import CompareDialog, import_evalset
 from workbench.tui.widgets.dialogs import choose, confirm, dialogue
 from workbench.tui.widgets.live_view import LiveView, state_told
 from workbench.tui.widgets.table import Cell, Column, Table, Value
+from workbench.tui.widgets.verdict_view import VerdictView
 
 EXPERIMENT_ACTIONS = declare(
     Action(
@@ -44,6 +46,7 @@ _COLUMNS = (
 _NARROW = 6
 """Columns that 80 cells have room for; the others are told below the list."""
 _WIDE = 110  # cells
+_REST = 0.15  # seconds that the cursor rests on a result before it is read
 _NAME = 34  # cells of a name
 
 
@@ -68,6 +71,8 @@ class ExperimentsScreen(BenchScreen):
         self._listed: dict[str, Listed] = {}
         self._rows: list[tuple[str, list[Value | Cell]]] | None = None
         self._go_to: str | None = None
+        self._opened = ""
+        self._resting: Timer | None = None
 
     def body(self) -> ComposeResult:
         """How many there are; the list; the one under the cursor."""
@@ -75,6 +80,7 @@ class ExperimentsScreen(BenchScreen):
         yield Table(id="experiments")
         with Vertical(id="detail"):
             yield LiveView()
+            yield VerdictView()
 
     def on_mount(self) -> None:
         """Follow what is known."""
@@ -128,16 +134,42 @@ class ExperimentsScreen(BenchScreen):
         self._show_current()
 
     def _show_current(self) -> None:
-        if listed := self.current:
-            self.query_one(LiveView).show(listed)
+        listed = self.current
+        live, verdict = self.query_one(LiveView), self.query_one(VerdictView)
+        live.display = listed is not None and listed.state != "done"
+        verdict.display = listed is not None and listed.state == "done"
+        if listed is None:
+            return
+        if listed.state != "done":
+            live.show(listed)
+        elif self._opened != listed.id:
+            if self._resting:
+                self._resting.stop()
+            self._resting = self.set_timer(_REST, self._open_result)
+
+    def _open_result(self) -> None:
+        listed = self.current
+        if listed and listed.state == "done" and self._opened != listed.id:
+            self._opened = listed.id
+            verdict = self.query_one(VerdictView)
+            verdict.show_experiment(listed.id)
+            if self.has_class("-zoomed") and self.focused is None:  # it was watched to its end
+                verdict.home().focus()
 
     @on(Table.Chosen, "#experiments")
     def _chosen(self) -> None:
+        self._show_current()
         self.add_class("-zoomed")
+        verdict = self.query_one(VerdictView)
+        if verdict.display:
+            verdict.home().focus()
 
     def escape(self) -> bool:
-        """Back to the list."""
-        if not self.has_class("-zoomed"):
+        """Close one thing of the result; then back to the list."""
+        verdict = self.query_one(VerdictView)
+        if verdict.display and verdict.has_focus_within and verdict.escape():
+            return True
+        if not self.has_class("-zoomed") and not verdict.has_focus_within:
             return False
         self.remove_class("-zoomed")
         self.focus_home()
