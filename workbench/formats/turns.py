@@ -1,12 +1,13 @@
 """One turn of a conversation, from any of the ways to write it to the Hugging Face conversational form.
 
 Text is never changed. What changes is the frame: role names, `from`/`value`, text parts, tool arguments that are
-JSON text, and a turn's weight of 0, which becomes `"train": false`.
+JSON text, a turn's weight of 0, which becomes `"train": false`, and that of parts of a turn, which becomes
+`"train_spans"`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer.conversation import Message
 from workbench.formats.json_rows import parse_json
@@ -125,11 +126,13 @@ def one_turn(item: object, where: str) -> Message:
         if not isinstance(rest.get(key, ""), str):
             raise RowProblem(f"`{where}`: `{key}` is {kind(rest[key])}, not text")
     if isinstance(content, list):
-        text, reasoning, more_calls = _parts(content, where)
-        calls += more_calls
-        if reasoning:
-            rest["reasoning_content"] = rest.get("reasoning_content", "") + reasoning
-        content = text
+        parts = _parts(content, where, marks=role == "assistant")
+        calls += parts.calls
+        if parts.reasoning:
+            rest["reasoning_content"] = rest.get("reasoning_content", "") + parts.reasoning
+        content = parts.text
+        if parts.spans is not None:
+            _mark(rest, parts, bool(calls), where)
     if content is None and (calls or any(key in rest for key in _REASONING)):
         content = ""  # templates add contents up: an absent one must not become the word "None"
     if not isinstance(content, str):
@@ -149,28 +152,79 @@ def _role(given: str, where: str) -> str:
     return role
 
 
-def _parts(parts: list[Any], where: str) -> tuple[str, str, list[dict[str, Any]]]:
-    """Content parts as text, reasoning and tool calls. Each kind is joined as it stands, without a separator."""
-    text, reasoning, calls = "", "", []
+class _Joined(NamedTuple):
+    """Content parts, each kind joined as it stands, without a separator.
+
+    `spans` are the [start, end] places in `text` that are trained; None where no part is marked as not trained.
+    """
+
+    text: str
+    reasoning: str
+    calls: list[dict[str, Any]]
+    spans: list[list[int]] | None
+
+
+def _parts(parts: list[Any], where: str, *, marks: bool) -> _Joined:
+    text, reasoning = "", ""
+    calls: list[dict[str, Any]] = []
+    spans: list[list[int]] = []
+    marked = False
     for i, part in enumerate(parts):
         if isinstance(part, str):
-            text += part
-            continue
+            part = {"text": part}
         if not isinstance(part, dict):
             raise RowProblem(f"`{where}`: content part {i} is {kind(part)}")
         type_ = "text" if part.get("type") is None else part["type"]
         if type_ not in ("text", "reasoning", "thinking", "tool_call"):
             raise RowProblem(f"`{where}`: content part {i} is of type {str(type_)[:60]!r}; only text can be imported")
         value = next((part[key] for key in (type_, "text", "value") if part.get(key) is not None), None)
+        off = marks and _is_off(part, f"{where}`: content part {i}, `")
+        if off and type_ != "text":
+            raise RowProblem(f"`{where}`: content part {i} is marked as not trained, which only text can be")
+        marked = marked or off
         if type_ == "tool_call":
             calls += _calls(value, where)
         elif not isinstance(value, str):
             raise RowProblem(f"`{where}`: content part {i} is {kind(value)}, not text")
         elif type_ == "text":
+            if value and not off:
+                if spans and spans[-1][1] == len(text):
+                    spans[-1][1] += len(value)
+                else:
+                    spans.append([len(text), len(text) + len(value)])
             text += value
         else:
             reasoning += value
-    return text, reasoning, calls
+    return _Joined(text, reasoning, calls, spans if marked else None)
+
+
+def _is_off(part: dict[str, Any], where: str) -> bool:
+    """Whether a content part is marked as not trained. Raises RowProblem for a mark that could not be kept."""
+    off = False
+    for key in _WEIGHTS:
+        weight = part.get(key)
+        if weight not in (None, 0, 1):
+            raise RowProblem(f"`{where}{key}` is {str(weight)[:60]!r}; a part is trained (true, 1) or not (false, 0)")
+        off = off or (weight is not None and not weight)
+    return off
+
+
+def _mark(rest: dict[str, Any], parts: _Joined, calls: bool, where: str) -> None:
+    """Write down which text of a turn is trained. What stands before the text goes with its beginning, what stands
+    behind it with its end: raises RowProblem where reasoning or calls would lose their training by that."""
+    spans = parts.spans or []
+    if "train_spans" in rest:
+        raise RowProblem(f"`{where}` has `train_spans` and parts that are marked as not trained: leave one of them")
+    thinks = any(rest.get(key) for key in _REASONING)
+    if (thinks and (not spans or spans[0][0])) or (calls and (not spans or spans[-1][1] < len(parts.text))):
+        raise RowProblem(
+            f"`{where}`: the text beside its {'tool calls' if calls else 'reasoning'} is marked as not trained, "
+            "which cannot be kept without leaving these untrained too"
+        )
+    if spans:
+        rest["train_spans"] = spans
+    else:
+        rest["train"] = False
 
 
 def _calls(value: object, where: str) -> list[dict[str, Any]]:
