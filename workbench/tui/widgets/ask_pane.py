@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import Static, TextArea
 
 from workbench.errors import Problem, Stopped
-from workbench.tui.cells import flat
+from workbench.tui.cells import flat, wrap
 from workbench.tui.messages import Said
 from workbench.tui.widgets.edit_dialog import Glyphs
 from workbench.tui.widgets.line_view import Line, LineView
@@ -277,7 +277,8 @@ def question_lines(shown: Finished, questions: Sequence[Question], width: int) -
     for question in questions:
         lines += turn_lines(question.turns, width)[:-1]
         if question.doing:
-            lines.append([(("… " if question.running else "") + flat(question.doing), "warning")])
+            told = ("… " if question.running else "") + question.doing
+            lines += [[(piece, "warning")] for piece in wrap(told, width)]
         lines.append([])
         answers = []
         for arm, runs in shown.runs.items():

@@ -52,7 +52,7 @@ def verdict_lines(shown: Finished, width: int) -> list[Line]:
     named = [f"{LETTERS[arm]} {name} ({arm})" for arm, name in shown.arms.items() if arm != "base"]
     lines += _wrapped(" · ".join(named), width, "text")
     lines.append([])
-    lines += _metric_table(shown) if result["verdict"] else _means(shown)
+    lines += _metric_table(shown, width) if result["verdict"] else _means(shown)
     lines.append([])
     for sentence in result["sentences"]:
         first, *more = wrap(sentence, width - 2)
@@ -72,7 +72,7 @@ def verdict_lines(shown: Finished, width: int) -> list[Line]:
     return lines
 
 
-def _metric_table(shown: Finished) -> list[Line]:
+def _metric_table(shown: Finished, width: int) -> list[Line]:
     specs = {spec.name: spec for spec in shown.metrics}
     worse, better = HEAD
     ends = worse + " " * (_BAR - len(worse) - len(better)) + better
@@ -105,7 +105,7 @@ def _metric_table(shown: Finished) -> list[Line]:
         decisive = metric.get("p_decisive", metric["p"])
         if abs(decisive - metric["p"]) > _SAME_P:
             told.append(f"decided on p = {decisive:.2g}")
-        lines.append([("  " + " · ".join(part for part in told if part), "muted")])
+        lines += [[("  " + piece, "muted")] for piece in wrap(" · ".join(part for part in told if part), width - 2)]
     return lines
 
 
@@ -135,14 +135,15 @@ def columns(answers: Sequence[Column], width: int) -> list[Line]:
     if width < SIDE_BY_SIDE or len(answers) < 2:
         lines: list[Line] = []
         for answer in answers:
-            lines.append([(flat(answer.title), "accent"), (f"  {answer.note}", "muted")])
+            title = _clip(answer.title, width // 2)
+            lines.append([(title, "accent"), (_clip(f"  {answer.note}", width - cell_len(title)), "muted")])
             lines += [[("  " + piece, "text")] for piece in wrap(answer.text, width - 2)]
             lines.append([])
         return lines
     room = (width - 3 * (len(answers) - 1)) // len(answers)
     blocks: list[list[tuple[str, str]]] = []
     for answer in answers:
-        block = [(flat(answer.title), "accent"), (answer.note, "muted")]
+        block = [(_clip(answer.title, room), "accent"), (answer.note, "muted")]
         blocks.append(block + [(piece, "text") for piece in wrap(answer.text, room)])
     lines = []
     for row in zip_longest(*blocks, fillvalue=("", "text")):
@@ -158,10 +159,10 @@ def columns(answers: Sequence[Column], width: int) -> list[Line]:
 def item_lines(shown: Finished, found: ItemAnswers, width: int) -> list[Line]:
     """One item: what was asked, the reference, the answers, and what was measured of them."""
     item = found.item
-    group = "".join(
-        f" · {what} {flat(value)}" for what, value in (("slice", item.slice), ("cluster", item.cluster)) if value
-    )
-    lines: list[Line] = [[(f"item {item.item}", "strong"), (f" of {len(shown.items):,}{group}", "muted")], []]
+    groups = "".join(f" · {what} {name}" for what, name in (("slice", item.slice), ("cluster", item.cluster)) if name)
+    head = f"item {item.item}"
+    about = _clip(f" of {len(shown.items):,}{groups}", width - len(head))
+    lines: list[Line] = [[(head, "strong"), (about, "muted")], []]
     lines += turn_lines(found.asked, width)
     lines.append([("reference", "accent")])
     lines += _indented(found.reference, width)
@@ -172,8 +173,8 @@ def item_lines(shown: Finished, found: ItemAnswers, width: int) -> list[Line]:
 
 def _column(shown: Finished, answer: Answer) -> Column:
     note = answer_note(answer.finish, answer.arm, answer.seed)
-    if unseen := answer.length - len(answer.text):
-        note = f"{unseen:,} of {answer.length:,} characters not shown · {note}"
+    if answer.length > len(answer.text):
+        note = f"first {len(answer.text):,} of {answer.length:,} characters · {note}"
     return Column(letter(answer.arm, shown.arms), note, answer.text)
 
 
@@ -187,7 +188,7 @@ def turn_lines(turns: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
     """Turns of a conversation, each under its role."""
     lines: list[Line] = []
     for turn in turns:
-        lines.append([(flat(str(turn["role"])), "accent")])
+        lines.append([(_clip(str(turn["role"]), width), "accent")])
         lines += _indented(content_text(turn.get("content")), width)
     return [*lines, []]
 
@@ -213,6 +214,10 @@ def _indented(text: str, width: int) -> list[Line]:
     if len(text) > _MOST_ASKED:
         lines.append([(f"  … {len(text) - _MOST_ASKED:,} more characters", "warning")])
     return lines
+
+
+def _clip(text: str, width: int) -> str:
+    return fit(flat(text), width).rstrip(" ")
 
 
 def _wrapped(text: str, width: int, style: str) -> list[Line]:

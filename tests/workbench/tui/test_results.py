@@ -1,0 +1,303 @@
+"""A finished experiment in the app: each tab, each action, over a real store and real models."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+from contextlib import asynccontextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.cells import cell_len
+from textual import events
+
+from workbench import results
+from workbench.asking import Given
+from workbench.store import experiments as table
+from workbench.tui.actions import actions_of
+from workbench.tui.screen import BenchScreen
+from workbench.tui.widgets.ask_pane import AskPane, Question, question_lines
+from workbench.tui.widgets.items_pane import ItemsPane
+from workbench.tui.widgets.verdict_lines import item_lines, verdict_lines
+from workbench.tui.widgets.verdict_view import VerdictView
+from workbench.workspace import Workspace
+
+
+class ResultScreen(BenchScreen):
+    """Holds the view, as the screen of experiments does."""
+
+    NAME = "result"
+
+    def body(self):
+        yield VerdictView()
+
+    def home(self):
+        return self.query_one(VerdictView).home()
+
+    def arrive(self, id=""):
+        self.query_one(VerdictView).show_experiment(id)
+
+    def escape(self):
+        return self.query_one(VerdictView).escape()
+
+
+@pytest.fixture
+def ws(compared_copy, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    opened = Workspace.open(compared_copy)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def shown(ws) -> results.Finished:
+    return results.open_result(ws, "yes vs no")
+
+
+@pytest.fixture
+def view(ws, tui):
+    """`async with view(size) as (pilot, view)`: the app over the workspace with the result of `yes vs no` open."""
+
+    @asynccontextmanager
+    async def opened(size=(120, 40), experiment="yes vs no"):
+        async with tui.running(ws, base="no", size=size) as pilot:
+            pilot.app.add_mode("result", ResultScreen)
+            pilot.app.go("result", id=experiment)
+            await tui.until(pilot, lambda: bool(pilot.app.screen.query(VerdictView)))
+            found = pilot.app.screen.query_one(VerdictView)
+            await tui.until(pilot, lambda: found._shown is not None or "resume" in tui.said(pilot.app))
+            yield pilot, found
+
+    return opened
+
+
+async def test_the_verdict_is_told_as_it_is_with_its_intervals(view, tui, shown):
+    async with view((80, 24)) as (pilot, _):
+        await tui.until(pilot, lambda: "response NLL" in tui.screen_text(pilot.app))
+        text = tui.screen_text(pilot.app)
+        assert f"no against yes: {shown.result['verdict']}, for {shown.result['scope']}." in " ".join(text.split())
+        assert "A yes (baseline) · B no (candidate)" in text
+        [line] = [line for line in text.splitlines() if "response NLL" in line]
+        assert "●" in line
+        assert line.index("●") < line.index("│"), "worse is on the left"
+        await pilot.press("G")
+        await tui.until(pilot, lambda: "checks of all runs" in tui.screen_text(pilot.app))
+
+
+async def test_items_are_listed_worst_first_sorted_by_any_column_and_written_to_a_file(view, tui, shown, tmp_path):
+    async with view() as (pilot, found):
+        await pilot.press("2")
+        await tui.until(pilot, lambda: "better on 0, ▼ worse on 6" in tui.screen_text(pilot.app))
+        listed = found.query_one(ItemsPane).table
+        assert listed.has_focus
+        nll = [item.change("response_nll") for item in shown.items]
+        assert listed.current == str(nll.index(max(nll)))
+        await pilot.press("s", "S", "g")
+        assert listed.current == "0", "by number"
+        await pilot.press("m")
+        await tui.until(pilot, lambda: "prompt gain (nats/token) · ↑ higher is better" in tui.screen_text(pilot.app))
+        await pilot.press("colon", *"metric", "space", *"nonsense", "enter")
+        await tui.until(pilot, lambda: "Metrics: response_nll, prompt_gain" in tui.said(pilot.app))
+        await pilot.press("colon", *"metric", "space", *"response_nll", "enter")
+        out = tmp_path / "items.csv"
+        tui.type_text(pilot.app, f":export-table {out}\n")
+        await tui.until(pilot, lambda: "6 rows are in" in tui.said(pilot.app))
+        rows = list(csv.DictReader(out.open()))
+        assert [float(row["B - A"]) for row in rows] == pytest.approx(nll)
+
+
+async def test_answers_stand_side_by_side_where_there_is_room_and_below_each_other_elsewhere(view, tui):
+    async with view((120, 40)) as (pilot, found):
+        await pilot.press("2", "enter")
+        await tui.until(pilot, lambda: "reference" in tui.screen_text(pilot.app))
+        heads = [line for line in tui.screen_text(pilot.app).splitlines() if "A yes" in line]
+        assert len(heads) == 1
+        assert "base" in heads[0]
+        assert "B no" in heads[0]
+        await pilot.resize_terminal(80, 40)
+        await tui.until(
+            pilot, lambda: not any("A yes" in x and "B no" in x for x in tui.screen_text(pilot.app).splitlines())
+        )
+        assert "B no" in tui.screen_text(pilot.app)
+        await pilot.press("escape")
+        assert found.tab == "items"
+        assert found.query_one(ItemsPane).table.has_focus
+
+
+async def test_one_goes_from_item_to_item_and_from_seed_to_seed(view, tui, ws, shown):
+    async with view((100, 60)) as (pilot, found):
+        await pilot.press("n")
+        first = found.item
+        await tui.until(pilot, lambda: f" item {first} of 6" in tui.screen_text(pilot.app))
+        await pilot.press("n")
+        await tui.until(pilot, lambda: found.item != first and f" item {found.item} of 6" in tui.screen_text(pilot.app))
+        await pilot.press("N")
+        await tui.until(pilot, lambda: f" item {first} of 6" in tui.screen_text(pilot.app))
+        tui.type_text(pilot.app, ":item 3\n")
+        await tui.until(pilot, lambda: " item 3 of 6" in tui.screen_text(pilot.app))
+        assert "seed 0" in tui.screen_text(pilot.app)
+        await pilot.press("full_stop")
+        await tui.until(pilot, lambda: "seed 1" in tui.screen_text(pilot.app))
+        answer = results.item_answers(ws, shown, 3, 1).answers[2]
+        assert (answer.arm, answer.seed) == ("candidate", 1)
+        assert answer.text.split()[0] in tui.screen_text(pilot.app)
+        tui.type_text(pilot.app, ":item 6\n")
+        await tui.until(pilot, lambda: "Items go from 0 to 5" in tui.said(pilot.app))
+
+
+async def test_tabs_go_round_by_key_and_by_mouse(view, tui):
+    async with view() as (pilot, found):
+        seen = []
+        for _ in range(4):
+            await pilot.press("right_square_bracket")
+            seen.append(found.tab)
+        assert seen == ["items", "answers", "ask", "verdict"]
+        await pilot.press("left_square_bracket")
+        assert found.tab == "ask"
+        await pilot.click("Tabs", offset=(11, 0))
+        await tui.until(pilot, lambda: found.tab == "items")
+
+
+async def test_all_three_answer_a_prompt_of_ones_own_and_at_once_when_asked_again(view, tui, ws, shown):
+    async with view((160, 48)) as (pilot, found):
+        await pilot.press("a", *"Item", "space", *"3", "question_mark", "enter")
+        ask = found.query_one(AskPane)
+        await tui.until(pilot, lambda: bool(ask.questions) and not ask.running, 120)
+        [question] = ask.questions
+        for arm, run in (("base", "base"), ("baseline", "baseline-0"), ("candidate", "candidate-0")):
+            stored = pq.read_table(ws.runs_dir / shown.id / "results" / run / "generations.parquet").to_pylist()
+            assert question.given[arm].text == next(row["text"] for row in stored if row["item"] == 3)
+        await tui.until(pilot, lambda: tui.screen_text(pilot.app).count("tokens") == 3)
+        assert ask.box.has_focus, "for the next one"
+        tui.type_text(pilot.app, "Item 3?\n")
+        await tui.until(pilot, lambda: len(ask.questions) == 2 and not ask.running, 5)
+        assert ask.questions[1].given == question.given
+        assert ask.box.text == ""
+        await pilot.press("escape")
+        assert ask.text.has_focus
+        assert found.tab == "ask"
+
+
+async def test_a_question_is_called_off_by_ctrl_c_and_one_is_answered_at_a_time(view, tui):
+    async with view() as (pilot, found):
+        ask = found.query_one(AskPane)
+        tui.type_text(pilot.app, ":ask long way round\n")
+        await tui.until(pilot, lambda: ask.running is not None)
+        assert not ask.ask("another")
+        await pilot.press("ctrl+c")
+        await tui.until(pilot, lambda: ask.running is None, 60)
+        assert "Another question is being answered" in tui.said(pilot.app)
+        await tui.until(pilot, lambda: "called off; asked again" in tui.screen_text(pilot.app))
+        assert len(ask.questions) == 1
+        assert found.tab == "ask"
+        assert found.check_action("call_off", ()) is False, "ctrl+c is free again"
+
+
+async def test_escape_calls_off_then_leaves_the_box_then_the_view(view, tui):
+    async with view() as (pilot, found):
+        ask = found.query_one(AskPane)
+        running = Question([{"role": "user", "content": "?"}], 0)
+        ask.questions.append(running)
+        await pilot.press("a", "x", "escape")
+        assert (running.called_off, ask.box.has_focus, ask.box.text) == (True, True, "x")
+        running.running = False
+        await pilot.press("escape")
+        assert ask.text.has_focus
+        await pilot.press("escape")
+        await tui.until(pilot, lambda: pilot.app.current_mode == "browse")
+
+
+async def test_what_cannot_be_asked_is_told_and_the_app_lives_on(view, tui, ws, shown):
+    (ws.runs_dir / shown.id / "results" / "baseline-0" / "adapter" / "adapter_config.json").unlink()
+    async with view() as (pilot, found):
+        tui.type_text(pilot.app, ":ask anything\n")
+        await tui.until(pilot, lambda: "baseline-0 is no longer there" in tui.said(pilot.app))
+        await tui.until(pilot, lambda: "baseline-0 is no longer there" in tui.screen_text(pilot.app).split("▔")[0])
+        assert found.query_one(AskPane).running is None
+        await pilot.press("1")
+        await tui.until(pilot, lambda: "response NLL" in tui.screen_text(pilot.app))
+
+
+async def test_a_system_turn_stands_before_prompts_until_it_is_taken_away(view, tui, ws, shown):
+    (ws.runs_dir / shown.id / "results" / "baseline-0" / "adapter" / "adapter_config.json").unlink()  # nothing runs
+    async with view() as (pilot, found):
+        ask = found.query_one(AskPane)
+        tui.type_text(pilot.app, ":system Be brief.\n")
+        await tui.until(pilot, lambda: "A system turn stands" in tui.said(pilot.app))
+        tui.type_text(pilot.app, ":ask one\n")
+        await tui.until(pilot, lambda: "system turn: Be brief." in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: bool(ask.questions) and not ask.running)
+        tui.type_text(pilot.app, ":system\n")
+        await tui.until(pilot, lambda: "without a system turn" in tui.said(pilot.app))
+        tui.type_text(pilot.app, ":ask two\n")
+        await tui.until(pilot, lambda: len(ask.questions) == 2)
+        assert [[turn["role"] for turn in q.turns] for q in ask.questions] == [["system", "user"], ["user"]]
+
+
+async def test_a_hostile_paste_is_shown_as_glyphs_and_asked_as_it_was(view, tui, monkeypatch):
+    async with view() as (pilot, found):
+        ask = found.query_one(AskPane)
+        asked = []
+        monkeypatch.setattr(ask, "ask", lambda prompt: asked.append(prompt) or True)
+        await pilot.press("a", "x")
+        text = tui.hostile.replace("\ud800", "")
+        pilot.app.post_message(events.Paste(f"{text}\nsecond line"))
+        await tui.until(pilot, lambda: "second line" in ask.box.text)
+        assert "\x1b" not in ask.box.text
+        await pilot.press("ctrl+j", "y", "enter")
+        await tui.until(pilot, lambda: bool(asked))
+        assert asked == [f"x{text}\nsecond line\ny"]
+        pilot.app.post_message(events.Paste("z" * 60_000))
+        await tui.until(pilot, lambda: "at most 50,000 characters" in tui.said(pilot.app))
+
+
+async def test_hostile_items_and_answers_of_a_million_characters_are_shown_and_keys_go_on(view, tui, ws, shown):
+    for run in (*shown.runs["candidate"].values(), *shown.runs["base"].values()):
+        row = table.RunRow(run, shown.id, "candidate", None, 0, "s", "done", "{}")
+        answers = pa.table({"item": [5], "text": [tui.hostile[:-1] + "漢" * 1_000_000], "finish": ["length"]})
+        metrics = pa.table({"item": [5], "metric": ["response_nll"], "value": [1.0], "weight": [1.0]})
+        if run not in shown.runs["base"].values():
+            table.save_run(ws.store, row, metrics, answers)
+    async with view((160, 48)) as (pilot, found):
+        tui.type_text(pilot.app, ":item 5\n")
+        await tui.until(pilot, lambda: "first 200,000 of 1,000,0" in tui.screen_text(pilot.app))
+        text = tui.screen_text(pilot.app)
+        assert "[/INST] [bold]x[/]" in text
+        assert not set("\x1b\x07\u202e") & set(text)
+        await pilot.press("G", "2")
+        await tui.until(pilot, lambda: found.tab == "items")
+
+
+async def test_an_experiment_without_a_result_is_told_as_such(view, tui, ws, shown):
+    with ws.store.transaction() as cursor:
+        cursor.execute("UPDATE experiments SET result = NULL, state = 'stopped'")
+    (ws.runs_dir / shown.id / "results" / "candidate-1" / "summary.json").unlink()
+    async with view() as (pilot, _):
+        await tui.until(pilot, lambda: "no result yet (stopped)" in tui.said(pilot.app))
+        await tui.until(pilot, lambda: "There is no result to show." in tui.screen_text(pilot.app))
+        await pilot.press("2", "n", "m", "full_stop", "a", "x", "enter", "escape")
+        assert pilot.app.is_running
+
+
+@pytest.mark.parametrize("width", [30, 79, 118, 158])
+def test_every_line_fits_its_width_whatever_the_text_holds(shown, tui, width):
+    hostile = tui.hostile + "long " * 100 + "漢" * 300
+    item = results.Item(1, hostile, hostile, hostile, shown.items[0].values)
+    answers = [results.Answer(arm, 0, hostile, 10_000, "length") for arm in shown.arms]
+    found = results.ItemAnswers(item, [{"role": hostile, "content": hostile}], hostile, answers)
+    question = Question([{"role": "user", "content": hostile}], 0, given={"base": Given(hostile, "stop", 3)})
+    lines = item_lines(shown, found, width) + question_lines(shown, [question], width)
+    texts = ["".join(text for text, _ in line) for line in [*lines, *verdict_lines(shown, width)]]
+    assert not set("\x1b\x07\u202e\ud800\n") & set("".join(texts))
+    if width >= 79:
+        assert max(cell_len(text) for text in texts) <= width
+
+
+def test_the_keys_of_the_view_are_its_own_and_do_what_they_say():
+    taken = {key for action in actions_of("app") for key in action.keys}
+    for action in actions_of("results"):
+        assert not taken & set(action.keys) - {"escape"}, action
+        method = getattr(VerdictView, f"action_{action.name.split('(')[0]}")
+        if action.takes:
+            inspect.signature(method).bind(None, "text")
