@@ -7,13 +7,13 @@ as it comes, and can start again behind the last one it stored.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from filters.guard import guard
 from filters.recipe import Recipe
-from filters.remaining import Remaining, Rows
+from filters.remaining import Remaining, Rows, parsed
 from filters.rules.language import language_scorer
 from filters.step import Drop, Embed, Outside, Pair, Progress, Row, RowStep, Score, Scorer, SetStep, Step, StepOutcome
 
@@ -52,6 +52,7 @@ def run(
     *,
     scores: ScoreCache | None = None,
     embed: Embed | None = None,
+    others: Callable[[str], Rows] | None = None,
     finished: Sequence[Collection[int]] = (),
     allow_wipeout: bool = False,
     progress: Progress | None = None,
@@ -60,7 +61,8 @@ def run(
 
     `rows()` must give the same rows in the same order each time it is called, as Arrow batches with `id` int64,
     `content_hash`, `messages`, `tools`, `source` and `category`. `finished` holds the dropped ids of steps already
-    done: these are neither run nor yielded again. `embed` is needed by steps on embeddings only.
+    done: these are neither run nor yielded again. `embed` is needed by steps on embeddings only, and `others`, the
+    rows of a version or source by name, by steps that compare with one.
     `progress(done, total, what)` counts rows within a step.
 
     Raises `Wipeout`, before the step is yielded, where the guard stops it, unless `allow_wipeout`.
@@ -77,7 +79,9 @@ def run(
         step = recipe.steps[position]
         started = time.perf_counter()
         work = (
-            _judge_rows(step, left, cache, tell) if isinstance(step, RowStep) else _judge_set(step, left, embed, tell)
+            _judge_rows(step, left, cache, tell)
+            if isinstance(step, RowStep)
+            else _judge_set(step, left, _outside(embed, tell, others))
         )
         if not allow_wipeout:
             where = f"{recipe.name}, step {position + 1} ({step.name})"
@@ -147,10 +151,17 @@ def _judge_rows(step: RowStep[Any], left: Remaining, cache: ScoreCache, progress
     return work
 
 
-def _judge_set(step: Step[Any], left: Remaining, embed: Embed | None, progress: Progress) -> _Work:
+def _outside(embed: Embed | None, progress: Progress, others: Callable[[str], Rows] | None) -> Outside:
+    if others is None:
+        return Outside(embed, progress)
+    rows_of = others
+    return Outside(embed, progress, lambda name: parsed(rows_of(name)))
+
+
+def _judge_set(step: Step[Any], left: Remaining, outside: Outside) -> _Work:
     if not isinstance(step, SetStep):
         raise TypeError(f"{type(step).__name__} is neither a row step nor a set step")
-    result = step.select(left, Outside(embed, progress))
+    result = step.select(left, outside)
     return _Work(result.drops, result.pairs, result.unscored)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from filters.audit import Audit
 from filters.dedup.exact import Exact
+from filters.dedup.near import Near
 from filters.dedup.semantic import Semantic
 from filters.rules.cut_off import CutOff
 from filters.rules.language import Language
@@ -19,6 +20,7 @@ from filters.step import Step
 
 STEPS: dict[str, type[Step[Any]]] = {
     "exact": Exact,
+    "minhash": Near,
     "semantic": Semantic,
     "length": Length,
     "refusal": Refusal,

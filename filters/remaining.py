@@ -91,6 +91,13 @@ class Remaining:
             raise ValueError("rows() must give the same rows in the same order each time")
 
 
+def parsed(rows: Rows) -> Iterator[list[Row]]:
+    """All of `rows`, in batches of at most `BATCH`."""
+    for whole in rows():
+        for offset in range(0, whole.num_rows, BATCH):
+            yield _parse(whole.slice(offset, BATCH))
+
+
 def _parse(batch: pa.RecordBatch) -> list[Row]:
     columns = (
         batch.column(name).to_pylist() for name in ("id", "content_hash", "messages", "tools", "source", "category")

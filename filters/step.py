@@ -15,7 +15,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -151,7 +151,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two rows found alike (cosine or 1.0 for exact), dropped or not. `duplicate_of` is the one preferred."""
+    """Two rows found alike (cosine, Jaccard, or 1.0 for exact), dropped or not. `duplicate_of` is the one preferred."""
 
     id: int
     duplicate_of: int
@@ -184,6 +184,8 @@ class Outside:
 
     embed: Embed | None
     progress: Progress
+    others: Callable[[str], Iterable[list[Row]]] | None = None
+    """The rows of another version or source by its name, in batches."""
 
 
 class Survivors(Protocol):
@@ -228,6 +230,11 @@ class Step(ABC, Generic[P]):
     def max_drop(self) -> float | None:
         """The share of its input the step may drop; None for a selector, whose work is dropping."""
         return self.params.max_drop if isinstance(self.params, FilterParams) else None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of versions and sources whose rows the step reads beside those it is given."""
+        return ()
 
     def settings(self) -> dict[str, Any]:
         """All parameters, defaults written out, as JSON values."""

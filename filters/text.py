@@ -16,6 +16,7 @@ _LETTERS_PER_WORD = 4  # of the unspaced alphabets, roughly; only the order of m
 _WORD = re.compile(
     rf"[{HAN_KANA}]|[{UNSPACED}]+|(?:(?![{HAN_KANA}{UNSPACED}_])\w)+(?:['’.,:/-](?:(?![{HAN_KANA}{UNSPACED}_])\w)+)*"
 )
+_WORD_OR_SIGN = re.compile(_WORD.pattern + r"""|[^\w\s.,;:?!"'()\[\]{}…–—“”‘’«»、。，！？；：（）「」]""")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
 
@@ -33,8 +34,17 @@ def words(text: str) -> list[str]:
     Japanese have no blanks: each Han character or kana is a word, as word processors count. Thai, Lao, Burmese and
     Khmer runs come in pieces of four characters.
     """
+    return _split(_WORD, text)
+
+
+def words_and_signs(text: str) -> list[str]:
+    """The words of `text`, and every sign but the marks of prose: `a + b` and `a - b` are two programs."""
+    return _split(_WORD_OR_SIGN, text)
+
+
+def _split(pattern: re.Pattern[str], text: str) -> list[str]:
     found: list[str] = []
-    for word in _WORD.findall(text):
+    for word in pattern.findall(text):
         if "\u0e00" <= word[0] <= "\u17ff" and re.match(rf"[{UNSPACED}]", word):
             found += [word[i : i + _LETTERS_PER_WORD] for i in range(0, len(word), _LETTERS_PER_WORD)]
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,24 +112,28 @@ def run_recipe(
         raise UsageProblem("a run needs rows", do="Name at least one source or version with --from.")
     inputs = [resolve(store, name) for name in dict.fromkeys(from_)]
     refuse_source_name(store, version)
+    references = dict.fromkeys(name for step in recipe.steps for name in step.references)
+    others = {name: Members(store, [resolve(store, name)]) for name in references}
     members = Members(store, inputs, drafted=True)
     manual = manual_step(store, members)
     scores = StoredScores(store)
     try:
         if dry_run:
-            outcomes = _steps(recipe, members, scores, embed, (), allow_wipeout, progress)
+            outcomes = _steps(recipe, members, others, scores, embed, (), allow_wipeout, progress)
             return _dry_report(members, [*manual, *outcomes])
         input_hash = _input_hash(members)
-        done = _done(store, _asked(recipe, allow_wipeout), input_hash, version)
+        recipe_hash = " against ".join([recipe.recipe_hash, *map(_input_hash, others.values())])
+        done = _done(store, _asked(recipe_hash, allow_wipeout), input_hash, version)
         if done:
             return done
-        run = _begin_or_resume(store, recipe, input_hash, members, manual, allow_wipeout)
+        run = _begin_or_resume(store, recipe, recipe_hash, input_hash, members, manual, allow_wipeout)
         finished = dropped_ids(store, run.id)[len(manual) :]
-        for outcome in _steps(recipe, members, scores, embed, finished, allow_wipeout, progress):
+        for outcome in _steps(recipe, members, others, scores, embed, finished, allow_wipeout, progress):
             with store.transaction() as cursor:
                 save_step(cursor, run.id, replace(outcome, position=outcome.position + len(manual)))
     finally:
-        members.close()
+        for opened in (members, *others.values()):
+            opened.close()
         scores.close()
     steps = ledger(store, run.id)
     _check_some_left(run.rows_in, steps)
@@ -169,6 +173,7 @@ def freeze_rows(store: Store, source: str, name: str, without: Sequence[EvalSet]
 def _steps(
     recipe: Recipe,
     members: Members,
+    others: Mapping[str, Members],
     scores: StoredScores,
     embed: CachedEmbeddings,
     finished: Sequence[Sequence[int]],
@@ -182,6 +187,7 @@ def _steps(
         members.batches,
         scores=scores,
         embed=embed,
+        others=lambda name: others[name].batches,
         finished=finished,
         allow_wipeout=allow_wipeout,
         progress=progress,
@@ -197,23 +203,24 @@ def _input_hash(members: Members) -> str:
     return digest.hexdigest()
 
 
-def _asked(recipe: Recipe, allow_wipeout: bool) -> str:
+def _asked(recipe_hash: str, allow_wipeout: bool) -> str:
     """What names a run beside its rows: with the guard off other rows may fall, so it is another run."""
-    return recipe.recipe_hash + (" allow-wipeout" if allow_wipeout else "")
+    return recipe_hash + (" allow-wipeout" if allow_wipeout else "")
 
 
 def _begin_or_resume(
     store: Store,
     recipe: Recipe,
+    recipe_hash: str,
     input_hash: str,
     members: Members,
     manual: Sequence[StepOutcome],
     allow_wipeout: bool,
 ) -> RecipeRun:
     """The run that was stopped, or a new one. What the guard let pass stands with the guard off, not the reverse."""
-    asked = _asked(recipe, allow_wipeout)
+    asked = _asked(recipe_hash, allow_wipeout)
     stopped = find_run(store, asked, input_hash, "running")
-    if not stopped and allow_wipeout and (guarded := find_run(store, recipe.recipe_hash, input_hash, "running")):
+    if not stopped and allow_wipeout and (guarded := find_run(store, recipe_hash, input_hash, "running")):
         with store.transaction() as cursor:
             rename_run(cursor, guarded[0].id, asked)
         stopped = guarded

@@ -1,4 +1,4 @@
-"""Who survives among rows that say the same: an order of all rows that does not hang on the order of input."""
+"""What is compared of a row, and who survives of rows that say the same, whatever order they came in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Literal
 
 from filters.step import Row
 from filters.text import words
+from trainer.conversation import Side, canonical_json
 
 Keep = Literal["longest", "shortest", "first", "newest"]
 Rank = tuple[int, str, int]
@@ -24,3 +25,10 @@ def rank(row: Row, keep: Keep) -> Rank:
         return (-row.id, row.content_hash, row.id)
     length = len(words(row.text("response")))
     return (length if keep == "shortest" else -length, row.content_hash, row.id)
+
+
+def compared_text(row: Row, on: Side) -> str:
+    """The text of a side with the tools that it calls: answers that only call a tool are not all the same."""
+    text = row.text(on)
+    calls = [message["tool_calls"] for message in row.messages if message.get("tool_calls")]
+    return f"{text}\n{canonical_json(calls)}" if calls and on != "prompt" else text

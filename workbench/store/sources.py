@@ -276,13 +276,17 @@ def overlaps(store: Store, source: Source) -> list[tuple[str, int]]:
 
 
 def made_from(store: Store, source: Source) -> list[str]:
-    """The versions that were made out of a source directly, oldest first."""
+    """The versions that were made out of a source directly, or whose reasons name rows of it, oldest first."""
     rows = store.rows(
-        """SELECT v.name FROM versions v JOIN recipe_runs r ON r.id = v.recipe_run_id
-           WHERE json_contains(r.inputs, to_json(?)) ORDER BY v.id""",
-        [source.name],
+        f"SELECT name FROM versions WHERE recipe_run_id IN ({_RUNS_ON}) ORDER BY id", [source.name, source.id]
     )
     return [str(name) for (name,) in rows]
+
+
+# A row may have fallen for one of a source that the run did not read from: a step can compare with others.
+_RUNS_ON = """SELECT id FROM recipe_runs WHERE json_contains(inputs, to_json(?)) UNION
+    SELECT s.recipe_run_id FROM decisions d JOIN steps s ON s.id = d.step_id
+    JOIN examples e ON e.id = d.duplicate_of WHERE e.source_id = ?"""
 
 
 def also_in(cursor: Connection, hashes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
@@ -298,15 +302,20 @@ def also_in(cursor: Connection, hashes: Sequence[str]) -> dict[str, list[tuple[s
     return found
 
 
-def remove_source(store: Store, name: str) -> None:
-    """Delete a source with its rows and rejects. Raises UsageProblem where a version was made out of it."""
-    source = get_source(store, name)
-    if made := made_from(store, source):
+def check_removable(store: Store, name: str) -> None:
+    """Raise UsageProblem where a version was made out of a source."""
+    if made := made_from(store, get_source(store, name)):
         raise UsageProblem(
             f"{', '.join(made)} came from source {name!r} and would lose rows and reasons",
             do=f"Remove first what was made out of it: workbench versions rm {made[-1]}.",
         )
-    runs = store.rows("SELECT id FROM recipe_runs WHERE json_contains(inputs, to_json(?))", [name])
+
+
+def remove_source(store: Store, name: str) -> None:
+    """Delete a source with its rows and rejects. Raises UsageProblem where a version was made out of it."""
+    source = get_source(store, name)
+    check_removable(store, name)
+    runs = store.rows(_RUNS_ON, [name, source.id])
     with store.transaction(rows=True) as cursor:
         for (run_id,) in runs:  # begun and never finished: nothing to go on from without these rows
             discard_run(cursor, run_id)

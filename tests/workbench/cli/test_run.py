@@ -189,3 +189,52 @@ def test_json_is_one_object_on_stdout_and_notes_go_to_stderr(imported, recipe):
     assert json.loads(called.out)
     assert called.out.count("\n") == 1
     assert "Why rows left" in imported("run", recipe, "--from", "raw", "--name", "curated").err
+
+
+def test_only_what_is_new_against_a_version_that_is_there(curated, root, tmp_path, write_pairs):
+    known = curated("examples", "curated", "--json").json["examples"][0]["messages"]
+    rows = [(known[0]["content"], "another answer"), ("a question that nobody has asked before, I should think", "a")]
+    curated("import", write_pairs(*rows), "--name", "more")
+    recipe = _recipe(tmp_path, "minhash: {on: prompt, against: [curated], max_drop: 1}")
+    report = curated("run", recipe, "--from", "more", "--name", "new", "--json").json
+    assert report["steps"][0]["reasons"] == {"near duplicate": 1}
+    (dropped,) = curated("examples", "new", "--dropped", "--json").json["examples"]
+    assert dropped["duplicate_of"] is not None
+    whole = curated("run", recipe, "--from", "raw", "--name", "rest", "--json")
+    assert whole.code == 0
+    assert (
+        whole.json["steps"][0]["reasons"]["known row"] == curated("versions", "show", "curated", "--json").json["rows"]
+    )
+    assert_intact(root)
+    refused = curated("sources", "rm", "raw")
+    assert (refused.code, "rest" in refused.err) == (2, True)
+    unknown = _recipe(tmp_path, "minhash: {against: [nowhere]}", "unknown")
+    refused = curated("run", unknown, "--from", "more", "--name", "x")
+    assert refused.code == 2
+    assert "nowhere" in refused.err
+
+
+def test_a_run_against_other_rows_is_another_run(curated, tmp_path, write_pairs):
+    """A name may come to stand for other rows; what fell for the old ones is not taken over."""
+    curated("import", write_pairs(("where does the longest river of the world begin", "x")), "--name", "known")
+    curated("import", write_pairs(("where does the longest river of the world begin", "y"), name="b"), "--name", "more")
+    recipe = _recipe(tmp_path, "minhash: {against: [known], max_drop: 1}; random-k: {k: 5}")
+    assert curated("run", recipe, "--from", "more", "--name", "v").code == 3, "no row is left"
+    removed = curated("sources", "rm", "known")
+    assert removed.code == 0, removed.err
+    curated("import", write_pairs(("what else", "x"), name="c"), "--name", "known")
+    assert curated("run", recipe, "--from", "more", "--name", "v", "--json").json["rows_out"] == 1
+
+
+def test_a_source_that_reasons_name_stays_while_the_version_does(imported, root, tmp_path, write_pairs):
+    asked = "where does the longest river of the world begin"
+    imported("import", write_pairs((asked, "x"), name="a"), "--name", "known")
+    imported("import", write_pairs((asked, "y"), ("what else is there to ask", "z"), name="b"), "--name", "more")
+    recipe = _recipe(tmp_path, "minhash: {against: [known], max_drop: 1}")
+    assert imported("run", recipe, "--from", "more", "--name", "new").code == 0
+    refused = imported("sources", "rm", "known")
+    assert refused.code == 2
+    assert "versions rm new" in refused.err
+    imported("versions", "rm", "new")
+    assert imported("sources", "rm", "known").code == 0
+    assert_intact(root)
