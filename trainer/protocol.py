@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from trainer.disk import disk_problem
 from trainer.errors import BadInput, Problem, Stopped
 
 PLAN = "plan.json"
@@ -151,8 +152,11 @@ def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:
             return problem.exit_code
         except BaseException as error:
             traceback.print_exc()
-            do = f"This is our bug; {folder.name}/{LOG} has the traceback."
-            events.emit("error", what=f"{type(error).__name__}: {error}", where="", do=do, exit_code=1)
+            told = disk_problem(error) or Problem(
+                f"{type(error).__name__}: {error}", do=f"This is our bug; {folder.name}/{LOG} has the traceback."
+            )
+            with contextlib.suppress(OSError):  # on a full disk there may be no room for the event either
+                events.emit("error", what=told.what, where=told.where, do=told.do, exit_code=1)
             return 1
     return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ Wish = Literal["watch", "leave", "stop"]
 
 _POLL = 0.1  # seconds between looks at the event file
 _GRACE = 60.0  # seconds a stopped job has to leave its checkpoint
+_NO_ROOM = 1 << 20  # bytes free on a disk on which a job could not even write why it ended
 _BUSY = 4  # exit code of a job that found another process at work on its folder
 
 
@@ -142,6 +144,12 @@ def _watch(
 
 
 def _without_a_word(folder: Path) -> Problem:
+    if shutil.disk_usage(folder).free < _NO_ROOM:
+        return Problem(
+            "the worker process ended, and the disk is full",
+            where=str(folder),
+            do="Free some space; the same command resumes where it was.",
+        )
     return Problem(
         "the worker process ended without a word (killed, or out of memory)",
         where=str(folder),
