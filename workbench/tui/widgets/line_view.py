@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -48,6 +48,8 @@ class LineView(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: Sequence[Line] = ()
+        self._base = Style()
+        self._width = 0
 
     def set_lines(self, lines: Sequence[Line], top: int = 0) -> None:
         """Show other lines, from line `top` on."""
@@ -72,14 +74,19 @@ class LineView(ScrollView, can_focus=True):
         """Go to the last line."""
         self.scroll_to(y=len(self._lines), animate=False)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Paint some lines: what they share is worked out once, as Textual would work it out for every line."""
+        self._base, self._width = self.rich_style, self.scrollable_content_region.width
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One line of the screen."""
         number = self.scroll_offset.y + y
-        base = self.rich_style
+        base = self._base
         if number >= len(self._lines):
-            return Strip.blank(self.scrollable_content_region.width, base)
+            return Strip.blank(self._width, base)
         segments = [Segment(text, base + self._style(style)) for text, style in self._lines[number]]
-        return Strip(segments).adjust_cell_length(self.scrollable_content_region.width, base)
+        return Strip(segments).adjust_cell_length(self._width, base)
 
     def _style(self, style: str | Style) -> Style:
         if isinstance(style, Style):

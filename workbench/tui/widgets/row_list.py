@@ -81,6 +81,8 @@ class RowList(ScrollView, can_focus=True):
         self.cursor = 0
         self.marks: set[int] = set()
         self.highlight = ""
+        self._base = Style()
+        self._width = 0
         self._anchor: int | None = None
         self._ids: Callable[[int, int], list[int]] = lambda start, stop: []
         self._windows = RowWindows(self)
@@ -272,11 +274,15 @@ class RowList(ScrollView, can_focus=True):
 
     # Painting
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Paint some lines: what they share is worked out once, as Textual would work it out for every line."""
+        self._base, self._width = self.rich_style, self.scrollable_content_region.width
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """One line of the screen; a row that is not there yet is a number and a dot."""
         pos = self.scroll_offset.y + y
-        width = self.scrollable_content_region.width
-        base = self.rich_style
+        width, base = self._width, self._base
         if pos >= self.rows:
             return Strip.blank(width, base)
         on_cursor = pos == self.cursor
