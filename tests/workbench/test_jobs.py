@@ -148,7 +148,7 @@ def test_a_job_that_dies_without_a_word_is_a_problem_that_names_its_log(job):
 
 def test_a_job_that_dies_on_a_full_disk_is_not_said_to_have_died_of_memory(job, monkeypatch):
     monkeypatch.setattr("workbench.jobs._NO_ROOM", 1 << 62)  # as much as no disk has
-    with pytest.raises(Problem, match="the disk is full.*Free some space; the same command resumes"):
+    with pytest.raises(Problem, match=r"the disk is full.*Free some space; the same command resumes"):
         run(job("die now"))
 
 
