@@ -21,9 +21,11 @@ from trainer.chat import (
     audit,
     configured_stops,
     fit,
+    tag_issues,
     tokenise,
     window,
 )
+from trainer.chat.audit import TAGGED
 from workbench.errors import BadInput, NotFound, Stopped, UsageProblem
 
 if TYPE_CHECKING:
@@ -173,11 +175,12 @@ class Seen:
     row: Row
     done: Tokenised
     fitted: Fitted
+    tags: Sequence[Issue] = ()
 
     @property
     def issues(self) -> list[Issue]:
-        """What a person should know of the row, the limit's doing included."""
-        return [*self.done.issues, *self.fitted.issues]
+        """What a person should know of the row, the limit's doing and what the template's own tags say included."""
+        return [*self.done.issues, *self.tags, *self.fitted.issues]
 
     @property
     def cut_away(self) -> bool:
@@ -274,11 +277,13 @@ def template_args(given: Sequence[str]) -> dict[str, Any]:
     return parsed
 
 
-def see(lens: Lens, row: Row) -> Seen:
-    """One row through the lens."""
+def see(lens: Lens, row: Row, *, tags: bool = False) -> Seen:
+    """One row through the lens; with `tags` compared with the generation tags of the template, where it has some."""
     messages, tools = json.loads(row.messages), json.loads(row.tools) if row.tools else None
     done = tokenise(lens.tokenizer, messages, tools, lens.policy)
-    return Seen(row, done, fit(lens.tokenizer, done, messages, tools, lens.policy, limit=lens.limit, how=lens.truncate))
+    fitted = fit(lens.tokenizer, done, messages, tools, lens.policy, limit=lens.limit, how=lens.truncate)
+    theirs = tag_issues(lens.tokenizer, messages, tools, lens.policy) if tags else None
+    return Seen(row, done, fitted, theirs or ())
 
 
 def audit_rows(
@@ -304,7 +309,14 @@ def audit_rows(
 
     try:
         found = audit(
-            entries(), lens.tokenizer, lens.policy, limit=lens.limit, how=lens.truncate, cache=rows.cache, on_row=tell
+            entries(),
+            lens.tokenizer,
+            lens.policy,
+            limit=lens.limit,
+            how=lens.truncate,
+            cache=rows.cache,
+            on_row=tell,
+            tagged=TAGGED,
         )
     except KeyboardInterrupt:
         kept = "What was tokenised is kept for the next time." if rows.cache else "Nothing was written."

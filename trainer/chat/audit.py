@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.chat.example import ISSUES, MaskPolicy, Tokenised, Turns
+from trainer.chat.example import ISSUES, Issue, MaskPolicy, Tokenised, Turns
 from trainer.chat.mask import tokenise_many
 from trainer.chat.packing import packed_waste, padded_waste
+from trainer.chat.tags import tag_issues
 from trainer.chat.truncate import Fitted, Truncation, fit
 from trainer.conversation import Message
 
@@ -23,12 +24,18 @@ if TYPE_CHECKING:
 
     from trainer.chat.cache import TokenCache
 
-NOTES = frozenset({"expanded", "injected-system", "tags-disagree"})
+TAGS_DISAGREE = "tags-disagree"
+
+NOTES = frozenset({"expanded", "injected-system", TAGS_DISAGREE})
 """Kinds of issues that a template has by nature: good to know, and nothing is wrong with the row."""
+
+TAGGED = 100
+"""The first rows, which are compared with the template's generation tags: that takes four renderings a turn."""
 
 BATCH = 8
 """Rows a batch by which the cost of padding is told."""
 
+_NAMED = 5  # kinds of differences
 _BARS = 8  # classes of a histogram up to the limit
 
 
@@ -53,6 +60,10 @@ class Audit:
     lost_examples: int = 0
     suspect: int = 0
     """Rows with any issue that is not among NOTES."""
+    tags_compared: int = 0
+    """Rows compared with the template's generation tags; none where it has no tags."""
+    tag_differences: Counter[str] = field(default_factory=Counter)
+    """How what the tags mark differs from what is trained, with the number of turns."""
     issues: dict[str, array[int]] = field(default_factory=dict)
     lengths: array[int] = field(default_factory=lambda: array("q"))
     fitted: array[int] = field(default_factory=lambda: array("q"))
@@ -92,6 +103,13 @@ class Audit:
         self.suspect += bool(kinds - NOTES)
         for kind in kinds:
             self.issues.setdefault(kind, array("q")).append(row)
+
+    def add_tags(self, row: int, found: Sequence[Issue]) -> None:
+        """Count in what comparing a row, which was added, with the template's tags came to."""
+        self.tags_compared += 1
+        self.tag_differences.update(issue.detail for issue in found)
+        if found:
+            self.issues.setdefault(TAGS_DISAGREE, array("q")).append(row)
 
     def verdict(self) -> str:
         """One line: clean, or how many rows to look at and why."""
@@ -151,6 +169,7 @@ class Audit:
                 "examples": self.lost_examples,
             },
             "histogram": [{"from": low, "to": high, "examples": count} for low, high, count in self.histogram()],
+            "tags": {"compared": self.tags_compared, "differences": dict(self.tag_differences.most_common(_NAMED))},
             "waste": {"batch": BATCH} | {kind: round(share, 4) for kind, share in self.waste().items()},
             "suspect": self.suspect,
             "verdict": self.verdict(),
@@ -166,11 +185,13 @@ def audit(
     how: Truncation = "drop",
     cache: TokenCache | None = None,
     on_row: Callable[[int], None] | None = None,
+    tagged: int = 0,
 ) -> Audit:
     """Tokenise `rows` of (key, messages as JSON, tools as JSON or None) in a stream; only counts are kept.
 
     `limit` (tokens) and `how` are those of `trainer.chat.truncate.fit`. Rows that `cache` holds are not tokenised
-    again. `on_row(done)` is called after each row.
+    again. `on_row(done)` is called after each row. The first `tagged` rows are compared with the generation tags of
+    the template, where it has some.
     """
     result = Audit(limit, how, policy.turns if policy else "all")
     ahead: deque[tuple[int, list[Message], list[Any] | None]] = deque()
@@ -184,6 +205,8 @@ def audit(
         key, messages, tools = ahead.popleft()
         fitted = None if limit is None else fit(tokenizer, done, messages, tools, policy, limit, how)
         result.add(key, done, fitted)
+        if result.rows <= tagged and (differing := tag_issues(tokenizer, messages, tools, policy)) is not None:
+            result.add_tags(key, differing)
         if on_row:
             on_row(result.rows)
     return result
@@ -192,6 +215,6 @@ def audit(
 def differing_rows(one: Audit, other: Audit) -> list[int]:
     """The keys of the rows that do not have the same kinds of issues in two audits of them, in order."""
     differ: set[int] = set()
-    for kind in ISSUES:
+    for kind in ISSUES.keys() - {TAGS_DISAGREE}:  # known of the first rows alone
         differ |= set(one.issues.get(kind, ())) ^ set(other.issues.get(kind, ()))
     return sorted(differ)

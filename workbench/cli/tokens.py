@@ -106,7 +106,7 @@ def command(
 def _one_row(rows: Rows, lenses: list[Lens], number: int, as_json: bool) -> None:
     from workbench import tokens
 
-    found = [[tokens.see(lens, row) for lens in lenses] for row in tokens.rows_at(rows, number)]
+    found = [[tokens.see(lens, row, tags=True) for lens in lenses] for row in tokens.rows_at(rows, number)]
     if as_json:
         data = [_row_json(seen, lenses) for seen in found]
         common.print_json(data[0] if len(data) == 1 else {**data[0], "also": data[1:]})

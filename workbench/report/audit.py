@@ -12,6 +12,7 @@ from rich.text import Text
 from trainer.chat import ISSUES, Audit
 from trainer.chat.audit import BATCH
 from workbench.report.terminal import table
+from workbench.text import counted
 
 _NAMED = 8  # rows named behind a count
 _BAR = 36  # cells of the longest bar
@@ -47,6 +48,8 @@ def render_audit(audit: Audit, *, limit_is: str = "", ids: Callable[[int], int] 
             text.append(f"{'':<29}examples {', '.join(str(ids(key)) for key in keys)}{more}\n")
         meaning = textwrap.fill(ISSUES[kind], 80, initial_indent=" " * 4, subsequent_indent=" " * 4)
         text.append(meaning + "\n", style="dim")
+    if audit.tags_compared:
+        text.append(_tags(audit) + "\n")
     text.append("\n" if audit.rows else "")
     text.append(audit.verdict() + "\n", style="bold")
     return text
@@ -106,6 +109,22 @@ def _waste(audit: Audit) -> str:
         f"Wasted on padding, {BATCH} rows a batch: {shares['padded']:.0%} as they come, "
         f"{shares['sorted']:.0%} sorted by length.\n"
         f"Wasted on packing to {audit.limit:,} tokens: {shares['packed']:.0%}."
+    )
+
+
+def _tags(audit: Audit) -> str:
+    """What the template's own generation tags say, and that they are not the truth."""
+    rows = counted(audit.tags_compared, "row")
+    if not audit.tag_differences:
+        return f"The template's generation tags mark what is trained, in the {rows} compared."
+    most, turns = audit.tag_differences.most_common(1)[0]
+    return textwrap.fill(
+        f"The first {rows} were compared with the tags. Most often ({counted(turns, 'turn')}): {most}. Tags are no "
+        "gold standard (some take in headers, or what stands behind the stop token); training goes by what the model "
+        "must write.",
+        80,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 4,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
-from trainer.chat import MaskPolicy, tokenise
+from trainer.chat import MaskPolicy, audit, differing_rows, tokenise
 from trainer.chat.chat_format import chat_format
 from trainer.chat.render import Conversation
 from trainer.chat.tags import _marked, _tagged, tag_issues, tagged_source
@@ -32,6 +33,29 @@ def chatml(begin, end, header="'<|im_start|>assistant\n'", stop="'<|im_end|>\n'"
         "{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
         "{{ '<|im_start|>assistant\n' if add_generation_prompt }}"
     )
+
+
+def row(key, messages=MESSAGES):
+    return key, json.dumps(messages), None
+
+
+def test_an_audit_compares_its_first_rows_and_counts_what_differs_without_a_verdict(tagged):
+    tokenizer = tagged(chatml(1, 2))  # the tags take in the newline behind the stop token
+    short = [*MESSAGES[:2]]
+    found = audit([row(7), row(8, short), row(9), row(10)], tokenizer, POLICY, tagged=3)
+    assert list(found.issues["tags-disagree"]) == [7, 8, 9]
+    assert (found.tags_compared, dict(found.tag_differences)) == (3, {"the tags also mark '\\n' behind it": 5})
+    assert found.suspect == 0
+    assert found.as_dict()["tags"] == {"compared": 3, "differences": {"the tags also mark '\\n' behind it": 5}}
+    none = audit([row(7), row(8)], tokenizer, POLICY)
+    assert (none.tags_compared, "tags-disagree" in none.issues) == (0, False)
+    assert differing_rows(found, none) == []
+
+
+def test_tags_that_agree_and_templates_without_tags_are_told_apart(tagged, smollm2):
+    agree = audit([row(1), row(2)], tagged(chatml(1, 2, stop="'<|im_end|>'")), POLICY, tagged=9)
+    assert (agree.tags_compared, agree.tag_differences.total()) == (2, 0)
+    assert audit([row(1)], smollm2, POLICY, tagged=9).tags_compared == 0
 
 
 @pytest.fixture

@@ -154,6 +154,26 @@ def test_the_audit_names_rows_behind_each_count_and_what_it_means(workbench, row
     assert "--row N" in err
 
 
+def test_the_audit_says_where_generation_tags_disagree_and_that_they_are_not_the_truth(workbench, rows, tmp_path):
+    tokenizer = load_tokenizer(MODEL)
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}{% generation %}"
+        "{{ m.content + '<|im_end|>\n' }}{% endgeneration %}{% else %}{{ m.content + '<|im_end|>\n' }}{% endif %}"
+        "{% endfor %}{{ '<|im_start|>assistant\n' if add_generation_prompt }}"
+    )
+    tokenizer.save_pretrained(tmp_path / "tagged")
+    argv = ["tokens", rows, "--model", str(tmp_path / "tagged")]
+    _, out, _ = workbench(*argv, "--audit")
+    assert re.search(r"tags-disagree +\d+  rows 0", out)
+    assert "the tags also mark '\\n' behind it. Tags are no gold standard" in " ".join(out.split())
+    _, out, _ = workbench(*argv, "--audit", "--json")
+    data = json.loads(out)
+    assert data["tags"]["compared"] == data["rows"]
+    assert data["issues"]["tags-disagree"] == len(data["issue_ids"]["tags-disagree"]) > 0
+    _, out, _ = workbench(*argv, "--row", "0", "--json")
+    assert "tags-disagree" in [issue["kind"] for issue in json.loads(out)["issues"]]
+
+
 def test_a_clean_set_says_so_in_its_last_line(workbench, tmp_path):
     path = tmp_path / "clean.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:2]))
