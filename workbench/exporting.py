@@ -40,6 +40,31 @@ _SAVED = re.compile(r"README\.md|dataset_info\.json|state\.json|data-\d+-of-\d+\
 
 
 @dataclass(frozen=True)
+class Form:
+    """A form to write: its name in `workbench.formats.write`, the ending of its files, what it keeps and loses."""
+
+    name: str
+    ending: str
+    about: str
+
+
+FORMS = (
+    Form("messages", ".jsonl", "a line of JSON a row; loses nothing"),
+    Form("parquet", ".parquet", "the same in columns; loses nothing"),
+    Form("datasets", "", "a folder for load_from_disk; loses nothing"),
+    Form("alpaca", ".json", "leaves out rows with tools; loses other fields"),
+    Form("sharegpt", ".jsonl", "loses ids of tool calls and other fields of turns"),
+    Form("prompt-completion", ".jsonl", "trains the last answer alone; loses turns behind it"),
+)
+"""What a source or version can be written as, and in a few words what that loses; counts come with the result."""
+
+
+def usual_form(out: Path) -> str:
+    """The form that the name of a file asks for where nobody says: Parquet for .parquet, else messages."""
+    return "parquet" if out.suffix.lower() == ".parquet" else "messages"
+
+
+@dataclass(frozen=True)
 class Exported:
     """What was written. `path` and `card` are None for a push, `pushed` is None for a file."""
 

@@ -24,6 +24,7 @@ from workbench.importing import ImportReport, import_source
 from workbench.rejects import ExportedRejects, FixedRejects, export_rejects, import_fixes
 from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
+from workbench.store.catalogue import Entry, catalogue
 from workbench.store.database import Store, VersionRow
 from workbench.store.detail import ExampleDetail, example_detail
 from workbench.store.examples import Page, Which, examples
@@ -43,6 +44,7 @@ from workbench.store.sources import (
     remove_source,
     sources,
 )
+from workbench.store.sources import check_removable as check_source_removable
 from workbench.store.windows import View, ViewQuery, open_view
 
 if TYPE_CHECKING:
@@ -359,9 +361,27 @@ class Workspace:
             self.store, name, target, scratch=scratch, public=public, model=model, force=force, progress=progress
         )
 
+    def catalogue(self) -> list[tuple[str, Entry]]:
+        """All sources and versions as a tree; see `workbench.store.catalogue.catalogue`."""
+        return catalogue(self.store)
+
+    def open_diff(self, a: str, b: str) -> diffs.OpenDiff:
+        """What lies between two sources or versions, to be read by windows."""
+        return diffs.OpenDiff(self.store, resolve(self.store, a), resolve(self.store, b))
+
     def remove_version(self, name: str) -> None:
         """Delete a version that nothing else needs."""
         versions.remove_version(self.store, name)
+
+    def check_removable(self, name: str) -> None:
+        """Raise UsageProblem where something needs a source or version, NotFound where there is none."""
+        named = resolve(self.store, name)
+        check = check_source_removable if named.kind == "source" else versions.check_removable
+        check(self.store, name)
+
+    def remove(self, name: str) -> None:
+        """Delete a source or version that nothing else needs."""
+        (self.remove_source if resolve(self.store, name).kind == "source" else self.remove_version)(name)
 
     # Eval sets
 

@@ -271,14 +271,17 @@ def export(
         raise UsageProblem("an export goes to one place", do="Give either -o OUT or --to hf:ORG/NAME.")
     if to is not None and format not in (None, "parquet"):
         raise UsageProblem(f"the hub gets Parquet, not {format}", do="Leave out --format.")
+    from workbench.exporting import usual_form
+
     try:
         with common.workspace(ctx) as workspace, common.progress_bar("writing") as progress:
             if to is not None:
                 done = workspace.push(name, to, public=public, model=model, force=force, progress=progress)
             else:
                 path = Path(out or "").expanduser()
-                chosen = format or ("parquet" if path.suffix.lower() == ".parquet" else "messages")
-                done = workspace.export(name, path, chosen, model=model, force=force, progress=progress)
+                done = workspace.export(
+                    name, path, format or usual_form(path), model=model, force=force, progress=progress
+                )
     except KeyboardInterrupt:
         raise Stopped("Stopped; nothing was written", do="The same command starts again.") from None
     if as_json:

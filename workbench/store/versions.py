@@ -166,11 +166,8 @@ def history(store: Store, name: str) -> list[Stage]:
     return stages
 
 
-def remove_version(store: Store, name: str) -> None:
-    """Delete a version and the run it came from; examples, scores and sources stay.
-
-    Raises UsageProblem where an experiment has run on it or another version was made out of it.
-    """
+def check_removable(store: Store, name: str) -> None:
+    """Raise UsageProblem where an experiment has run on a version or another version was made out of it."""
     version = get_version(store, name)
     experiments = store.rows(
         """SELECT coalesce(experiment_id, id) FROM runs WHERE version_id = ?
@@ -192,6 +189,15 @@ def remove_version(store: Store, name: str) -> None:
             f"version {name!r} is where {', '.join(children)} came from, with the reasons for dropped rows",
             do=f"Remove {children[0]} first.",
         )
+
+
+def remove_version(store: Store, name: str) -> None:
+    """Delete a version and the run it came from; examples, scores and sources stay.
+
+    Raises UsageProblem where something needs it (`check_removable`).
+    """
+    version = get_version(store, name)
+    check_removable(store, name)
     with store.transaction() as cursor:
         cursor.execute("DELETE FROM version_examples WHERE version_id = ?", [version.id])
         cursor.execute("DELETE FROM versions WHERE id = ?", [version.id])

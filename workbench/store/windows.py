@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from workbench.store.database import Connection, Store, arrow, fetch
 from workbench.store.members import Named, resolve
 from workbench.store.search import Search, ViewQuery, Which, dense
 
-__all__ = ["PREVIEW", "RowPreview", "View", "ViewQuery", "Which", "open_view"]
+__all__ = ["PREVIEW", "RowPreview", "View", "ViewQuery", "Which", "open_view", "preview"]
 
 State = Literal["kept", "dropped", "edited", "restored"]
 
@@ -212,7 +212,6 @@ def _preview(
     step: str | None,
     reason: str | None,
 ) -> RowPreview:
-    turns = json.loads(messages)
     state: State = "kept"
     if dropped or (step and not restored):
         state = "dropped"
@@ -220,6 +219,18 @@ def _preview(
         state = "edited"
     elif restored:
         state = "restored"
+    return replace(
+        preview(pos, id, messages),
+        state=state,
+        label=label,
+        step="manual" if dropped else step if state == "dropped" else None,
+        reason=dropped or (reason if state == "dropped" else None),
+    )
+
+
+def preview(pos: int, id: int, messages: str) -> RowPreview:
+    """A row of a list by its `messages` (JSON) alone."""
+    turns = json.loads(messages)
     return RowPreview(
         pos=pos,
         id=id,
@@ -227,8 +238,8 @@ def _preview(
         response=side_text(turns, "response")[:PREVIEW],
         turns=len(turns),
         chars=len(messages),
-        state=state,
-        label=label,
-        step="manual" if dropped else step if state == "dropped" else None,
-        reason=dropped or (reason if state == "dropped" else None),
+        state="kept",
+        label=None,
+        step=None,
+        reason=None,
     )

@@ -29,6 +29,7 @@ from workbench.tui.screens.experiments import ExperimentsScreen
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.screens.tokens import TokensScreen
+from workbench.tui.screens.versions import VersionsScreen
 from workbench.tui.tasks import Tasks
 from workbench.tui.theme import DARK, LIGHT, terminal_is_light
 from workbench.tui.widgets.dialogs import choose, dialogue
@@ -39,6 +40,7 @@ from workbench.workspace import Workspace
 SCREENS: dict[str, Callable[..., BenchScreen]] = {
     "browse": BrowseScreen,
     "tokens": TokensScreen,
+    "versions": VersionsScreen,
     "experiments": ExperimentsScreen,
 }
 

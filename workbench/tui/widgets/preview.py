@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from rich.style import Style
 from rich.text import Text
@@ -16,6 +18,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from trainer.conversation import content_text
+from workbench.errors import Stopped
 from workbench.store.detail import ExampleDetail
 from workbench.tui.cells import flat, wrap
 from workbench.tui.widgets.line_view import Line, LineView
@@ -23,6 +26,8 @@ from workbench.tui.workers import Cancelled, background
 
 TABS = ("messages", "tokens", "scores", "history")
 _MOST = 400_000  # characters of a row that are laid out; the rest is counted
+
+_PASSING = 0.05  # seconds that a row is under the cursor before it is read: a held key passes rows faster
 
 Load = Callable[[int], ExampleDetail]
 Tokens = Callable[[ExampleDetail, int], Text]
@@ -152,6 +157,9 @@ class Preview(Vertical):
         tab = TABS[self.query_one(Tabs).open]
 
         def work(cancelled: Cancelled) -> Preview._Laid:
+            time.sleep(_PASSING)
+            if cancelled():
+                raise Stopped("passed by")
             detail = load(id)
             top = 0
             if tab == "messages":
@@ -184,10 +192,18 @@ class Preview(Vertical):
 
 def message_lines(detail: ExampleDetail, width: int, search: str = "") -> tuple[list[Line], int]:
     """The turns of a row as lines of `width` cells, and the line to begin at: a little above the first hit."""
+    lines, first = turn_lines(detail.messages, width, search)
+    if detail.tools:
+        lines += _field("tools", detail.tools, width)
+    return lines, max(first - 2, 0)
+
+
+def turn_lines(messages: Sequence[Mapping[str, Any]], width: int, search: str = "") -> tuple[list[Line], int]:
+    """The turns of a conversation as lines of `width` cells, and the line of the first hit; -1 without one."""
     lines: list[Line] = []
     first = -1
     room = _MOST
-    for message in detail.messages:
+    for message in messages:
         said = content_text(message.get("content"))
         lines.append([(flat(str(message["role"])), "accent"), (f"  {len(said):,} characters", "muted")])
         for piece in wrap(said[:room], width - 2):
@@ -202,9 +218,7 @@ def message_lines(detail: ExampleDetail, width: int, search: str = "") -> tuple[
             if key not in ("role", "content") and value is not None:
                 lines += _field(key, value, width)
         lines.append([])
-    if detail.tools:
-        lines += _field("tools", detail.tools, width)
-    return lines, max(first - 2, 0)
+    return lines, first
 
 
 def score_lines(detail: ExampleDetail, width: int) -> list[Line]:

@@ -1,0 +1,329 @@
+"""Versions: everything with rows in the workspace, how one came from the other, and what can be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Static
+
+from workbench.exporting import Exported, usual_form
+from workbench.store.catalogue import Entry
+from workbench.store.drafts import MANUAL
+from workbench.tui.actions import Action, bindings, declare
+from workbench.tui.cells import flat, wrap
+from workbench.tui.messages import BaseChanged
+from workbench.tui.screen import BenchScreen
+from workbench.tui.screens.diff import DiffScreen
+from workbench.tui.widgets.dialogs import confirm, dialogue
+from workbench.tui.widgets.export_dialog import Export, ExportDialog
+from workbench.tui.widgets.line_view import Line, LineView
+from workbench.tui.widgets.report_dialog import ReportDialog
+from workbench.tui.widgets.table import Cell, Column, Table, Value
+from workbench.tui.widgets.version_lines import source_lines, version_lines
+from workbench.tui.workers import Cancelled, background
+
+VERSIONS_ACTIONS = declare(
+    Action("diff", ("d",), "diff", "Show what lies between the two marked, or this one and its origin.", "versions"),
+    Action("compare", ("c",), "compare", "Train the two marked versions and compare; the first is the baseline.",
+           "versions"),
+    Action("export", ("w",), "export", "Write this one with its dataset card.", "versions", takes="FILE"),
+    Action("remove", ("x",), "delete", "Delete this one, unless something needs it.", "versions", takes="NAME"),
+    Action("read", ("right", "tab"), "read", "Go into the ledger, to scroll it; esc comes back.", "versions"),
+)  # fmt: skip
+
+_COLUMNS = (
+    Column("name"),
+    Column("kind"),
+    Column("rows", right=True),
+    Column("used", right=True),
+    Column("how it was made"),
+    Column("made (UTC)"),  # the last, as it goes where there is no room for it
+)
+_ROOM = 88  # cells that all columns take
+_EMPTY = (
+    "No version yet. A version is a frozen set of rows with a name: what is trained, compared and exported.",
+    "f in Browse (B) freezes the rows that are kept; p runs a recipe over them and freezes what it leaves.",
+)
+
+
+@dataclass
+class _Listed(Message):
+    lines: list[tuple[str, Entry]]
+
+
+@dataclass
+class _Read(Message):
+    name: str
+    lines: list[Line]
+
+
+class VersionsScreen(BenchScreen):
+    """The list of sources and versions, and the ledger of the one under the cursor."""
+
+    NAME = "versions"
+    SCREEN_ACTIONS = VERSIONS_ACTIONS
+    BINDINGS = bindings("versions")
+    HINTS = ("help", "select_cursor", "mark", "diff", "compare", "export", "remove", "command_palette")
+    DEFAULT_CSS = """
+    VersionsScreen #about { height: auto; max-height: 3; padding: 0 1; color: $muted; }
+    VersionsScreen #panes { height: 1fr; layout: vertical; }
+    VersionsScreen Table { scrollbar-size-horizontal: 0; }
+    VersionsScreen LineView { height: 55%; padding: 0 0 0 1; border-top: solid $rule; }
+    VersionsScreen LineView:focus { border-top: solid $border; }
+    VersionsScreen.-wide {
+        & #panes { layout: horizontal; }
+        & Table { width: 1fr; height: 100%; }
+        & LineView { width: 45%; height: 100%; border-top: none; border-left: solid $rule; }
+        & LineView:focus { border-top: none; border-left: solid $border; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[tuple[str, Entry]] = []
+        self._entries: dict[str, Entry] = {}
+        self._tasks_running = 0
+
+    def body(self) -> ComposeResult:
+        """What is there and marked, in a line; then the list and the ledger."""
+        yield Static(id="about", markup=False)
+        with Horizontal(id="panes"):
+            yield Table(marks=True)
+            yield LineView()
+
+    def home(self) -> Widget:
+        """The list."""
+        return self.table
+
+    @property
+    def table(self) -> Table:
+        """The list."""
+        return self.query_one(Table)
+
+    def on_mount(self) -> None:
+        """Look out for versions that an import or a recipe brings."""
+        super().on_mount()
+        self.set_interval(1.0, self._look_for_news)
+
+    def arrive(self, **args: Any) -> None:
+        """List what there is now."""
+        self._reload()
+
+    def _look_for_news(self) -> None:
+        before, self._tasks_running = self._tasks_running, len(self.bench.tasks.running)
+        if self._tasks_running < before and self.is_current:
+            self._reload()
+
+    # The list
+
+    def _reload(self) -> None:
+        workspace = self.bench.workspace
+        background(self, lambda cancelled: _Listed(workspace.catalogue()), lambda listed: listed, group="list")
+
+    @on(_Listed)
+    def _listed(self, message: _Listed) -> None:
+        first = not self._entries
+        self._lines = message.lines
+        self._entries = {entry.name: entry for _, entry in message.lines}
+        self._fill()
+        if first:
+            self.table.go_to(self.bench.base)
+        self._describe()
+        if self.table.current:
+            self._read(self.table.current)
+
+    def _fill(self) -> None:
+        columns = _COLUMNS if self.table.size.width >= _ROOM else _COLUMNS[:-1]
+        if self._lines:
+            rows = [(entry.name, self._cells(branch, entry)[: len(columns)]) for branch, entry in self._lines]
+            self.table.show(columns, rows)
+
+    def _cells(self, branch: str, entry: Entry) -> Sequence[Value | Cell]:
+        muted = self.app.theme_variables["muted"]
+        name = Text.assemble((branch, muted), (flat(entry.name), "bold" if entry.name == self.bench.base else ""))
+        if entry.kind == "source":
+            how = f"imported, {entry.license or 'licence not stated'}"
+        else:
+            how = ", ".join("by hand" if step == MANUAL else step for step in entry.steps) or "frozen as it was"
+            how += f"; with {', '.join(entry.inputs[1:])}" if len(entry.inputs) > 1 else ""
+        used = len(entry.experiments)
+        return (
+            Cell(entry.name, name),
+            entry.kind,
+            entry.rows,
+            Cell(used, f"{used} exp." if used else ""),
+            Cell(how, flat(how) if len(how) <= 40 else flat(how[:39]) + "…"),
+            f"{entry.created_at:%Y-%m-%d %H:%M}",
+        )
+
+    def _describe(self) -> None:
+        versions = sum(entry.kind == "version" for entry in self._entries.values())
+        sources = len(self._entries) - versions
+        told = f"{versions:,} version{'s' * (versions != 1)}, {sources:,} source{'s' * (sources != 1)}"
+        match self.table.marked:
+            case []:
+                told += " · space marks two, the baseline first" if versions else ""
+            case [one]:
+                told += f" · marked: {one}"
+            case [a, b]:
+                told += f" · marked: {a}, then {b}: d shows what lies between, c trains both"
+            case marked:
+                told += f" · {len(marked)} marked"
+        lines = [flat(told), *(() if versions else _EMPTY)]
+        self.query_one("#about", Static).update(Text("\n".join(lines)))
+
+    @on(Table.MarksChanged)
+    def _marks_changed(self) -> None:
+        self._describe()
+
+    # The ledger
+
+    @on(Table.Highlighted)
+    def _highlighted(self, message: Table.Highlighted) -> None:
+        self._read(message.key)
+
+    def _read(self, name: str) -> None:
+        entry, workspace = self._entries.get(name), self.bench.workspace
+        width = self.query_one(LineView).scrollable_content_region.width
+        if entry is None or width < 20:
+            return
+
+        def work(cancelled: Cancelled) -> _Read:
+            if entry.kind == "source":
+                return _Read(name, source_lines(entry, workspace.show_source(name), width))
+            return _Read(name, version_lines(entry, workspace.show_version(name), width))
+
+        background(self, work, lambda read: read, group="read")
+
+    @on(_Read)
+    def _show(self, message: _Read) -> None:
+        if message.name == self.table.current:
+            self.query_one(LineView).set_lines(message.lines)
+
+    def on_resize(self) -> None:
+        """Lay list and ledger out again."""
+        self.call_after_refresh(self._lay_out)
+
+    def _lay_out(self) -> None:
+        self._fill()
+        if self.table.current:
+            self._read(self.table.current)
+
+    def action_read(self) -> None:
+        """Go into the ledger, or back."""
+        self.query_one(LineView).focus() if self.table.has_focus else self.focus_home()
+
+    def escape(self) -> bool:
+        """Back to the list; then take the marks away."""
+        if self.focused is not self.table:
+            self.focus_home()
+            return True
+        return self.table.unmark()
+
+    # What is done with them
+
+    @on(Table.Chosen)
+    def _chosen(self, message: Table.Chosen) -> None:
+        self.app.post_message(BaseChanged(message.key))
+
+    def _pair(self) -> tuple[str, str] | None:
+        """The two that are marked, or the one marked and the one under the cursor."""
+        marked, current = self.table.marked, self.table.current
+        if len(marked) == 1 and current not in (None, *marked):
+            marked.append(current or "")
+        return (marked[0], marked[1]) if len(marked) == 2 else None
+
+    def action_diff(self) -> None:
+        """Show what lies between two; without marks, between what this one was made from and it."""
+        pair, entry = self._pair(), self._entries.get(self.table.current or "")
+        if pair is None and not self.table.marked and entry and entry.inputs and entry.inputs[0] in self._entries:
+            pair = entry.inputs[0], entry.name
+        if pair:
+            self.app.push_screen(DiffScreen(*pair))
+        else:
+            self.say("Mark the two to look between with space: first the older one, then the newer.")
+
+    def action_compare(self) -> None:
+        """Train two versions and compare them."""
+        pair = self._pair()
+        if pair is None:
+            self.say("Mark two versions with space: the first is the baseline, the second the candidate.")
+        elif source := next((name for name in pair if self._entries[name].kind == "source"), None):
+            self.say(f"{source} is a source: enter opens it, and f there freezes it as a version that can be trained.")
+        elif self.bench.has_screen("experiments"):
+            self.bench.go("experiments", compare=pair)
+        else:
+            self.say(f"workbench compare {pair[0]} {pair[1]} trains and compares them.")
+
+    @dialogue
+    async def action_export(self, file: str = "") -> None:
+        """Write the one under the cursor."""
+        if not (name := self.table.current):
+            return
+        wish = Export(usual_form(Path(file)), file) if file else await self.app.push_screen_wait(ExportDialog(name))
+        if wish is None:
+            return
+        out, workspace, force = Path(wish.target).expanduser(), self.bench.workspace, False
+        if wish.target.startswith("hf:"):
+            done = await self.bench.tasks.run(
+                f"pushing {name}", lambda progress, cancelled: workspace.push(name, wish.target, progress=progress)
+            )
+        else:
+            if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+                if not await confirm(self.app, f"Replace {out}?", "It is there already."):
+                    return
+                force = True
+            done = await self.bench.tasks.run(
+                f"writing {name}",
+                lambda progress, cancelled: workspace.export(name, out, wish.form, force=force, progress=progress),
+            )
+        told = f"Wrote {done.rows:,} rows of {name} as {done.format} to {done.pushed.url if done.pushed else out}."
+        self.say(told)
+        if done.lost or done.notes:
+            await self.bench.tasks.until_free()
+            await self.app.push_screen_wait(
+                ReportDialog(f"{name} is written", lambda width: _report(told, done, width))
+            )
+
+    @dialogue
+    async def action_remove(self, name: str = "") -> None:
+        """Delete a source or version."""
+        name, workspace = name or self.table.current or "", self.bench.workspace
+        if not name:
+            return
+        await asyncio.to_thread(workspace.check_removable, name)
+        entry = self._entries[name]
+        detail = "Its rows stay in their sources. " if entry.kind == "version" else "Its rows and rejects go with it. "
+        detail += "What was done to it by hand goes too. This cannot be undone."
+        if not await confirm(self.app, f"Delete {entry.kind} {name} ({entry.rows:,} rows)?", detail):
+            return
+        await asyncio.to_thread(workspace.remove, name)
+        if self.bench.base == name:
+            left = [other for other in self._entries if other != name]
+            if not left:
+                self.bench.open_newest()
+                return
+            self.bench.base = next((origin for origin in entry.inputs if origin in left), left[-1])
+        self.say(f"Deleted {entry.kind} {name}.")
+        self._reload()
+
+
+def _report(told: str, done: Exported, width: int) -> list[Line]:
+    lines: list[Line] = [[(piece, "text")] for piece in wrap(told, width)]
+    if done.card:
+        lines += [[(piece, "muted")] for piece in wrap(f"Card: {done.card}", width)]
+    for title, found in (("lost", done.lost), ("to know", done.notes)):
+        if found:
+            lines += [[], [(title, "warning")]]
+            lines += [[("  " + piece, "text")] for what in found for piece in wrap(what, width - 2)]
+    return lines
