@@ -12,7 +12,7 @@ from pydantic import Field
 
 from filters.dedup.jaccard import Pairs, Sets, shingles, similar_pairs
 from filters.dedup.known import known_rows
-from filters.dedup.star import nearest, stars, threshold_for
+from filters.dedup.star import FLOOR, nearest, stars, threshold_for
 from filters.dedup.survivor import Keep, Rank, compared_text, rank
 from filters.step import Drop, FilterParams, Outside, Pair, Row, SetResult, SetStep, Survivors
 from trainer.conversation import Side
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FLOOR = 0.7  # pairs are kept from here up, so that a threshold can be moved without comparing again
 NEIGHBOURS = 20  # per row, the nearest
 
 

@@ -8,13 +8,14 @@ numbers in both texts do not contradict each other and the answers agree.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
+from filters.dedup.star import FLOOR
 from filters.dedup.survivor import Keep, Rank, rank
 from filters.step import Drop, Embed, FilterParams, Outside, Pair, SetResult, SetStep, Survivors
 from filters.text import normalise, words
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-FLOOR = 0.7  # neighbours are kept from here up, so that a threshold can be moved without comparing again
 NEIGHBOURS = 20  # per row, the nearest: in a set of near-copies all pairs would be quadratic
 _BLOCK_CELLS = 2**24  # similarities held at a time: 64 MB
 _SHORT_ANSWER = 5  # words; embeddings of so few words say little
@@ -57,7 +57,8 @@ class Semantic(SetStep[SemanticParams]):
 
     A dropped row points at a *kept* row with cosine `threshold` or more. Texts of one or two words are compared as
     they are. Texts that the model cannot read (its embedding is NaN) and empty ones are kept and counted as
-    unscored. All pairs from 0.7 up are reported, the nearest 20 a row.
+    unscored. Pairs from 0.7 up are reported, the nearest 20 a row; of those at `threshold` or more only pairs that
+    say the same.
     """
 
     name = "semantic"
@@ -78,7 +79,16 @@ class Semantic(SetStep[SemanticParams]):
         if len(candidates):
             answers = _Answers(rows, {entries[i].id for i in candidates}, outside.embed, self.params)
             self._walk(entries, vectors, candidates, answers, result)
+            texts = {entries[i].id: entries[i].text for i in candidates}
+            result.pairs = [pair for pair in result.pairs if self._may_fall(pair, texts, answers)]
         return result
+
+    def _may_fall(self, pair: Pair, texts: Mapping[int, str], answers: _Answers) -> bool:
+        """Whether a pair says the same, as far as it was looked at: answers are not below the threshold."""
+        if pair.similarity < self.params.threshold:
+            return True
+        one, other = pair.id, pair.duplicate_of
+        return says_the_same(texts[one], texts[other]) and answers.agree(one, other)
 
     def _embedded(self, rows: Survivors, embed: Embed, result: SetResult) -> tuple[list[_Entry], Vectors]:
         """Rows with a usable vector, best survivor first, and their vectors (n, d)."""

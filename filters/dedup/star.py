@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from filters.dedup.jaccard import Pairs
+
+FLOOR = 0.7
+"""Pairs are kept from here up, whatever the threshold, so that it can be moved without comparing again."""
 
 Falls = dict[int, tuple[int, float]]
 """Row that falls -> the kept row that it is most like, and how like it is. Rows by their place in the preference."""
@@ -40,6 +46,24 @@ def threshold_for(pairs: Pairs, most: int, standing: int = 0) -> float | None:
         else:
             high = middle
     return float(marks[low - 1]) if low else None
+
+
+def preferred_first(
+    ids: NDArray[np.int64], preferred: NDArray[np.int64], similarity: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], Pairs]:
+    """Pairs of (row, preferred row) by id as pairs by place: the ids in an order of preference, and the pairs.
+
+    Raises graphlib.CycleError where the preferences contradict each other.
+    """
+    from filters.dedup.jaccard import Pairs
+
+    before: dict[int, list[int]] = {}
+    for row, better in zip(ids.tolist(), preferred.tolist(), strict=True):
+        before.setdefault(row, []).append(better)
+    order = np.fromiter(TopologicalSorter(before).static_order(), np.int64)
+    sorter = np.argsort(order)
+    first, second = (sorter[np.searchsorted(order, side, sorter=sorter)] for side in (preferred, ids))
+    return order, Pairs(first, second, similarity)
 
 
 def nearest(pairs: Pairs, most: int) -> Pairs:

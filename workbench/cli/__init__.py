@@ -43,6 +43,7 @@ COMMANDS = {
     "rejects": "rejects",
     "run": "run",
     "examples": "examples",
+    "dupes": "dupes",
     "versions": "versions",
     "tokens": "tokens",
     "evalset": "evalset",

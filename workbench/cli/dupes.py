@@ -1,0 +1,135 @@
+"""`workbench dupes`: clusters of duplicates, and what another threshold would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench.cli import common
+from workbench.text import counted
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from workbench.duplicates import StepDuplicates
+    from workbench.store.duplicates import Member
+
+_WIDTH = 76  # of a prompt
+_MEMBERS = 5  # of a cluster
+
+
+@click.command("dupes")
+@click.argument("name", metavar="SOURCE|VERSION")
+@click.option("--threshold", type=click.FloatRange(0, 1, min_open=True), metavar="T", help="How like is a duplicate.")
+@click.option("--step", metavar="STEP", help="Of a version: only this step, e.g. minhash.")
+@click.option(
+    "--method",
+    type=click.Choice(["exact", "minhash", "semantic"]),
+    help="Look for duplicates among the rows now, in this way. Default for a source: minhash.",
+)
+@click.option("--on", type=click.Choice(["prompt", "response", "both"]), help="With --method: what is compared.")
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Clusters shown.")
+@common.json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    name: str,
+    threshold: float | None,
+    step: str | None,
+    method: str | None,
+    on: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show clusters of duplicates: who survives, who falls, and how alike they are.
+
+    Of a version, those that fell on the way to it; --threshold says what another threshold would have done, by the
+    pairs that were kept, without comparing again. Of a source, or with --method, what is found now; nothing is
+    written.
+
+    \b
+    workbench dupes curated --threshold 0.75
+    workbench dupes alpaca --method minhash --on response
+    """
+    from workbench import duplicates
+
+    with common.workspace(ctx) as workspace, common.progress_bar("comparing") as progress:
+        found = duplicates.look(
+            workspace, name, step=step, method=method, threshold=threshold, on=on, limit=limit, progress=progress
+        )
+    if as_json:
+        common.print_json({"name": name, "steps": [_data(one) for one in found]})
+        return
+    if not found:
+        common.note(f"No step on the way to {name} looked for duplicates. --method minhash looks for them now.")
+        return
+    _print(found, moved=threshold is not None and method is None)
+
+
+def _data(found: StepDuplicates) -> dict[str, Any]:
+    def row(member: Member) -> dict[str, Any]:
+        return {"id": member.id, "source": member.source, "row": member.row, "messages": member.messages}
+
+    return {
+        "step": found.step,
+        "params": found.params,
+        "rows_in": found.rows_in,
+        "threshold": found.threshold,
+        "dropped": found.dropped,
+        "dropped_then": found.dropped_then,
+        "at_most": found.at_most,
+        "clusters_in_all": found.clusters_in_all,
+        "clusters": [
+            {
+                "survivor": row(cluster.survivor),
+                "members": [row(member) | {"similarity": similarity} for member, similarity in cluster.members],
+            }
+            for cluster in found.clusters
+        ],
+    }
+
+
+def _print(found: list[StepDuplicates], *, moved: bool) -> None:
+    from workbench.report.terminal import table
+
+    out = common.out()
+    counts = ("rows in", "threshold", "dropped", "clusters", "largest")
+    summary = table("step", "on", *counts, right=counts)
+    for one in found:
+        dropped = f"{'at most ' * one.at_most}{one.dropped:,}" + (f" (was {one.dropped_then:,})" if moved else "")
+        threshold = "" if one.threshold is None else f"{one.threshold:g}"
+        on = str(one.params.get("on", ""))
+        summary.add_row(
+            one.step, on, f"{one.rows_in:,}", threshold, dropped, f"{one.clusters_in_all:,}", f"{one.largest:,}"
+        )
+    out.print(summary)
+    for one in found:
+        for cluster in one.clusters:
+            out.print()
+            out.print(_line("kept", cluster.survivor, one))
+            for member, similarity in cluster.members[:_MEMBERS]:
+                out.print(_line(f"{similarity:.3f}", member, one))
+            if (more := len(cluster.members) - _MEMBERS) > 0:
+                out.print(f"       and {more:,} more", style="dim")
+        if (more := one.clusters_in_all - len(one.clusters)) > 0 and one.clusters:
+            common.note(f"{one.step}: {counted(more, 'more cluster')}; --limit shows more.")
+    if any(one.at_most for one in found):
+        common.note("At most: below the threshold of the run the answers of a pair were not compared.")
+    if moved:
+        common.note(
+            "To make it so, change the threshold in the recipe and run it again; scores and embeddings are kept."
+        )
+
+
+def _line(mark: str, member: Member, found: StepDuplicates) -> Text:
+    from rich.text import Text
+
+    from trainer.conversation import side_text
+    from workbench.text import clip, safe_text
+
+    on = found.params.get("on", "both")
+    said = side_text(member.messages, "response" if on == "response" else "prompt")
+    line = Text(f"{mark:>5}  ", style="bold" if mark == "kept" else "")
+    line.append(f"{safe_text(member.source)} row {member.row}  ", style="dim")
+    return line.append(clip(" ".join(said.split()), _WIDTH))
