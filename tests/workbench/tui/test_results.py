@@ -66,7 +66,7 @@ def view(ws, tui):
             pilot.app.go("result", id=experiment)
             await tui.until(pilot, lambda: bool(pilot.app.screen.query(VerdictView)))
             found = pilot.app.screen.query_one(VerdictView)
-            await tui.until(pilot, lambda: found._shown is not None or "resume" in tui.said(pilot.app))
+            await tui.until(pilot, lambda: found._shown is not None or "resume" in tui.screen_text(pilot.app))
             yield pilot, found
 
     return opened
@@ -274,8 +274,7 @@ async def test_an_experiment_without_a_result_is_told_as_such(view, tui, ws, sho
         cursor.execute("UPDATE experiments SET result = NULL, state = 'stopped'")
     (ws.runs_dir / shown.id / "results" / "candidate-1" / "summary.json").unlink()
     async with view() as (pilot, _):
-        await tui.until(pilot, lambda: "no result yet (stopped)" in tui.said(pilot.app))
-        await tui.until(pilot, lambda: "There is no result to show." in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: "it has no result yet (" in tui.screen_text(pilot.app))
         await pilot.press("2", "n", "m", "full_stop", "a", "x", "enter", "escape")
         assert pilot.app.is_running
 

@@ -56,7 +56,7 @@ class PromptBox(TextArea):
         text: str
 
     def __init__(self) -> None:
-        super().__init__(soft_wrap=True, tab_behavior="focus", compact=True)
+        super().__init__(soft_wrap=True, tab_behavior="focus", compact=True, placeholder="a prompt of your own")
         self._glyphs = Glyphs("")
 
     @property
@@ -244,15 +244,15 @@ class AskPane(Vertical):
 
     def on_resize(self) -> None:
         """Wrap again for another width."""
-        if self.text.scrollable_content_region.width != self._laid_width:
+        if self.size.width != self._laid_width:
             self.lay_out()
 
     def lay_out(self) -> None:
         """Show the questions, the newest first."""
-        shown, width = self._shown, self.text.scrollable_content_region.width
+        shown, width = self._shown, self.size.width - 2  # a margin on the left, the scroll bar on the right
         if shown is None or width < 4:
             return
-        self._laid_width = width
+        self._laid_width = self.size.width
         questions = list(reversed(self.questions))
 
         def work(cancelled: Cancelled) -> AskPane._Laid:

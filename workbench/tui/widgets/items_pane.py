@@ -26,6 +26,7 @@ class ItemsPane(Vertical):
 
     DEFAULT_CSS = """
     ItemsPane Static { height: auto; max-height: 3; color: $muted; padding: 0 1; }
+    ItemsPane Table { scrollbar-size-horizontal: 0; }
     """
 
     def __init__(self, *, id: str | None = None) -> None:
@@ -123,4 +124,4 @@ def _tally(shown: Finished, spec: MetricSpec) -> str:
         return head
     tally = shown.tally(spec)
     counts = f"▲ better on {tally['better']:,}, ▼ worse on {tally['worse']:,}, = equal on {tally['equal']:,}"
-    return f"{head}\nB came out {counts}. Whether it is better the verdict says."
+    return f"{head}\nB came out {counts}: counts, not a verdict"

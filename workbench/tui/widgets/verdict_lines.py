@@ -84,7 +84,7 @@ def _metric_table(shown: Finished, width: int) -> list[Line]:
         title, _, unit = metric_name(name).partition(" (")
         title += " ↑" if metric["higher_is_better"] else " ↓"
         title += " *" if metric["role"] == "primary" else ""
-        unit = unit.rstrip(")") if "/" in unit else ""
+        unit = unit.partition("/")[0] if "/" in unit else ""
         values = (shown.result["means"]["base"].get(name), metric["baseline"], metric["candidate"])
         numbers = "".join(f"{number(value):>{_NUMBER}}" for value in values)
         numbers += f"{number(metric['delta'], signed=True):>{_NUMBER}}"

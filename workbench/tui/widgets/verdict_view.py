@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from workbench.tui.actions import Action, bindings, declare
+from workbench.tui.cells import wrap
 from workbench.tui.messages import Failure, Said
 from workbench.tui.widgets.ask_pane import AskPane
 from workbench.tui.widgets.items_pane import ItemsPane
@@ -24,6 +25,8 @@ from workbench.tui.workers import Cancelled, background
 if TYPE_CHECKING:
     from workbench.results import Finished
     from workbench.tui.app import WorkbenchApp
+
+_MARGIN = 2  # cells beside the text: one on the left, and the scroll bar
 
 TABS = ("verdict", "items", "answers", "ask")
 
@@ -125,9 +128,10 @@ class VerdictView(Vertical):
         self._lay_out()
 
     def on_failure(self, message: Failure) -> None:
-        """Where there is no result, say so here too; the app tells what was wrong."""
+        """Where there is no result, say so here too, and why."""
         if self._shown is None:
-            self.query_one("#verdict", LineView).set_lines([[("There is no result to show.", "muted")]])
+            told = wrap(message.text, max(self.size.width - _MARGIN, 20))
+            self.query_one("#verdict", LineView).set_lines([[(line, "warning")] for line in told])
 
     @property
     def tab(self) -> str:
@@ -278,17 +282,15 @@ class VerdictView(Vertical):
 
     def on_resize(self) -> None:
         """Wrap again for another width."""
-        self.call_after_refresh(self._lay_out)
+        self._lay_out()
 
     def _lay_out(self) -> None:
         """Lay out the text of the open tab, where that was not done yet for what it is to show."""
         shown, tab = self._shown, self.tab
         if shown is None or tab not in ("verdict", "answers"):
             return
-        view = self.query_one(f"#{tab}", LineView)
-        width = view.scrollable_content_region.width
-        if width < 4:
-            self.call_after_refresh(self._lay_out)
+        width = self.size.width - _MARGIN
+        if width < 4:  # not on the screen yet: it will be told its size
             return
         item, seed = self.item, self._seed
         about = (shown.id, width) if tab == "verdict" else (shown.id, width, item, seed)
