@@ -63,7 +63,7 @@ class _Looked(Message):
 class _Laid(Message):
     page: Page
     layout: Layout
-    cursor: int
+    cursor: int | None  # None: where it is by now
 
 
 Ask = Callable[[App[Any], Lens, str], Awaitable[LensChange | None]]
@@ -165,7 +165,7 @@ class TokensScreen(BenchScreen):
         self._pages, self._issue = message.pages, None
         if not (same_ids and same_model):
             self._losses, self._page = [], 0
-        self._lay_out(self.view.cursor if same_ids else 0)
+        self._lay_out(None if same_ids else 0)
         if message.told and self._before:
             before, now = self._before, self._counts
             total = f"{now.total:,}" if now.total == before.total else f"{before.total:,} → {now.total:,}"
@@ -173,7 +173,6 @@ class TokensScreen(BenchScreen):
 
     def _lay_out(self, cursor: int | None = None) -> None:
         page, width, whitespace = self.page, self.view.room, self._whitespace
-        at = self.view.cursor if cursor is None else cursor
         if page is None:
             self.view.set_page(None, Layout(0, []))
             self._describe()
@@ -181,14 +180,15 @@ class TokensScreen(BenchScreen):
         border = cut_border(page.cut, self._lens.limit) if page.cut and self._lens else None
 
         def work(cancelled: Cancelled) -> _Laid:
-            return _Laid(page, lay_out(page.example, width, whitespace=whitespace, border=border), at)
+            return _Laid(page, lay_out(page.example, width, whitespace=whitespace, border=border), cursor)
 
         background(self, work, lambda laid: laid, group="lay")
 
     @on(_Laid)
     def _paint(self, message: _Laid) -> None:
         if message.page is self.page:
-            self.view.set_page(message.page, message.layout, message.cursor)
+            at = self.view.cursor if message.cursor is None else message.cursor
+            self.view.set_page(message.page, message.layout, at)
             self.view.set_losses(self._losses[self._page] if self._losses else None)
             self._describe()
 
