@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from rich.style import Style
 from rich.text import Text
@@ -191,10 +192,18 @@ class Preview(Vertical):
 
 def message_lines(detail: ExampleDetail, width: int, search: str = "") -> tuple[list[Line], int]:
     """The turns of a row as lines of `width` cells, and the line to begin at: a little above the first hit."""
+    lines, first = turn_lines(detail.messages, width, search)
+    if detail.tools:
+        lines += _field("tools", detail.tools, width)
+    return lines, max(first - 2, 0)
+
+
+def turn_lines(messages: Sequence[Mapping[str, Any]], width: int, search: str = "") -> tuple[list[Line], int]:
+    """The turns of a conversation as lines of `width` cells, and the line of the first hit; -1 without one."""
     lines: list[Line] = []
     first = -1
     room = _MOST
-    for message in detail.messages:
+    for message in messages:
         said = content_text(message.get("content"))
         lines.append([(flat(str(message["role"])), "accent"), (f"  {len(said):,} characters", "muted")])
         for piece in wrap(said[:room], width - 2):
@@ -209,9 +218,7 @@ def message_lines(detail: ExampleDetail, width: int, search: str = "") -> tuple[
             if key not in ("role", "content") and value is not None:
                 lines += _field(key, value, width)
         lines.append([])
-    if detail.tools:
-        lines += _field("tools", detail.tools, width)
-    return lines, max(first - 2, 0)
+    return lines, first
 
 
 def score_lines(detail: ExampleDetail, width: int) -> list[Line]:
