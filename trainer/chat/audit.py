@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 TAGS_DISAGREE = "tags-disagree"
 
-NOTES = frozenset({"expanded", "injected-system", TAGS_DISAGREE})
-"""Kinds of issues that a template has by nature: good to know, and nothing is wrong with the row."""
+NOTES = frozenset({"expanded", "injected-system", "stop-ignored", TAGS_DISAGREE})
+"""Kinds of issues that a template has by nature, or that were asked for: good to know, and nothing is wrong."""
 
 TAGGED = 100
 """The first rows, which are compared with the template's generation tags: that takes four renderings a turn."""
@@ -119,7 +119,13 @@ class Audit:
             short = "" if self.limit is None else f", and none is longer than {self.limit:,} tokens"
             if self.turns == "full":
                 return f"clean: every token is trained{short}"
-            return f"clean: every trained turn ends with a stop token, every row has trained tokens{short}"
+            left = self.counts.get("stop-ignored", 0)
+            but = (
+                f" (left untrained with the part before it in {left:,} {'row' if left == 1 else 'rows'})"
+                if left
+                else ""
+            )
+            return f"clean: every trained turn ends with a stop token{but}, every row has trained tokens{short}"
         why = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items() if kind not in NOTES)
         return f"{self.suspect:,} {'row needs' if self.suspect == 1 else 'rows need'} a look: {why}"
 

@@ -17,6 +17,7 @@ ISSUES = {
     "template-error": "the chat template refused the conversation; nothing of it is trained",
     "zero-trained": "no token of the row is trained",
     "no-stop": "a turn ends without a stop token; the model cannot learn to stop there",
+    "stop-ignored": "a turn ends with a part that is not trained, and its stop token with it",
     "prefix-broken": "inference's prompt is not how the turn begins; trained from its content on",
     "expanded": "later turns change how a turn is written; it became an example of its own",
     "straddle": "a token lies across the border of a turn; it is not trained",

@@ -73,6 +73,8 @@ def locate(chat: ChatFormat, conversation: Conversation, index: int, issues: lis
     if stop is None:
         shown = ", ".join(sorted(chat.facts.stop_texts)) or "its stop tokens (the tokenizer names none)"
         issues.append(Issue("no-stop", index, f"the template puts none of {shown} behind it"))
+    elif any(a <= stop < b for a, b in ignored):
+        issues.append(Issue("stop-ignored", index, "it ends with a part that is not trained"))
     return Turn(index, solo, start, end, stop, ignored)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 
-from trainer.chat import IGNORED, MaskPolicy, prompt_ids, tokenise
+from trainer.chat import IGNORED, MaskPolicy, audit, prompt_ids, tokenise
 from trainer.chat.mask import tokenise_many
 from trainer.chat.plain_formats import with_template
 
@@ -140,7 +141,8 @@ def test_calls_that_stand_before_the_content_are_not_trained_and_said_not_to_be_
 def test_only_the_spans_of_a_message_are_trained_and_the_stop_token_with_its_end(smollm2, spans, text):
     messages = [user("q"), assistant("One. Two. Three. ", train_spans=spans)]
     assert trained(smollm2, messages) == [text]
-    assert kinds(tokenise(smollm2, messages)) == ({"zero-trained"} if not text else set())
+    stops = {"stop-ignored"} if text and not text.endswith("<|im_end|>") else set()
+    assert kinds(tokenise(smollm2, messages)) == ({"zero-trained"} if not text else stops)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +194,20 @@ def test_every_token_is_trained_under_the_full_policy(qwen3):
     policy = MaskPolicy(turns="full", reasoning=False, tool_calls=False)
     messages = [user("q"), assistant("a b", reasoning_content="Hm.", tool_calls=[CALL], train_spans=[[0, 1]])]
     assert all(tokenise(qwen3, messages, None, policy).examples[0].trained)
+
+
+def test_a_stop_token_that_goes_with_an_untrained_call_is_told_and_is_no_matter_of_suspicion(qwen3):
+    calls = MaskPolicy(tool_calls=False)
+    messages = [user("q"), assistant("Let me look.", tool_calls=[CALL]), {"role": "tool", "content": "5"}]
+    messages.append(assistant("Five."))
+    done = tokenise(qwen3, messages, None, calls)
+    assert [(issue.kind, issue.turn) for issue in done.issues if "stop" in issue.kind] == [("stop-ignored", 1)]
+    assert "stop-ignored" not in kinds(tokenise(qwen3, messages))
+    only_a_call = [user("q"), assistant("", tool_calls=[CALL]), *messages[2:]]
+    assert "stop-ignored" not in kinds(tokenise(qwen3, only_a_call, None, calls)), "nothing of that turn is trained"
+    found = audit([(0, json.dumps(messages), None)], qwen3, calls)
+    assert (found.counts["stop-ignored"], found.suspect) == (1, 0)
+    assert "with a stop token (left untrained with the part before it in 1 row), every row" in found.verdict()
 
 
 # --- special tokens that somebody typed ---
