@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from typing import Any
 
+from textual.app import App
 from textual.dom import DOMNode
 from textual.message import Message
 
 from workbench.jobs import Event, Wish
 from workbench.token_facts import Page
-from workbench.token_heat import Adapter, Losses, heat
+from workbench.token_heat import Adapter, Losses, adapters, heat
 from workbench.tokens import Lens
+from workbench.tui.widgets.dialogs import choose
 from workbench.tui.workers import Cancelled, background
 from workbench.workspace import Workspace
 
@@ -31,6 +35,25 @@ class Heated(Message):
     name: str
 
 
+@dataclass(frozen=True)
+class Under:
+    """What losses are measured under: the base, or an adapter on it."""
+
+    name: str
+    adapter: Adapter | None
+
+
+async def ask_under(app: App[Any], workspace: Workspace, lens: Lens) -> Under | None:
+    """Ask what to measure under, where there is more than the base."""
+    base = Under(f"the base, {lens.label}", None)
+    known = await asyncio.to_thread(adapters, workspace, lens.model)
+    if not known:
+        return base
+    choices = [base, *(Under(adapter.name, adapter) for adapter in known)]
+    chosen = await choose(app, "Loss of every token under", [(str(i), one.name) for i, one in enumerate(choices)])
+    return choices[int(chosen)] if chosen is not None else None
+
+
 class HeatWatch:
     """At most one job at a time. `node` gets `HeatTold`, and `Heated` or `Failure` at its end."""
 
@@ -40,9 +63,8 @@ class HeatWatch:
         self._wish: Wish = "watch"
         self.measuring = False
 
-    def start(self, lens: Lens, pages: list[Page], adapter: Adapter | None) -> None:
-        """Measure the losses of `pages` under the lens's model or an adapter; where that is known, it comes at once."""
-        name = adapter.name if adapter else f"the base {lens.label}"
+    def start(self, lens: Lens, pages: list[Page], under: Under) -> None:
+        """Measure the losses of `pages`; what was measured before comes at once."""
         self._wish, self.measuring = "watch", True
 
         def tell(event: Event) -> None:
@@ -55,7 +77,7 @@ class HeatWatch:
             def wish() -> Wish:
                 return "leave" if cancelled() else self._wish
 
-            return Heated(pages, heat(self._workspace, lens, pages, adapter, tell, wish), name)
+            return Heated(pages, heat(self._workspace, lens, pages, under.adapter, tell, wish), under.name)
 
         background(self._node, work, lambda heated: heated, group="heat")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from textual.app import App
 
-from trainer.chat import TRUNCATIONS, TURNS
+from trainer.chat import PLAIN_FORMATS, TRUNCATIONS, TURNS, with_template
 from trainer.conversation import canonical_json
 from workbench.errors import UsageProblem
 from workbench.tokens import Lens, template_args
@@ -71,6 +71,21 @@ async def ask_policy(app: App[Any], lens: Lens, given: str) -> LensChange | None
     else:
         raise UsageProblem(f"there is no policy {choice!r}", do=f"There is {', '.join(name for name, _ in options)}.")
     return LensChange(told, lambda lens: replace(lens, policy=replace(lens.policy, **changes)))
+
+
+async def ask_template(app: App[Any], lens: Lens, given: str) -> LensChange | None:
+    """Another way to write conversations than the model's own, or its own again."""
+    options = [("own", "own         the model's own template"), *((name, name) for name in PLAIN_FORMATS)]
+    asked = "`:template FILE` takes a Jinja file."
+    template = given or await choose(app, "How conversations are written", options, detail=asked)
+    if not template:
+        return None
+
+    def apply(lens: Lens) -> Lens:
+        tokenizer = model_lens(lens.model).tokenizer
+        return replace(lens, tokenizer=tokenizer if template == "own" else with_template(tokenizer, template))
+
+    return LensChange(f"Template {flat(Path(template).name)}", apply)
 
 
 async def ask_arguments(app: App[Any], lens: Lens, given: str) -> LensChange | None:

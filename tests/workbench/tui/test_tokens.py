@@ -196,6 +196,26 @@ async def test_a_click_puts_the_cursor_on_a_token_and_tokens_are_written(tui, ma
         assert [row["id"] for row in json.loads(file.read_text())] == view(pilot).page.example.input_ids
 
 
+async def test_a_model_without_a_template_is_seen_through_one_that_is_named(tui, made_for_tokens, tmp_path, tiny_model):
+    base = tmp_path / "base"
+    shutil.copytree(tiny_model, base, ignore=shutil.ignore_patterns("*.jinja"))
+    shutil.copytree(made_for_tokens, tmp_path / "ws")
+    (tmp_path / "ws" / "workbench.toml").write_text(f'model = "{base}"\n')
+    workspace = Workspace.open(tmp_path / "ws")
+    async with tui.running(workspace, base="chats") as pilot:
+        await pilot.press("t")
+        await tui.until(pilot, lambda: "has no chat template" in tui.said(pilot.app), 60)
+        await pilot.press("T")
+        await tui.until(pilot, lambda: isinstance(pilot.app.focused, OptionList))
+        await pilot.press("down", "down", "enter")
+        await tui.until(pilot, lambda: "### Instruction:" in tui.screen_text(pilot.app))
+        tui.type_text(pilot.app, ":template chatml\n")
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Template chatml: trained "))
+        tui.type_text(pilot.app, ":template unheard-of\n")
+        await tui.until(pilot, lambda: "there is no chat format 'unheard-of'" in tui.said(pilot.app))
+    workspace.close()
+
+
 async def test_losses_come_from_a_job_are_shown_without_colour_too_and_are_kept(
     tui, made_for_tokens, tmp_path, tiny_model, monkeypatch
 ):
@@ -205,7 +225,7 @@ async def test_losses_come_from_a_job_are_shown_without_colour_too_and_are_kept(
         await pilot.press("H")
         await tui.until(pilot, lambda: "mean" in tui.screen_text(pilot.app), 120)
         text = tui.screen_text(pilot.app)
-        assert f"loss of the base {tiny_model.name}: mean " in " ".join(text.split())
+        assert f"loss under the base, {tiny_model.name}: mean " in " ".join(text.split())
         line = next(line for line in text.splitlines() if "a•│ To the sea" in line)
         assert 0 < float(line.split()[0]) < 20
         await pilot.press("l")

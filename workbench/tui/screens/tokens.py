@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
 from textual import events, on
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal
@@ -18,30 +16,30 @@ from textual.widgets import Static
 
 from trainer.chat import Issue
 from trainer.conversation import canonical_json
-from workbench.report.tokens import cut_border, cut_sentence
+from workbench.report.tokens import cut_border
 from workbench.store.detail import ExampleDetail
 from workbench.token_facts import Counts, Page, counts, issue_token, pages, token_rows, write_tokens
-from workbench.token_heat import Adapter, Losses, adapters, mean_trained
+from workbench.token_heat import Losses
 from workbench.tokens import Lens, Row, Seen, see
 from workbench.tui.actions import bindings
-from workbench.tui.cells import flat
-from workbench.tui.heat_watch import Heated, HeatTold, HeatWatch
+from workbench.tui.heat_watch import Heated, HeatTold, HeatWatch, ask_under
 from workbench.tui.lens_dialogs import (
     LensChange,
     ask_arguments,
     ask_limit,
     ask_model,
     ask_policy,
+    ask_template,
     ask_truncation,
-    policy_told,
 )
 from workbench.tui.messages import Said
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.tokens_actions import TOKENS_ACTIONS
 from workbench.tui.token_preview import default_model, model_lens
-from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
+from workbench.tui.widgets.dialogs import ask_text, dialogue
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.token_head import head_text
 from workbench.tui.widgets.token_layout import Layout, lay_out
 from workbench.tui.widgets.token_panel import issue_lines, issue_told, token_lines
 from workbench.tui.widgets.token_view import TokenView
@@ -57,6 +55,13 @@ class _Looked(Message):
     seen: Seen
     pages: list[Page]
     told: str
+
+
+@dataclass
+class _Read(Message):
+    """The lens to begin with is there, whether or not the row can be seen through it."""
+
+    lens: Lens
 
 
 @dataclass
@@ -146,12 +151,20 @@ class TokensScreen(BenchScreen):
 
         def work(cancelled: Cancelled) -> _Looked:
             detail = workspace.detail(base, id)
-            through = change(lens or model_lens(default_model(workspace)))
+            if lens is None:
+                first = model_lens(default_model(workspace))
+                self.post_message(_Read(first))
+            through = change(lens or first)
             tools = canonical_json(detail.tools) if detail.tools else None
             seen = see(through, Row(detail.row, detail.id, canonical_json(detail.messages), tools))
             return _Looked(detail, through, seen, pages(seen), told)
 
         background(self, work, lambda looked: looked, group="look")
+
+    @on(_Read)
+    def _read(self, message: _Read) -> None:
+        self._lens = self._lens or message.lens
+        self.progress("tokenising …")
 
     @on(_Looked)
     def _show(self, message: _Looked) -> None:
@@ -210,28 +223,10 @@ class TokensScreen(BenchScreen):
         """Say what is seen through which lens."""
         if self._lens is None or self._counts is None or self._detail is None:
             return
-        lens, now = self._lens, self._counts
-        where = [
-            f"{self._base}",
-            f"{self._detail.source} row {self._detail.row:,}",
-            f"example {self._example_id}",
-            lens.label,
-        ]
-        if len(self._pages) > 1:
-            where.append(f"training example {self._page + 1} of {len(self._pages)} (> <)")
-        told = [f"trained {now.trained:,} of {now.total:,} tokens"]
-        if self._before and self._before != now:
-            told[0] += f" (was {self._before.trained:,} of {self._before.total:,})"
-        told.append(f"limit {lens.limit:,}, {lens.limit_is}")
-        told.append(f"{policy_told(lens)}, longer: {lens.truncate}")
-        if self._losses and self.page:
-            mean = mean_trained(self.page, self._losses[self._page])
-            told.append(f"loss of {self._heat_name}" + (f": mean {mean:.3f} nats" if mean is not None else ""))
-        text = Text(flat(" · ".join(where)) + "\n")
-        text.append(flat(" · ".join(told)), f"bold {self.app.theme_variables['foreground']}")
-        if self.page and self.page.cut:
-            text.append("\n")
-            text.append_text(cut_sentence(self.page.cut, lens.limit))
+        where = [self._base, f"{self._detail.source} row {self._detail.row:,}", f"example {self._example_id}"]
+        heat = (self._heat_name, self._losses[self._page]) if self._losses else None
+        text = head_text(where, self._lens, self.page, self._counts, self._before, heat)
+        text.stylize(self.app.theme_variables["foreground"], text.plain.index("\n"))
         self.query_one("#head", Static).update(text)
         self._describe_token()
 
@@ -348,6 +343,11 @@ class TokensScreen(BenchScreen):
         await self._ask(ask_policy, choice)
 
     @dialogue
+    async def action_template(self, template: str = "") -> None:
+        """Write the row by another template."""
+        await self._ask(ask_template, template)
+
+    @dialogue
     async def action_template_arguments(self, given: str = "") -> None:
         """Give the chat template arguments."""
         await self._ask(ask_arguments, given)
@@ -374,16 +374,9 @@ class TokensScreen(BenchScreen):
             self.say("There are no tokens to measure.")
             return
         lens, shown = self._lens, self._pages
-        known = await asyncio.to_thread(adapters, self.bench.workspace, lens.model)
-        adapter: Adapter | None = None
-        if known:
-            options = [("", f"the base, {lens.label}"), *((str(i), one.name) for i, one in enumerate(known))]
-            chosen = await choose(self.app, "Loss of every token under", options)
-            if chosen is None:
-                return
-            adapter = known[int(chosen)] if chosen else None
-        self.progress("starting to measure … esc stops")
-        self._heat.start(lens, shown, adapter)
+        if under := await ask_under(self.app, self.bench.workspace, lens):
+            self.progress("starting to measure … esc stops")
+            self._heat.start(lens, shown, under)
 
     @on(HeatTold)
     def _heat_told(self, message: HeatTold) -> None:

@@ -23,6 +23,14 @@ TOKENS_ACTIONS = declare(
         takes="POLICY",
     ),
     Action(
+        "template",
+        ("T",),
+        "template",
+        "Write the row by another chat template: a format's name, a Jinja file, or own.",
+        "tokens",
+        takes="TEMPLATE",
+    ),
+    Action(
         "template_arguments",
         ("A",),
         "template arguments",
