@@ -48,7 +48,8 @@ def read_arm(
     """Tokenise the conversations of a Parquet file (`content_hash`, `messages`, `tools`).
 
     Rows with nothing to train are left out and counted. Longer ones than `max_length` tokens are treated as
-    `truncate` says, and counted whether they were cut or left out.
+    `truncate` says, and counted whether they were cut or left out. Raises BadInput for a token that the model does not
+    have.
     """
     rows: list[TrainRow] = []
     left_out: Counter[str] = Counter()
@@ -71,6 +72,7 @@ def read_arm(
         for cut in fitted.cuts:
             left_out["longer than max_length" if cut.kept == 0 else "cut to max_length"] += 1
         for number, example in enumerate(fitted.examples):
+            base.check_ids(example.input_ids)
             row = TrainRow(f"{content_hash}/{copy}/{number}", example.input_ids, example.labels)
             if row.trained:
                 rows.append(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,23 @@ class Base:
         import torch
 
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def check_ids(self, ids: Sequence[int]) -> None:
+        """Raise BadInput where the tokenizer gives an id that the model has no embedding for: it would crash.
+
+        Tokens that were added to a tokenizer alone are such; a fresh embedding would be noise that LoRA, which does
+        not train it, could never mend.
+        """
+        known = int(self.model.get_input_embeddings().num_embeddings)
+        if (beyond := max(ids, default=0)) >= known:
+            token = self.tokenizer.convert_ids_to_tokens(beyond)
+            named = f"{token!r}, token" if token else "token"
+            raise BadInput(
+                f"the model has no embedding for {named} {beyond:,} of its tokenizer (it has {known:,})",
+                where=f"model {self.source.name}",
+                do="Take the tokenizer that came with the model, or a model whose embeddings were resized to the added "
+                "tokens and trained with them.",
+            )
 
 
 def load_base(setting: ModelSetting, choice: ModelChoice | None = None, *, packed: bool | None = None) -> Base:

@@ -111,8 +111,13 @@ def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[P
 def answering_prompt(
     base: Base, messages: Sequence[Message], tools: Sequence[Any] | None, policy: MaskPolicy
 ) -> list[int]:
-    """The ids that the model is given to answer `messages`. Raises RenderError where the template refuses them."""
-    return prompt_ids(base.tokenizer, messages, tools, replace(policy, turns="last"))
+    """The ids that the model is given to answer `messages`.
+
+    Raises RenderError where the template refuses them, BadInput for a token that the model does not have.
+    """
+    ids = prompt_ids(base.tokenizer, messages, tools, replace(policy, turns="last"))
+    base.check_ids(ids)
+    return ids
 
 
 def foreign_prompts(items: Sequence[EvalItem]) -> dict[int, EvalItem]:
@@ -253,6 +258,7 @@ def _scored(
     examples = tokenise(base.tokenizer, messages, tools, policy).examples
     if not examples or not any(examples[-1].trained[1:]):
         return None
+    base.check_ids(examples[-1].input_ids)
     return examples[-1].input_ids, examples[-1].labels
 
 

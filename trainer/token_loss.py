@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from trainer.errors import BadInput, ModelUnavailable
+from trainer.errors import ModelUnavailable
 from trainer.plan import ModelChoice, ModelSetting
 from trainer.protocol import Events, read_plan
 
@@ -75,13 +75,7 @@ def token_losses(
     """
     import torch
 
-    known = base.model.get_input_embeddings().num_embeddings
-    if any(id_ >= known for id_ in ids):
-        raise BadInput(
-            f"the tokenizer gives ids that the model does not know (it knows {known:,})",
-            where=f"model {base.source.name}",
-            do="Take the tokenizer that came with the model.",
-        )
+    base.check_ids(ids)
     model.eval()
     losses: list[float | None] = [None]
     past = None

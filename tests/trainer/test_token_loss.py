@@ -42,7 +42,7 @@ def test_no_token_sees_those_behind_it(tiny):
 
 
 def test_ids_that_the_model_does_not_know_are_told(tiny):
-    with pytest.raises(BadInput, match="ids that the model does not know"):
+    with pytest.raises(BadInput, match="the model has no embedding for token 10,000"):
         token_losses(tiny, tiny.model, [1, 2, 10_000])
 
 
