@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import inspect
+import json
 from contextlib import asynccontextmanager
 
 import pyarrow as pa
@@ -277,6 +279,38 @@ async def test_an_experiment_without_a_result_is_told_as_such(view, tui, ws, sho
         await tui.until(pilot, lambda: "it has no result yet (" in tui.screen_text(pilot.app))
         await pilot.press("2", "n", "m", "full_stop", "a", "x", "enter", "escape")
         assert pilot.app.is_running
+
+
+async def test_a_version_that_was_trained_alone_is_shown_without_a_verdict(view, tui, shown):
+    alone = {"verdict": None, "candidate": None, "metrics": [], "sentences": []}
+    arms = {arm: name for arm, name in shown.arms.items() if arm != "candidate"}
+    runs = {arm: ids for arm, ids in shown.runs.items() if arm != "candidate"}
+    trained = dataclasses.replace(shown, result=shown.result | alone, arms=arms, runs=runs)
+    async with view() as (pilot, found):
+        found.post_message(VerdictView._Opened(dataclasses.replace(trained, id="alone")))
+        await tui.until(pilot, lambda: "yes, trained alone" in tui.screen_text(pilot.app))
+        [line] = [line for line in tui.screen_text(pilot.app).splitlines() if "response NLL" in line]
+        assert len(line.split()) == 5, "base and A"
+        await pilot.press("2")
+        await tui.until(pilot, lambda: "lower is better · means of 2 seeds" in tui.screen_text(pilot.app))
+        assert "B - A" not in tui.screen_text(pilot.app)
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: "reference" in tui.screen_text(pilot.app))
+        assert "A yes" in tui.screen_text(pilot.app)
+
+
+async def test_commands_typed_over_an_open_result_are_meant_for_it(ws, tui, shown, tmp_path):
+    async with tui.running(ws, base="no", size=(100, 40)) as pilot:
+        pilot.app.go("experiments", show=shown.id)
+        await tui.until(pilot, lambda: bool(pilot.app.screen.query(VerdictView)))
+        found = pilot.app.screen.query_one(VerdictView)
+        await tui.until(pilot, lambda: found._shown is not None)
+        await pilot.press("enter", "2")
+        await tui.until(pilot, lambda: found.query_one(ItemsPane).table.has_focus)
+        out = tmp_path / "items.json"
+        tui.type_text(pilot.app, f":export-table {out}\n")
+        await tui.until(pilot, lambda: "6 rows are in" in tui.said(pilot.app))
+        assert {"item", "B - A", "prompt"} <= set(json.loads(out.read_text())[0])
 
 
 @pytest.mark.parametrize("width", [30, 79, 118, 158])

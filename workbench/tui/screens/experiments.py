@@ -89,8 +89,9 @@ class ExperimentsScreen(BenchScreen):
         self._show(self.bench.experiments.seen)
 
     def home(self) -> Widget:
-        """The list."""
-        return self.table
+        """The list, or what is open in its place: commands typed on the `:` line are meant for that."""
+        verdict = self.query_one(VerdictView)
+        return verdict.home() if self.has_class("-zoomed") and verdict.display else self.table
 
     @property
     def table(self) -> Table:

@@ -34,6 +34,7 @@ class ItemsPane(Vertical):
         self._shown: Finished | None = None
         self._metric = 0
         self._wide = False
+        self._stale = False
 
     def compose(self) -> ComposeResult:
         """What is compared, and the items."""
@@ -42,7 +43,9 @@ class ItemsPane(Vertical):
 
     @property
     def table(self) -> Table:
-        """The items, by number."""
+        """The items, by number; filled when it is first asked for, as that takes its time with thousands."""
+        if self._stale:
+            self._fill()
         return self.query_one(Table)
 
     @property
@@ -55,7 +58,9 @@ class ItemsPane(Vertical):
         """List the items of an experiment, by its primary metric."""
         self._shown = shown
         self._metric = 0
-        self._fill()
+        self._stale = True
+        if self.display:
+            self._fill()
 
     def compare_by(self, name: str = "") -> bool:
         """Compare by another metric, the next one without a name; False where there is none of that name."""
@@ -73,13 +78,14 @@ class ItemsPane(Vertical):
 
     def on_resize(self) -> None:
         """Give the other metrics columns where there is room."""
-        if (self.size.width >= _WIDE) != self._wide:
+        if self._stale or (self.size.width >= _WIDE) != self._wide:
             self._fill()
 
     def _fill(self) -> None:
         shown = self._shown
         if shown is None or not shown.metrics:
             return
+        self._stale = False
         spec = shown.metrics[self._metric]
         compared = "candidate" in shown.runs
         sliced = any(item.slice for item in shown.items)
@@ -97,7 +103,7 @@ class ItemsPane(Vertical):
             cells += [self._change(item, other) for other in others]
             cells += [item.slice or ""] if sliced else []
             rows.append((str(item.item), [*cells, " ".join(item.prompt.split())]))
-        self.table.show(columns, rows)
+        self.query_one(Table).show(columns, rows)
         self.query_one(Static).update(_tally(shown, spec))
 
     def _change(self, item: Item, spec: MetricSpec) -> Cell:

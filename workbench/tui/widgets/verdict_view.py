@@ -292,7 +292,7 @@ class VerdictView(Vertical):
         width = self.size.width - _MARGIN
         if width < 4:  # not on the screen yet: it will be told its size
             return
-        item, seed = self.item, self._seed
+        item, seed = self.item if tab == "answers" else None, self._seed
         about = (shown.id, width) if tab == "verdict" else (shown.id, width, item, seed)
         if self._laid.get(tab) == about or (tab == "answers" and item is None):
             return
