@@ -242,7 +242,7 @@ def token_rows(
                 "bytes": token_bytes(tokenizer, id_).hex(),
                 "role": example.roles[token],
                 "trained": example.trained[token] and page.is_left(token),
-                "left": page.is_left(token),
+                "kept": page.is_left(token),
                 "special": example.special[token],
                 "loss": losses[place][token] if place < len(losses) else None,
             }

@@ -35,10 +35,15 @@ class LensChange:
     apply: Callable[[Lens], Lens]
 
 
+async def ask_model_name(app: App[Any], known: str = "") -> str:
+    """Whose tokenizer to see rows with; empty where nobody says."""
+    asked = "A name of the Hugging Face hub, or a folder that holds a tokenizer."
+    return await ask_text(app, "Whose tokenizer?", known, detail=asked) or ""
+
+
 async def ask_model(app: App[Any], lens: Lens, given: str) -> LensChange | None:
     """Another model's tokenizer and template, under the policy that there is."""
-    asked = "A name of the Hugging Face hub, or a folder that holds a tokenizer."
-    model = given or await ask_text(app, "Whose tokenizer?", lens.model, detail=asked)
+    model = given or await ask_model_name(app, lens.model)
     if not model:
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from workbench.tokens import Row, lens, see
 from workbench.tui.actions import actions_of
 from workbench.tui.screens.tokens import TokensScreen
 from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.token_layout import lay_out
 from workbench.tui.widgets.token_view import GUTTER, TokenView
 from workbench.workspace import Workspace
 
@@ -194,6 +196,42 @@ async def test_a_click_puts_the_cursor_on_a_token_and_tokens_are_written(tui, ma
         tui.type_text(pilot.app, f":export-tokens {file}\n")
         await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Wrote "))
         assert [row["id"] for row in json.loads(file.read_text())] == view(pilot).page.example.input_ids
+
+
+@needs_tokenizers
+async def test_lines_are_laid_out_off_the_screens_own_thread_and_the_cursor_stays_where_it_went(
+    tui, made_for_tokens, tmp_path, monkeypatch
+):
+    go = threading.Event()
+
+    def slow(*args, **kwargs):
+        go.wait(30)
+        return lay_out(*args, **kwargs)
+
+    async with looking(tui, made_for_tokens, tmp_path, TOKENIZERS / "smollm2") as pilot:
+        await tui.until(pilot, lambda: view(pilot).layout_shown.lines)
+        monkeypatch.setattr("workbench.tui.screens.tokens.lay_out", slow)
+        await pilot.press("w", "l", "l", "l")
+        await tui.until(pilot, lambda: "token 4 of" in tui.screen_text(pilot.app))
+        assert "Where·does" not in tui.screen_text(pilot.app)
+        go.set()
+        await tui.until(pilot, lambda: "Where·does" in tui.screen_text(pilot.app))
+        assert view(pilot).cursor == 3
+
+
+@needs_tokenizers
+async def test_where_the_model_cannot_be_had_another_one_is_taken(tui, made_for_tokens, tmp_path):
+    shutil.copytree(made_for_tokens, tmp_path / "ws")
+    (tmp_path / "ws" / "workbench.toml").write_text('model = "/nowhere/at/all"\n')
+    workspace = Workspace.open(tmp_path / "ws")
+    async with tui.running(workspace, base="chats") as pilot:
+        await pilot.press("t")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, TokensScreen))
+        await tui.until(pilot, lambda: "there is no such folder" in tui.said(pilot.app))
+        await pilot.press("l", "j", "n", "P", "H", "w", "greater_than_sign")
+        tui.type_text(pilot.app, f":model {TOKENIZERS / 'smollm2'}\n")
+        await tui.until(pilot, lambda: "a•│ To·the·sea" in tui.screen_text(pilot.app), 60)
+    workspace.close()
 
 
 async def test_a_model_without_a_template_is_seen_through_one_that_is_named(tui, made_for_tokens, tmp_path, tiny_model):

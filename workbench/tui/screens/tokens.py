@@ -28,6 +28,7 @@ from workbench.tui.lens_dialogs import (
     ask_arguments,
     ask_limit,
     ask_model,
+    ask_model_name,
     ask_policy,
     ask_template,
     ask_truncation,
@@ -102,6 +103,7 @@ class TokensScreen(BenchScreen):
         self._base = name
         self._example_id = id
         self._detail: ExampleDetail | None = None
+        self._model = ""
         self._lens: Lens | None = None
         self._seen: Seen | None = None
         self._pages: list[Page] = []
@@ -140,19 +142,23 @@ class TokensScreen(BenchScreen):
         """Tokenise the row."""
         super().on_mount()
         self._heat = HeatWatch(self, self.bench.workspace)
-        self.progress("reading the tokenizer …")
-        self._look()
+        self._begin()
 
     # Looking at a row
+
+    def _begin(self) -> None:
+        self.progress("reading the tokenizer …")
+        self._look()
 
     def _look(self, change: Callable[[Lens], Lens] = lambda lens: lens, told: str = "") -> None:
         """Tokenise the row in a worker, through a changed lens; it is kept only if that works."""
         workspace, base, id, lens = self.bench.workspace, self._base, self._example_id, self._lens
+        model = self._model or default_model(workspace)
 
         def work(cancelled: Cancelled) -> _Looked:
             detail = workspace.detail(base, id)
             if lens is None:
-                first = model_lens(default_model(workspace))
+                first = model_lens(model)
                 self.post_message(_Read(first))
             through = change(lens or first)
             tools = canonical_json(detail.tools) if detail.tools else None
@@ -335,7 +341,11 @@ class TokensScreen(BenchScreen):
     @dialogue
     async def action_model(self, model: str = "") -> None:
         """See the row as another model does."""
-        await self._ask(ask_model, model)
+        if self._lens is not None:
+            await self._ask(ask_model, model)
+        elif model := model or await ask_model_name(self.app):  # the one to begin with could not be had
+            self._model = model
+            self._begin()
 
     @dialogue
     async def action_policy(self, choice: str = "") -> None:

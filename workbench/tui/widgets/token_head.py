@@ -28,7 +28,7 @@ def head_text(
     """
     parts = [*where, lens.label]
     if page and page.count > 1:
-        parts.append(f"training example {page.number} of {page.count} (> <)")
+        parts.append(f"training example {page.number} of {page.count}, {len(page.example.input_ids):,} tokens (> <)")
     told = [f"trained {now.trained:,} of {now.total:,} tokens"]
     if before and before != now:
         told[0] += f" (was {before.trained:,} of {before.total:,})"
