@@ -22,7 +22,7 @@ Won = Literal["better", "worse", "equal"]
 PROMPT = 200
 """Characters of a prompt that a list of items carries."""
 
-MOST = 200_000
+MOST = 100_000
 """Characters of an answer that are read to be shown; more are counted."""
 
 _EQUAL = 1e-9
