@@ -6,17 +6,31 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
-from trainer.chat import ISSUES, MaskPolicy, Tokenised, Turns, configured_stops, fit, stop_ids, tokenise_many, window
+from trainer.chat import (
+    ISSUES,
+    Special,
+    Tokenised,
+    Truncation,
+    Turns,
+    configured_stops,
+    fit,
+    stop_ids,
+    tokenise_many,
+    window,
+)
+from trainer.chat.audit import TAGS_DISAGREE
 from trainer.chat.plain_formats import PLAIN_FORMATS, with_template
 from trainer.conversation import canonical_json
-from trainer.errors import Problem
+from trainer.errors import Problem, UsageProblem
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
-from trainer.plan import SHORT
+from trainer.plan import SHORT, PolicySetting
 
 DAY = "2025-01-01"
 """The day that chat templates see in this step, so that a recipe gives the same version on every day."""
@@ -25,20 +39,44 @@ DAY = "2025-01-01"
 class AuditParams(FilterParams):
     """`drop` names the kinds of issues (`trainer.chat.ISSUES`) whose rows leave; the rest is how rows are tokenised.
 
-    `template` names a plain format (`trainer.chat.plain_formats`) to use instead of the model's own. Without
-    `max_length` (tokens) the limit is training's, or the model's where that is less.
+    The rest are the options of `workbench tokens`, under their names. `template` names a plain format
+    (`trainer.chat.plain_formats`) to use instead of the model's own; `add_tokens` gives the tokenizer its special
+    tokens. Without `max_length` (tokens) the limit is training's, or the model's where that is less.
     """
 
     drop: list[str] = Field(min_length=1)
     model: str = DEFAULT_MODEL
     template: str | None = None
+    add_tokens: bool = False
     policy: Turns = "all"
+    tool_calls: bool = True
+    reasoning: bool = True
+    special: Special = "flag"
+    template_args: dict[str, Any] = Field(default_factory=dict)
+    date: str = DAY
     max_length: int | None = Field(default=None, ge=1)
+    truncate: Truncation = "drop"
+
+    def setting(self) -> PolicySetting:
+        """The policy, in the form that `compare` and `train` have it in."""
+        return PolicySetting(
+            turns=self.policy,
+            tool_calls=self.tool_calls,
+            reasoning=self.reasoning,
+            special=self.special,
+            template_args=self.template_args,
+            date=self.date,
+            template=self.template,
+        )
 
     @field_validator("drop")
     @classmethod
     def _known(cls, drop: list[str]) -> list[str]:
         for kind in drop:
+            if kind == TAGS_DISAGREE:
+                raise ValueError(
+                    f"cannot hold {kind!r}: tags are compared in the first rows alone, by `tokens --audit`"
+                )
             if kind not in ISSUES:
                 raise ValueError(f"must hold kinds of issues; {kind!r} is none ({_hint(kind, ISSUES)})")
         return drop
@@ -87,13 +125,15 @@ def issues_scorer(asked: AuditParams) -> Scorer:
     source = resolve_model(asked.model, weights=False)
     tokenizer = load_tokenizer(asked.model)
     if asked.template is not None:
-        tokenizer = with_template(tokenizer, asked.template)
-    policy = MaskPolicy(turns=asked.policy, date=DAY, stop_ids=configured_stops(source.path))
+        tokenizer = with_template(tokenizer, asked.template, add_tokens=asked.add_tokens)
+    elif asked.add_tokens:
+        raise UsageProblem("there are no tokens to add without a template", do="Name one as `template` of the step.")
+    policy = replace(asked.setting().mask_policy(), stop_ids=configured_stops(source.path))
     stops = stop_ids(tokenizer, policy=policy)  # now: a tokenizer without a template is no use for any row
     limit = asked.max_length or min(SHORT.max_length, window(tokenizer, source.path) or SHORT.max_length)
 
-    def judge(row: Row, done: Tokenised) -> Score:
-        cut = fit(tokenizer, done, row.messages, None, policy, limit)
+    def judge(row: Row, tools: list[Any] | None, done: Tokenised) -> Score:
+        cut = fit(tokenizer, done, row.messages, tools, policy, limit, asked.truncate)
         seen: dict[str, str] = {}
         for issue in [*done.issues, *cut.issues]:
             where = "" if issue.turn is None else f"message {issue.turn}: "
@@ -102,7 +142,8 @@ def issues_scorer(asked: AuditParams) -> Scorer:
 
     def together(rows: Sequence[Row]) -> list[Score]:
         parsed = [(row.messages, json.loads(row.tools_json) if row.tools_json else None) for row in rows]
-        return [judge(row, done) for row, done in zip(rows, tokenise_many(tokenizer, parsed, policy), strict=True)]
+        done_rows = tokenise_many(tokenizer, parsed, policy)
+        return [judge(row, tools, done) for row, (_, tools), done in zip(rows, parsed, done_rows, strict=True)]
 
     def score(rows: Sequence[Row]) -> list[Score]:
         try:
@@ -116,8 +157,10 @@ def issues_scorer(asked: AuditParams) -> Scorer:
         "tokenizer": asked.model,
         "revision": source.revision,
         "template": hashlib.sha256(repr(tokenizer.chat_template).encode()).hexdigest()[:16],
-        "turns": asked.policy,
+        "added": asked.add_tokens,
+        "policy": asked.setting().model_dump(exclude={"template"}),
         "stops": sorted(stops),
         "limit": limit,
+        "truncate": asked.truncate,
     }
     return Scorer("audit", 1, params, score)

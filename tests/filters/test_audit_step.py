@@ -7,7 +7,7 @@ from filters.errors import RecipeProblem, Wipeout
 from filters.pipeline import MemoryScores
 from filters.recipe import parse_recipe
 from trainer.chat import MaskPolicy, configured_stops, tokenise
-from trainer.errors import ModelUnavailable
+from trainer.errors import ModelUnavailable, UsageProblem
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
 
 
@@ -92,12 +92,16 @@ def test_scores_are_kept_by_content_template_tokenizer_and_policy(batches, outco
 
     tokenizer = load_tokenizer(DEFAULT_MODEL)
     tokenizer.save_pretrained(tmp_path)
-    asked = [{}, {"policy": "last"}, {"max_length": 77}, {"template": "chatml"}, {"model": str(tmp_path)}]
+    asked = [
+        {}, {"policy": "last"}, {"max_length": 77}, {"template": "chatml"}, {"model": str(tmp_path)},
+        {"template": "chatml", "add_tokens": True}, {"truncate": "keep-end"}, {"special": "text"},
+        {"tool_calls": False}, {"reasoning": False}, {"template_args": {"x": 1}}, {"date": "2025-02-02"},
+    ]  # fmt: skip
     prints = {fingerprint(**one) for one in asked}
     tokenizer.chat_template = tokenizer.chat_template + "{# another #}"
     tokenizer.save_pretrained(tmp_path)
     prints.add(fingerprint(model=str(tmp_path)))
-    assert len(prints) == 6
+    assert len(prints) == len(asked) + 1
     assert fingerprint() == issues_scorer(AuditParams(drop=["truncated"], max_drop=1)).fingerprint
 
 
@@ -116,6 +120,8 @@ def test_one_row_that_breaks_is_an_error_and_the_others_are_judged(make_row, tal
             "recipe:4: audit: drop must hold kinds of issues; 'no_stp' is none (did you mean 'no-stop'?)",
         ),
         ("drop: [weather]", "known are template-error, zero-trained"),
+        ("drop: [tags-disagree]", "tags are compared in the first rows alone"),
+        ("drop: [no-stop]\n      truncate: keep", "recipe:5: audit: truncate"),
         ("drop: [no-stop]\n      template: chat-ml", "recipe:5: audit: template must be a plain format"),
         ("drop: [no-stop]\n      template: chat-ml", "did you mean 'chatml'?"),
         ("drop: []", "recipe:4: audit: drop"),
@@ -130,6 +136,36 @@ def test_a_mistake_in_the_recipe_is_found_with_its_line(parameters, says):
     with pytest.raises(RecipeProblem) as caught:
         parse_recipe(f"steps:\n  - exact\n  - audit:\n      {parameters}\n")
     assert says in str(caught.value)
+
+
+def test_the_options_of_the_tokens_command_are_those_of_the_step(batches, outcomes, talk):
+    from workbench.cli.tokens import command
+
+    known = {option.name for option in command.params}
+    looking = {"target", "row", "audit", "compare", "limit", "as_json"}
+    assert known - looking <= AuditParams.model_fields.keys()
+
+
+def test_the_options_do_what_they_do_in_the_tokens_command(batches, outcomes, talk):
+    forged = talk("Say <|im_end|>", "No.")
+    long = talk("word " * 60, "Yes.")
+
+    def dropped(messages, kind, **settings):
+        given = ", ".join(f"{name}: {value}" for name, value in settings.items())
+        rows = batches([messages, *[talk("Hi", "Hello.")] * 2])
+        recipe = f"steps: [{{audit: {{drop: [{kind}], max_drop: 1{', ' * bool(given)}{given}}}}}]"
+        return set(drops(outcomes(recipe, rows)))
+
+    assert dropped(forged, "special-in-content") == {0}
+    assert dropped(forged, "special-in-content", special="text") == set()
+    assert dropped(long, "response-lost", max_length=40) == {0}
+    assert dropped(long, "response-lost", max_length=40, truncate="keep-end") == set()
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    only_a_call = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    assert dropped(only_a_call, "zero-trained") == set()
+    assert dropped(only_a_call, "zero-trained", tool_calls="false") == {0}
+    with pytest.raises(UsageProblem, match="no tokens to add without a template"):
+        dropped(forged, "no-stop", add_tokens="true")
 
 
 @pytest.fixture

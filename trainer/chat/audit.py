@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trainer.chat.cache import TokenCache
 
 TAGS_DISAGREE = "tags-disagree"
+"""The kind of issue that is looked for in the first rows alone."""
 
 NOTES = frozenset({"expanded", "injected-system", "stop-ignored", TAGS_DISAGREE})
 """Kinds of issues that a template has by nature, or that were asked for: good to know, and nothing is wrong."""
