@@ -19,8 +19,8 @@ from workbench.store.versions import lineage_runs
 
 Which = Literal["all", "kept", "dropped", "edited"]
 
-_PIECES = 2_000, 40_000  # rows looked at at a time, at least and at most
-_PACE = 0.15  # seconds a piece may take: windows are read, and a search is called off, between two
+_PIECES = 5_000, 40_000  # rows looked at at a time, at first and at most
+_PACE = 0.4  # seconds a piece may take: windows are read, and a search is called off, between two
 _SORTS = {"prompt_chars": "length(prompt)", "response_chars": "length(response)", "turns": "turns"}
 
 
@@ -111,10 +111,8 @@ class Search:
             self.listed = self.hits
         self._seen += self._piece
         took = time.monotonic() - began
-        low, high = _PIECES
-        self._piece = min(
-            max(self._piece * (2 if took < _PACE / 2 else 1 if took < _PACE else 0.5), low), high
-        ).__int__()
+        wished = self._piece * 2 if took < _PACE else self._piece // 2 if took > 2 * _PACE else self._piece
+        self._piece = min(max(wished, _PIECES[0]), _PIECES[1])
 
     def finish(self) -> None:
         """Put what was found into its order."""

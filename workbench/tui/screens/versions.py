@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -49,7 +50,6 @@ _COLUMNS = (
     Column("how it was made"),
     Column("made (UTC)"),  # the last, as it goes where there is no room for it
 )
-_ROOM = 88  # cells that all columns take
 _EMPTY = (
     "No version yet. A version is a frozen set of rows with a name: what is trained, compared and exported.",
     "f in Browse (B) freezes the rows that are kept; p runs a recipe over them and freezes what it leaves.",
@@ -143,10 +143,10 @@ class VersionsScreen(BenchScreen):
             self._read(self.table.current)
 
     def _fill(self) -> None:
-        columns = _COLUMNS if self.table.size.width >= _ROOM else _COLUMNS[:-1]
-        if self._lines:
-            rows = [(entry.name, self._cells(branch, entry)[: len(columns)]) for branch, entry in self._lines]
-            self.table.show(columns, rows)
+        rows = [(entry.name, self._cells(branch, entry)) for branch, entry in self._lines]
+        if rows:
+            columns = _COLUMNS if _width(rows) <= self.table.size.width else _COLUMNS[:-1]
+            self.table.show(columns, [(name, cells[: len(columns)]) for name, cells in rows])
 
     def _cells(self, branch: str, entry: Entry) -> Sequence[Value | Cell]:
         muted = self.app.theme_variables["muted"]
@@ -316,6 +316,16 @@ class VersionsScreen(BenchScreen):
             self.bench.base = next((origin for origin in entry.inputs if origin in left), left[-1])
         self.say(f"Deleted {entry.kind} {name}.")
         self._reload()
+
+
+def _width(rows: Sequence[tuple[str, Sequence[Value | Cell]]]) -> int:
+    """How many cells a table of all columns takes, with the marks and the gaps between."""
+    columns = zip(*(cells for _, cells in rows), strict=True)
+    texts = ([str(cell.text if isinstance(cell, Cell) else cell) for cell in column] for column in columns)
+    return 3 + sum(
+        2 + max(cell_len(column.title), *map(cell_len, column_texts))
+        for column, column_texts in zip(_COLUMNS, texts, strict=True)
+    )
 
 
 def _report(told: str, done: Exported, width: int) -> list[Line]:

@@ -86,6 +86,7 @@ class RowList(ScrollView, can_focus=True):
         self._anchor: int | None = None
         self._ids: Callable[[int, int], list[int]] = lambda start, stop: []
         self._windows = RowWindows(self)
+        self._told = -1  # the generation of windows in which the row under the cursor was told
 
     # What is listed
 
@@ -143,10 +144,12 @@ class RowList(ScrollView, can_focus=True):
     def on_row_windows_fetched(self, message: RowWindows.Fetched) -> None:
         """Show what came."""
         message.stop()
+        known = self.current
         number = self._windows.take(message)
         if number is not None:
             self.refresh()
-            if number == self.cursor // WINDOW:
+            # A list that grows has its last window fetched again and again: the row is told once.
+            if number == self.cursor // WINDOW and (known is None or self._told != self._windows.generation):
                 self._tell()
 
     def on_failure(self) -> None:
@@ -201,6 +204,7 @@ class RowList(ScrollView, can_focus=True):
 
     def _tell(self) -> None:
         if row := self.current:
+            self._told = self._windows.generation
             self.post_message(self.Highlighted(row.id, self.cursor))
 
     def on_resize(self) -> None:

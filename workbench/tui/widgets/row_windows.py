@@ -22,7 +22,10 @@ Fetch = Callable[[int, int], list[RowPreview]]
 
 
 class RowWindows:
-    """The rows of one list that are known by now. `node` gets `Fetched` and hands it to `take`."""
+    """The rows of one list that are known by now. `node` gets `Fetched` and hands it to `take`.
+
+    `generation` counts the lists, and the times that one was to be fetched again.
+    """
 
     @dataclass
     class Fetched(Message):
@@ -37,7 +40,7 @@ class RowWindows:
         self._node = node
         self._fetch: Fetch = lambda start, count: []
         self._rows = 0
-        self._generation = 0
+        self.generation = 0
         self._held: OrderedDict[int, list[RowPreview]] = OrderedDict()
         self._stale: set[int] = set()
         self._wanted: list[int] = []
@@ -45,7 +48,7 @@ class RowWindows:
 
     def set_source(self, rows: int, fetch: Fetch) -> None:
         """Forget everything: another list of `rows` rows."""
-        self._generation += 1
+        self.generation += 1
         self._fetch = fetch
         self._rows = rows
         self._held.clear()
@@ -61,7 +64,7 @@ class RowWindows:
 
     def mark_stale(self) -> None:
         """What is held is to be fetched again when it is in sight; it is shown until then."""
-        self._generation += 1
+        self.generation += 1
         self._loading = None
         self._stale = set(self._held)
 
@@ -90,7 +93,7 @@ class RowWindows:
         """Fetch the window that was wanted last."""
         if not self._wanted or not self._node.is_attached:
             return
-        number, generation, total, fetch = self._wanted.pop(), self._generation, self._rows, self._fetch
+        number, generation, total, fetch = self._wanted.pop(), self.generation, self._rows, self._fetch
         self._loading = number
 
         def work(cancelled: Cancelled) -> RowWindows.Fetched:
@@ -100,7 +103,7 @@ class RowWindows:
 
     def take(self, message: RowWindows.Fetched) -> int | None:
         """Hold a window that came and fetch the next one; returns its number, None where it is of another list."""
-        if message.generation != self._generation:
+        if message.generation != self.generation:
             return None
         number = message.number
         self._loading = None
