@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import threading
 
@@ -39,6 +40,7 @@ def model_lens(model: str) -> Lens:
             finally:
                 gc.freeze()
                 gc.enable()
+                atexit.register(gc.unfreeze)  # else some libraries complain on the way out of what was never freed
         return _LENSES[model]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -298,6 +300,24 @@ async def test_measuring_is_stopped_and_what_cannot_be_measured_is_a_sentence(
         await tui.until(pilot, lambda: "could not be loaded as a causal language model" in tui.said(pilot.app), 120)
         await pilot.press("l")
         assert view(pilot).cursor == 1
+
+
+LEAVING = """
+import sys
+from pathlib import Path
+from workbench.tui.token_preview import model_lens
+from workbench.workspace import Workspace
+
+workspace = Workspace.init(Path(sys.argv[1]))
+model_lens(sys.argv[2])
+workspace.close()
+"""
+
+
+def test_nothing_is_printed_on_the_way_out_of_an_app_that_read_a_tokenizer(tmp_path, tiny_model):
+    command = [sys.executable, "-c", LEAVING, str(tmp_path / "ws"), str(tiny_model)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_every_action_in_the_text_of_tokens_is_there():
