@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from rich.filesize import decimal
 
+from workbench.comparing import duration
+
 _OVER = 10.0  # seconds that the rate is measured over
 _SURE = 1.0  # seconds after which a rate is worth telling
 
@@ -40,14 +42,5 @@ class Pace:
         if rate > 0:
             parts.append(f"{decimal(round(rate)) if self._in_bytes else f'{rate:,.0f}'}/s")
             if total:
-                parts.append(f"{duration((total - done) / rate)} left")
+                parts.append(f"{duration(max(total - done, 0) / rate)} left")
         return " · ".join(part for part in parts if part)
-
-
-def duration(seconds: float) -> str:
-    """`8 s`, `3 min`, `2 h 10 min`."""
-    whole = max(round(seconds), 0)
-    if whole < 90:
-        return f"{whole} s"
-    minutes = round(whole / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from workbench.comparing import listing
 from workbench.workspace import Workspace
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
@@ -27,7 +28,7 @@ class Terminal:
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "HOME": str(folder), **environment,
         }  # fmt: skip
         assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in given.items())
-        command = f"cd {shlex.quote(str(folder))} && env {assigned} {shlex.join(argv)}; echo left with $?; sleep 60"
+        command = f"cd {shlex.quote(str(folder))} && env -u COLUMNS -u LINES {assigned} {shlex.join(argv)}; echo left with $?; sleep 60"
         self._tmux("-f", os.devnull, "new-session", "-d", "-x", "120", "-y", "40", command)
 
     def _tmux(self, *argv: str) -> str:
@@ -43,10 +44,10 @@ class Terminal:
         """Press keys by their tmux names."""
         self._tmux("send-keys", *keys)
 
-    def type(self, text: str) -> None:
-        """Type a text, and enter behind it."""
+    def type(self, text: str, end: str = "Enter") -> None:
+        """Type a text, and a key behind it."""
         self._tmux("send-keys", "-l", text)
-        self._tmux("send-keys", "Enter")
+        self._tmux("send-keys", end)
 
     def wait(self, *texts: str, seconds: float = 30.0) -> str:
         """The screen, once all of the texts are on it."""
@@ -54,6 +55,14 @@ class Terminal:
         while not all(text in (screen := self.screen) for text in texts):
             assert time.monotonic() < deadline, f"{texts} never came; on the screen:\n{screen}"
             time.sleep(0.1)
+        return screen
+
+    def settle(self, seconds: float = 0.5) -> str:
+        """The screen, once it has stood still for so long."""
+        before, screen = "", self.screen
+        while before != screen:
+            time.sleep(seconds)
+            before, screen = screen, self.screen
         return screen
 
     def close(self) -> None:
@@ -77,7 +86,7 @@ def terminal(tmp_path, tiny_model):
     opened.close()
 
 
-def test_import_drop_freeze_two(terminal, tmp_path):
+def test_import_drop_freeze_two_compare_and_read_the_verdict(terminal, tmp_path):
     terminal.wait("Open the starter set", "Import a file")
     terminal.press("i")
     terminal.wait("enter looks, then imports")
@@ -99,8 +108,28 @@ def test_import_drop_freeze_two(terminal, tmp_path):
     terminal.type("trimmed")
     terminal.wait("Froze trimmed: 21 rows.")
 
+    terminal.press("V")
+    terminal.wait("all", "trimmed")
+    terminal.press("G", "Space", "k", "Space", "c")
+    terminal.wait("Train two versions alike", "items: 6 items", "baseline    trimmed")
+    terminal.settle()
+    terminal.press("C-x", "C-u")
+    terminal.settle()
+    terminal.type("300", "Down")
+    terminal.press("Right", "Down", "C-u")
+    terminal.settle()
+    terminal.type("1", "Down")
+    terminal.wait(
+        "baseline    all", "candidate   trimmed", "budget      300 ", "trained tokens a run", "seeds       1 "
+    )
+    terminal.press("Enter")
+    terminal.wait("1 experiment · 1 running", seconds=60)
+    screen = terminal.wait("all vs trimmed  done", "response NLL", "smallest found", seconds=180)
+
     terminal.press("C-q")
     terminal.wait("left with 0")
     workspace = Workspace.open(tmp_path / "ws")
     assert {version.name: version.rows for version in workspace.versions()} == {"all": 24, "trimmed": 21}
+    [experiment] = listing(workspace)
     workspace.close()
+    assert f"trimmed against all: {experiment.verdict}" in screen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.tui.pace import Pace, duration
+from workbench.tui.pace import Pace
 
 
 def test_rows_are_told_with_rate_and_time_left_once_it_is_known():
@@ -24,14 +24,3 @@ def test_bytes_are_told_as_a_share_and_an_old_rate_is_forgotten():
         done = 1_000_000 * second if second < 16 else 15_000_000 + 10_000_000 * (second - 15)
         told = pace.told(done, 200_000_000, f"reading, {second} rows")
     assert told == "reading, 30 rows · 82% · 10.0 MB/s · 4 s left"
-
-
-def test_durations_are_told_in_the_unit_that_fits():
-    assert [duration(s) for s in (-1, 0.4, 89, 90, 3600, 7800)] == [
-        "0 s",
-        "0 s",
-        "89 s",
-        "2 min",
-        "60 min",
-        "2 h 10 min",
-    ]
