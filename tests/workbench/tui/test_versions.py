@@ -6,13 +6,18 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workbench.store.experiments import save_experiment
 from workbench.store.windows import ViewQuery
+from workbench.text_diff import differing
+from workbench.tui.cells import wrap
 from workbench.tui.screens.diff import DiffScreen
 from workbench.tui.widgets.dialogs import Dialog
 from workbench.tui.widgets.export_dialog import ExportDialog
 from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.preview import difference_lines
 from workbench.tui.widgets.report_dialog import ReportDialog
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.table import Table
@@ -54,6 +59,20 @@ def the(pilot, kind, selector=""):
 async def to_row(tui, pilot, name):
     the(pilot, Table).go_to(name)
     await tui.until(pilot, lambda: f"{name}  " in tui.screen_text(pilot.app) and the(pilot, Table).current == name)
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.integers(4, 20))
+def test_what_differs_is_marked_and_nothing_else_changes(text, other, width):
+    lines = difference_lines(text, other, width)
+    assert ["".join(piece for piece, _ in line) for line in lines] == wrap(text, width)
+    if text == other:
+        assert not [piece for line in lines for piece, style in line if style == "hit"]
+
+
+def test_whole_words_are_marked():
+    [line] = difference_lines("the cat sat down", "the dog sat there", 40)
+    assert [piece for piece, style in line if style == "hit"] == ["cat", "down"]
+    assert differing("word " * 4000, "x")[0][1] is False, "texts that are too long to compare are not marked"
 
 
 @pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 48)])

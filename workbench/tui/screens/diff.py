@@ -224,7 +224,8 @@ def _row_lines(row: DiffRow, a: str, b: str, width: int) -> list[Line]:
     if row.reason:
         told = row.reason + (f" ({row.detail})" if row.detail else "")
         lines += [[(piece, "warning")] for piece in wrap(told, width)]
-    return [*lines, [], *turn_lines(row.messages, width)[0]]
+    beside = row.instead[2] if row.instead else ()
+    return [*lines, [], *turn_lines(row.messages, width, beside=beside)[0]]
 
 
 def _other_lines(row: DiffRow, width: int) -> list[Line]:
@@ -237,5 +238,5 @@ def _other_lines(row: DiffRow, width: int) -> list[Line]:
     return [
         [(flat(source), "accent"), (f" row {number:,}", "accent"), (f"  {what}", "muted")],
         [],
-        *turn_lines(messages, width)[0],
+        *turn_lines(messages, width, beside=row.messages)[0],
     ]

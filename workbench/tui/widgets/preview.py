@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from rich.style import Style
@@ -20,6 +20,7 @@ from textual.widget import Widget
 from trainer.conversation import content_text
 from workbench.errors import Stopped
 from workbench.store.detail import ExampleDetail
+from workbench.text_diff import differing
 from workbench.tui.cells import flat, wrap
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.workers import Cancelled, background
@@ -198,19 +199,31 @@ def message_lines(detail: ExampleDetail, width: int, search: str = "") -> tuple[
     return lines, max(first - 2, 0)
 
 
-def turn_lines(messages: Sequence[Mapping[str, Any]], width: int, search: str = "") -> tuple[list[Line], int]:
-    """The turns of a conversation as lines of `width` cells, and the line of the first hit; -1 without one."""
+def turn_lines(
+    messages: Sequence[Mapping[str, Any]],
+    width: int,
+    search: str = "",
+    beside: Sequence[Mapping[str, Any]] = (),
+) -> tuple[list[Line], int]:
+    """The turns of a conversation as lines of `width` cells, and the line of the first hit; -1 without one.
+
+    With the turns of another conversation `beside` it, the words are marked that its turns lack.
+    """
     lines: list[Line] = []
     first = -1
     room = _MOST
-    for message in messages:
+    for number, message in enumerate(messages):
         said = content_text(message.get("content"))
         lines.append([(flat(str(message["role"])), "accent"), (f"  {len(said):,} characters", "muted")])
-        for piece in wrap(said[:room], width - 2):
-            marked = _marked(piece, search)
-            if len(marked) > 1 and first < 0:
-                first = len(lines)
-            lines.append([("  ", "text"), *marked])
+        if number < len(beside):
+            other = content_text(beside[number].get("content"))
+            lines += [[("  ", "text"), *line] for line in difference_lines(said[:room], other, width - 2)]
+        else:
+            for piece in wrap(said[:room], width - 2):
+                marked = _marked(piece, search)
+                if len(marked) > 1 and first < 0:
+                    first = len(lines)
+                lines.append([("  ", "text"), *marked])
         if len(said) > room:
             lines.append([(f"  … {len(said) - room:,} more characters", "warning")])
         room = max(room - len(said), 0)
@@ -219,6 +232,28 @@ def turn_lines(messages: Sequence[Mapping[str, Any]], width: int, search: str = 
                 lines += _field(key, value, width)
         lines.append([])
     return lines, first
+
+
+def difference_lines(text: str, other: str, width: int) -> list[Line]:
+    """A text as lines of `width` cells, the words marked that `other` lacks."""
+    shown, styles = [""], [""]  # a line of text, and beside it a letter for the style of each of its characters
+    for piece, lacking in differing(text, other):
+        for number, part in enumerate(piece.split("\n")):
+            if number:
+                shown.append("")
+                styles.append("")
+            glyphs = flat(part)
+            shown[-1] += glyphs
+            styles[-1] += ("h" if lacking and not part.isspace() else "t") * len(glyphs)
+    lines: list[Line] = []
+    for line, style in zip(shown, styles, strict=True):
+        at = 0
+        for piece in wrap(line, width):
+            at = line.index(piece, at)
+            runs = groupby(zip(piece, style[at : at + len(piece)], strict=True), key=lambda pair: pair[1])
+            lines.append([("".join(char for char, _ in run), "hit" if name == "h" else "text") for name, run in runs])
+            at += len(piece)
+    return lines
 
 
 def score_lines(detail: ExampleDetail, width: int) -> list[Line]:
