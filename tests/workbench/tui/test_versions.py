@@ -14,6 +14,7 @@ from workbench.store.windows import ViewQuery
 from workbench.text_diff import differing
 from workbench.tui.cells import wrap
 from workbench.tui.screens.diff import DiffScreen
+from workbench.tui.tasks import Task
 from workbench.tui.widgets.dialogs import Dialog
 from workbench.tui.widgets.export_dialog import ExportDialog
 from workbench.tui.widgets.line_view import LineView
@@ -97,7 +98,7 @@ async def test_the_list_draws_lineage_and_the_ledger_tells_every_step(tui, edite
         await pilot.press("right", "G", "g", "escape")
         assert the(pilot, Table).has_focus
         await to_row(tui, pilot, "rows")
-        await tui.until(pilot, lambda: "made of it" in scrolled(tui, pilot))
+        await tui.until(pilot, lambda: "led to" in scrolled(tui, pilot))
 
 
 def scrolled(tui, pilot):
@@ -112,6 +113,21 @@ async def test_the_base_of_a_workspace_without_versions_is_told_how_to_make_one(
         assert "f in Browse (B) freezes the rows that are kept" in tui.screen_text(pilot.app)
         await pilot.press("d")
         assert "Mark the two to look between" in tui.said(pilot.app)
+        await pilot.press("x")
+        await tui.until(pilot, lambda: "Delete source rows (60 rows)?" in tui.screen_text(pilot.app))
+        await pilot.press("y")
+        await tui.until(pilot, lambda: pilot.app.current_mode == "start")
+
+
+async def test_a_version_that_lands_is_listed(tui, workspace):
+    async with versions(tui, workspace) as pilot:
+        running = Task("running a recipe")
+        pilot.app.tasks.running.append(running)
+        await tui.until(pilot, lambda: pilot.app.screen._tasks_running == 1)
+        workspace.freeze("curated", "fresh")
+        pilot.app.tasks.running.remove(running)
+        await tui.until(pilot, lambda: "└─ fresh" in tui.screen_text(pilot.app))
+        assert the(pilot, Table).current == "curated"
 
 
 async def test_a_diff_lists_rows_by_reason_with_both_texts_and_opens_them_in_browse(tui, edited):

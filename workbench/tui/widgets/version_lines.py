@@ -42,7 +42,7 @@ def source_lines(entry: Entry, report: SourceReport, width: int) -> list[Line]:
         for name, count in report.overlaps:
             lines += _indented(f"{count:,} in {name}", width)
     if report.versions:
-        lines += [[], *_field("made of it", ", ".join(report.versions), width)]
+        lines += [[], *_field("led to", ", ".join(report.versions), width)]
     return lines
 
 
