@@ -206,11 +206,14 @@ class Jobs:
         row = rows.find_experiment(self._ws.store, id)
         try:
             row = settle(self._ws, row, asked=id in self._stopping)
-        except Problem as problem:
+        except Exception as error:
+            # Once is enough: what cannot be read now cannot be read a second later.
             rows.set_state(self._ws.store, id, "failed")
             self._refused.add(id)
-            followed.why = str(problem)
-            return f"{row.name} failed: {problem}", "failed"
+            followed.why = str(error)
+            if not isinstance(error, Problem):
+                raise
+            return f"{row.name} failed: {error}", "failed"
         if row.state == "done":
             return told(self._finished(id)), "done"
         if row.state == "failed":

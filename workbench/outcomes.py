@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.plan import BASE, ExperimentPlan, Run
@@ -269,9 +270,12 @@ def clusters_of(ws: Workspace, evalset: str) -> list[str]:
 
 
 def _store_run(ws: Workspace, run: rows.RunRow, folder: Path) -> None:
-    rows.save_run(
-        ws.store, run, pq.read_table(folder / "metrics.parquet"), pq.read_table(folder / "generations.parquet")
-    )
+    try:
+        tables = [pq.read_table(folder / name) for name in ("metrics.parquet", "generations.parquet")]
+    except (OSError, pa.ArrowInvalid) as error:
+        do = "Remove this folder and resume the experiment: that makes this run again."
+        raise Problem(f"results cannot be read ({error})", where=str(folder), do=do) from error
+    rows.save_run(ws.store, run, *tables)
 
 
 def _base_run(ws: Workspace, noted: dict[str, Any]) -> str:
