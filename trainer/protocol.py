@@ -31,6 +31,8 @@ EVENTS = "events.jsonl"
 DONE = "done.json"
 LOG = "log.txt"
 LOCK = "lock"
+STARTING = "starting"
+"""Holds the id of a process that was started and does not hold the lock yet; the process itself removes it."""
 
 Plan = TypeVar("Plan", bound=BaseModel)
 
@@ -125,6 +127,7 @@ def run_as_job(folder: Path, work: Callable[[Path, Events], None]) -> int:
     for last_try in (False, False, False, True):
         with holding(folder) as ours:
             if ours:
+                (folder / STARTING).unlink(missing_ok=True)
                 return _run(folder, work)
         if last_try:
             break

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped, UsageProblem
-from trainer.protocol import DONE, EVENTS, LOG, holding, read_events
+from trainer.protocol import DONE, EVENTS, LOG, STARTING, holding, read_events
 
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
@@ -60,9 +60,9 @@ class _StopWished(Exception):
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process works on the run folder now."""
+    """Whether a process works on the run folder now, or has been started and is still loading its libraries."""
     with holding(folder) as free:
-        return not free
+        return not free or _starting(folder) is not None
 
 
 def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
@@ -71,11 +71,13 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
     Give `process` where this process started it: in its first moments a job holds no lock and has no event yet.
     """
     ours = process is not None and process.poll() is None
-    events, _ = read_events(folder)
-    pids = [event["pid"] for event in events if event["event"] == "started"]
-    if not ours and (not pids or not is_running(folder)):
+    if not ours and not is_running(folder):
         return
-    pid = process.pid if process is not None and ours else int(str(pids[-1]))
+    events, _ = read_events(folder)
+    pids = [int(str(event["pid"])) for event in events if event["event"] == "started"]
+    pid = process.pid if process is not None and ours else _starting(folder) or (pids[-1] if pids else None)
+    if pid is None:  # somebody only looks whether it runs
+        return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE
@@ -89,7 +91,7 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
 def start(module: Literal["trainer", "filters"], folder: Path) -> subprocess.Popen[bytes]:
     """Start the job of `folder` and return at once. Its process outlives this one."""
     with (folder / LOG).open("ab") as log:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             # -P: a trainer.py or filters/ in the folder where the user happens to be must not run in place of ours.
             [sys.executable, "-P", "-m", module, str(folder)],
             stdin=subprocess.DEVNULL,
@@ -97,6 +99,25 @@ def start(module: Literal["trainer", "filters"], folder: Path) -> subprocess.Pop
             stderr=log,
             start_new_session=True,
         )
+    try:
+        (folder / STARTING).write_text(str(process.pid), encoding="utf-8")
+    except BaseException:  # ctrl-c in this moment must not leave a job that nobody knows of
+        process.terminate()
+        raise
+    return process
+
+
+def _starting(folder: Path) -> int | None:
+    """The process that was started last, where it lives and has not come to hold the folder yet."""
+    try:
+        pid = int((folder / STARTING).read_text(encoding="utf-8"))
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return None
+    with contextlib.suppress(ChildProcessError, AttributeError):  # no child of this process, or no way to ask (macOS)
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):  # dead, and nobody has asked yet
+            return None
+    return pid
 
 
 def ending(folder: Path) -> Problem:

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped, UsageProblem
-from trainer.protocol import DONE, LOG, read_events
-from workbench.jobs import is_running, run_job, stop
+from trainer.protocol import DONE, LOG, STARTING, Events, read_events
+from workbench.jobs import is_running, run_job, start, stop
 
 WORK = """
 import json, os, signal, sys, time
@@ -182,10 +182,30 @@ def test_who_watches_can_leave_the_job_alone_and_stop_it_also_in_its_first_momen
     seen: list = []
     with pytest.raises(Stopped):
         run_job("cheap_job", folder, seen.append, wish=lambda: "stop" if seen else "watch")
-    assert processes_of(folder) == []
+    wait(lambda: processes_of(folder) == [])  # it has let go of the folder and is about to end
     with pytest.raises(Stopped):
         run_job("cheap_job", folder, seen.append, wish=lambda: "stop")
     assert processes_of(folder) == []
+
+
+def test_a_job_counts_as_running_from_its_first_moment_and_whoever_finds_it_can_stop_it(job):
+    folder = job("count 600")
+    Events(folder).emit("started", pid=999_999_999)  # of an earlier time
+    process = start("cheap_job", folder)
+    assert is_running(folder), "its libraries are not loaded yet"
+    stop(folder)
+    assert process.wait() != 0
+    assert not is_running(folder)
+
+
+def test_a_process_that_died_before_it_held_the_folder_does_not_count(job):
+    folder = job("count 1")
+    (folder / STARTING).write_text("999999999")
+    assert not is_running(folder)
+    (folder / STARTING).write_text("half a numb")
+    assert not is_running(folder)
+    run(folder)
+    assert not (folder / STARTING).exists()
 
 
 CALLER = """
