@@ -24,7 +24,7 @@ from workbench.store import experiments as rows
 from workbench.store.experiments import ExperimentRow, State
 
 if TYPE_CHECKING:
-    from workbench.experiments import Experiment
+    from workbench.experiments import Experiment, Question
     from workbench.workspace import Workspace
 
 
@@ -295,26 +295,27 @@ def _primary(result: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a comparison is asked with: the eval sets there are (name, items), and what was asked the last time."""
+    """What a comparison is asked with: the eval sets there are, (name, items), and a question to begin with.
+
+    `last` names the experiment that the question was taken from; empty where there was none.
+    """
 
     evalsets: list[tuple[str, int]]
-    model: str
-    quantize: str
-    seeds: int
-    trained_tokens: int | None
-    minutes: float | None
-    evalset: str | None
+    question: Question
+    last: str
 
 
-def setup(ws: Workspace) -> Setup:
-    """What to begin with in asking for a comparison: as the newest one, else the defaults."""
+def setup(ws: Workspace, baseline: str, candidate: str) -> Setup:
+    """What to begin with in asking for a comparison: settings as in the newest one, so that its runs tell of this one.
+
+    Without one, the defaults.
+    """
     from trainer.models import DEFAULT_MODEL
-    from workbench.experiments import DEFAULT_MINUTES, DEFAULT_SEEDS
+    from workbench.experiments import DEFAULT_MINUTES, Question, asked
 
     evalsets = [(evalset.name, evalset.rows) for evalset in ws.evalsets()]
     known = rows.experiments(ws.store)
     if not known:
         model = ws.config.model or DEFAULT_MODEL
-        return Setup(evalsets, model, "auto", DEFAULT_SEEDS, None, DEFAULT_MINUTES, None)
-    last = _listed(ws, known[-1])
-    return Setup(evalsets, last.model, last.quantize, last.seeds, last.trained_tokens, last.minutes, last.evalset)
+        return Setup(evalsets, Question(baseline, candidate, model=model, minutes=DEFAULT_MINUTES), "")
+    return Setup(evalsets, replace(asked(known[-1]), baseline=baseline, candidate=candidate), known[-1].name)

@@ -195,6 +195,26 @@ def find(ws: Workspace, name: str) -> Experiment:
     return _experiment(ws, rows.find_experiment(ws.store, name).id)
 
 
+def asked(row: rows.ExperimentRow) -> Question:
+    """The question that an experiment answers."""
+    noted = json.loads(row.plan)
+    job = ExperimentPlan.model_validate(noted["job"])
+    return Question(
+        baseline=noted["arms"][BASELINE],
+        candidate=noted["arms"].get(CANDIDATE),
+        evalset=noted["evalset"],
+        model=job.model.name,
+        quantize=job.model.quantize,
+        device=job.model.device,
+        seeds=noted["seeds"],
+        trained_tokens=job.budget.trained_tokens,
+        minutes=job.budget.minutes,
+        training=job.training,
+        policy=job.policy,
+        max_new_tokens=job.evaluation.max_new_tokens,
+    )
+
+
 def run(experiment: Experiment, on_event: OnEvent) -> None:
     """Run or resume the experiment's job and wait for it. Needs no database. Raises what the job reports."""
     run_job("trainer", experiment.folder, on_event)

@@ -100,6 +100,7 @@ class Progress:
         if event["run"] != self.run or self.phase != "training":
             self.run, self.phase, self.evaluated = event["run"], "training", 0.0
             self._first_step = (event["t"], event["step"])
+            self.seconds.pop(self.run, None)  # its results were lost
         self.step, self.steps, self.speed = event["step"], event["steps"], event["tokens_per_second"]
         self.losses.setdefault(self.run, {})[self.step] = event["loss"]
         self._trained_at = event["t"]

@@ -50,10 +50,7 @@ def seen(jobs: Jobs) -> tuple[Listed, list[str]]:
 
 
 def ask(ws: Workspace, a: str = "yes", b: str | None = "no", **other: object) -> Question:
-    last = setup(ws)
-    options = {"model": last.model, "quantize": "none", "device": "cpu", "seeds": 2, "trained_tokens": 1500,
-               "max_new_tokens": 8}  # fmt: skip
-    return Question(a, b, **(options | other))  # type: ignore[arg-type]
+    return replace(setup(ws, a, "").question, candidate=b, **other)  # type: ignore[arg-type]
 
 
 def test_a_finished_experiment_is_listed_with_what_was_asked_and_what_came_out(ws, only):
@@ -168,9 +165,9 @@ def test_a_job_is_stopped_in_its_first_moment_and_counts_as_stopped(ws):
 
 
 def test_looking_ahead_writes_nothing_and_tells_what_planning_gives(ws):
-    before = ({path for path in ws.runs_dir.iterdir()}, rows.states(ws.store))
+    before = (set(ws.runs_dir.iterdir()), rows.states(ws.store))
     ahead = foresee(ws, ask(ws, "no", "yes"))
-    assert ({path for path in ws.runs_dir.iterdir()}, rows.states(ws.store)) == before
+    assert (set(ws.runs_dir.iterdir()), rows.states(ws.store)) == before
     assert experiments.plan(ws, ask(ws, "no", "yes")) == ahead
     assert foresee(ws, ask(ws)).done
 
@@ -201,12 +198,13 @@ def test_minutes_are_what_they_are(ws):
 
 
 def test_a_comparison_begins_as_the_last_one_was_asked(ws, tmp_path):
-    begin = setup(ws)
-    assert (begin.trained_tokens, begin.minutes, begin.seeds, begin.quantize) == (1500, None, 2, "none")
-    assert (begin.evalset, begin.evalsets) == ("items", [("items", 6)])
+    begin = setup(ws, "yes", "no")
+    assert (begin.last, begin.evalsets) == ("yes vs no", [("items", 6)])
+    assert foresee(ws, begin.question).id == rows.experiments(ws.store)[0].id, "all that makes a number is the same"
     empty = Workspace.init(tmp_path / "empty")
-    begin = setup(empty)
-    assert (begin.trained_tokens, begin.minutes, begin.seeds, begin.evalsets) == (None, 10.0, 3, [])
+    begin = setup(empty, "a", "b")
+    assert (begin.last, begin.evalsets) == ("", [])
+    assert (begin.question.minutes, begin.question.seeds) == (10.0, 3)
     empty.close()
 
 

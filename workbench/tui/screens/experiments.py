@@ -200,8 +200,8 @@ class ExperimentsScreen(BenchScreen):
         await self._compare(baseline, candidate)
 
     async def _compare(self, baseline: str, candidate: str) -> None:
-        begin_with = await asyncio.to_thread(setup, self.bench.workspace)
-        self._go_to = await self.app.push_screen_wait(CompareDialog(baseline, candidate, begin_with))
+        begin_with = await asyncio.to_thread(setup, self.bench.workspace, baseline, candidate)
+        self._go_to = await self.app.push_screen_wait(CompareDialog(begin_with))
         self.bench.experiments.look()
 
     @dialogue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
@@ -72,16 +72,16 @@ class CompareDialog(Dialog[str]):
     CompareDialog.-wrong #outlook { display: none; }
     """
 
-    def __init__(self, baseline: str, candidate: str, setup: Setup) -> None:
+    def __init__(self, setup: Setup) -> None:
         super().__init__(
             "Train two versions alike and compare them",
             foot="enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e adds an eval set",
         )
-        self._versions = (baseline, candidate)
         self._setup = setup
+        self._versions = (setup.question.baseline, setup.question.candidate or setup.question.baseline)
         self._timer: Timer | None = None
         self._starting = False
-        self._asked: _Ask | None = None
+        self._asked: Question | None = None
 
     @property
     def bench(self) -> WorkbenchApp:
@@ -90,15 +90,17 @@ class CompareDialog(Dialog[str]):
 
     def inside(self) -> ComposeResult:
         """A form, and what it comes to."""
-        setup = self._setup
-        amount = f"{setup.trained_tokens}" if setup.trained_tokens else f"{setup.minutes:g}"
+        ask = self._setup.question
+        tokens = ask.trained_tokens
         yield Static(id="versions", markup=False)
-        yield from _field("model", Input(setup.model, id="model", compact=True))
-        yield from _field("quantise", Choice(_QUANTIZE, setup.quantize, id="quantize"))
-        unit = Choice(_BUDGETS, "tokens" if setup.trained_tokens else "minutes", id="unit")
-        yield from _field("budget", Input(amount, id="budget", compact=True), unit)
-        yield from _field("seeds", Input(str(setup.seeds), id="seeds", compact=True))
-        yield from _field("eval set", Choice(_evalsets(setup), setup.evalset, id="evalset"))
+        yield from _field("model", Input(ask.model, id="model", compact=True))
+        yield from _field("quantise", Choice(_QUANTIZE, ask.quantize, id="quantize"))
+        unit = Choice(_BUDGETS, "tokens" if tokens else "minutes", id="unit")
+        yield from _field(
+            "budget", Input(str(tokens) if tokens else f"{ask.minutes:g}", id="budget", compact=True), unit
+        )
+        yield from _field("seeds", Input(str(ask.seeds), id="seeds", compact=True))
+        yield from _field("eval set", Choice(_evalsets(self._setup), ask.evalset, id="evalset"))
         yield Static(id="outlook", markup=False)
         yield Static(id="wrong", markup=False)
 
@@ -128,7 +130,7 @@ class CompareDialog(Dialog[str]):
         def work(cancelled: Cancelled) -> Experiment:
             from workbench.experiments import foresee  # it knows of statistics, which take a second to load
 
-            return foresee(workspace, ask())
+            return foresee(workspace, ask)
 
         background(self, work, _Foreseen, group="outlook")
 
@@ -140,6 +142,8 @@ class CompareDialog(Dialog[str]):
             return
         _, *rest = promises(experiment)
         runs = len(experiment.plan.runs)
+        if self._setup.last:
+            rest.append(f"all else as in {self._setup.last}")
         self._tell("\n".join(f"{line[:1].upper()}{line[1:]}." for line in [f"{runs} runs", *rest]))
 
     def on_failure(self, message: Failure) -> None:
@@ -151,19 +155,18 @@ class CompareDialog(Dialog[str]):
 
     # The form
 
-    def _question(self) -> _Ask | None:
-        """What the form asks for, to be made where waiting is allowed; None where it says nothing that can be asked."""
+    def _question(self) -> Question | None:
+        """What the form asks; None where it says nothing that can be asked, which is told."""
         if not self._setup.evalsets:
             self._wrong(_NO_EVALSET)
             return None
         try:
-            ask = self._read()
+            return self._read()
         except BadInput as problem:
             self._wrong(str(problem))
             return None
-        return ask
 
-    def _read(self) -> _Ask:
+    def _read(self) -> Question:
         tokens = self.query_one("#unit", Choice).value == "tokens"
         text = self.query_one("#budget", Input).value.replace(",", "").strip()
         what = "trained tokens of each run" if tokens else "minutes for all runs"
@@ -171,8 +174,11 @@ class CompareDialog(Dialog[str]):
         seeds = _number(self.query_one("#seeds", Input).value.strip(), "seeds is a whole number, 1 or more")
         if seeds < 1 or seeds != int(seeds):
             raise BadInput("seeds is a whole number, 1 or more")
-        return _Ask(
-            *self._versions,
+        baseline, candidate = self._versions
+        return replace(
+            self._setup.question,
+            baseline=baseline,
+            candidate=candidate,
             evalset=self.query_one("#evalset", Choice).value,
             model=self.query_one("#model", Input).value.strip() or None,
             quantize=cast('Literal["nf4", "none", "auto"]', self.query_one("#quantize", Choice).value),
@@ -217,7 +223,7 @@ class CompareDialog(Dialog[str]):
         def work(cancelled: Cancelled) -> str:
             from workbench.experiments import plan
 
-            experiment = plan(workspace, ask())
+            experiment = plan(workspace, ask)
             if not experiment.done:
                 jobs.start(experiment.id)
             return experiment.id
@@ -244,34 +250,6 @@ class CompareDialog(Dialog[str]):
         self._setup.evalsets[:] = [(evalset.name, evalset.rows) for evalset in known]
         self.query_one("#evalset", Choice).set_options(_evalsets(self._setup), name)
         self._look()
-
-
-@dataclass(frozen=True)
-class _Ask:
-    """What the form says; calling it makes a question of it, which takes a second the first time."""
-
-    baseline: str
-    candidate: str
-    evalset: str | None
-    model: str | None
-    quantize: Literal["nf4", "none", "auto"]
-    seeds: int
-    trained_tokens: int | None
-    minutes: float | None
-
-    def __call__(self) -> Question:
-        from workbench.experiments import Question
-
-        return Question(
-            baseline=self.baseline,
-            candidate=self.candidate,
-            evalset=self.evalset,
-            model=self.model,
-            quantize=self.quantize,
-            seeds=self.seeds,
-            trained_tokens=self.trained_tokens,
-            minutes=self.minutes,
-        )
 
 
 async def import_evalset(app: WorkbenchApp, file: str = "") -> str | None:

@@ -14,7 +14,7 @@ from workbench.following import Progress
 from workbench.tui.cells import flat
 from workbench.tui.widgets.loss_plot import COLOURS, DOTS, LossPlot
 
-_BAR = 32  # cells
+_BAR = 32  # cells at most
 
 
 class LiveView(Vertical):
@@ -68,9 +68,10 @@ class LiveView(Vertical):
     def _now(self, progress: Progress) -> Text:
         text = Text()
         share = progress.share()
-        done = round(_BAR * share)
+        cells = max(min(_BAR, self.size.width - 46), 8)
+        done = round(cells * share)
         text.append("█" * done, self.app.theme_variables["accent"])
-        text.append("░" * (_BAR - done), self.app.theme_variables["rule"])
+        text.append("░" * (cells - done), self.app.theme_variables["rule"])
         text.append(f"  {share:.0%}")
         left = progress.seconds_left(time.time())
         text.append(f"  about {duration(left)} left" if left is not None else "  time left not known yet")
@@ -80,7 +81,7 @@ class LiveView(Vertical):
 
     def _legend(self, listed: Listed) -> Text:
         colours = self.app.theme_variables
-        text = Text("loss of every run, by step   ", colours["muted"])
+        text = Text("loss by step   ", colours["muted"])
         for arm, version in listed.arms.items():
             text.append(DOTS[arm], colours[COLOURS[arm]])
             text.append(f" {arm} {flat(version)}   ")

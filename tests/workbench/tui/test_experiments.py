@@ -1,0 +1,271 @@
+"""Experiments in the app: asked, started, followed, left, found again, stopped, resumed; with real jobs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from trainer.protocol import DONE, Events, holding
+from workbench.comparing import Seen, listing
+from workbench.jobs import is_running
+from workbench.store import experiments as rows
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.widgets.choice import Choice
+from workbench.tui.widgets.compare_dialog import CompareDialog
+from workbench.tui.widgets.live_view import LiveView
+from workbench.tui.widgets.loss_plot import LossPlot
+from workbench.tui.widgets.table import Table
+from workbench.tui.widgets.verdict_view import VerdictView
+from workbench.workspace import Workspace
+
+
+@pytest.fixture
+def ws(compared_copy) -> Iterator[Workspace]:
+    """A workspace with versions `yes` and `no` and one finished comparison."""
+    workspace = Workspace.open(compared_copy)
+    yield workspace
+    workspace.close()
+
+
+async def go(tui, pilot, **args) -> None:
+    """To the experiments."""
+    pilot.app.go("experiments", **args)
+    await tui.until(pilot, lambda: pilot.app.current_mode == "experiments")
+    await tui.until(pilot, lambda: pilot.app.bench_screen().query("#experiments"))
+
+
+def now(app: WorkbenchApp) -> str:
+    """The state of the experiment under the cursor."""
+    current = app.bench_screen().current  # type: ignore[union-attr]
+    return current.state if current else ""
+
+
+async def asked(tui, pilot, **fields: str) -> CompareDialog:
+    """The dialog, once it stands, filled in."""
+    await tui.until(pilot, lambda: isinstance(pilot.app.screen, CompareDialog) and pilot.app.screen.focused)
+    dialog = pilot.app.screen
+    for name, value in fields.items():
+        dialog.query_one(f"#{name}", Input).value = value
+    return dialog
+
+
+async def test_asked_started_followed_stopped_resumed_left_and_found_again(tui, ws, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    async with tui.running(ws, base="yes", size=(80, 24)) as pilot:
+        app = pilot.app
+        await go(tui, pilot)
+        await tui.until(pilot, lambda: now(app) == "done")
+        await pilot.press("c")
+        await tui.until(pilot, lambda: "which is the baseline" in tui.screen_text(app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: "which is the candidate" in tui.screen_text(app))
+        await pilot.press("down", "enter")
+        dialog = await asked(tui, pilot, budget="4000", seeds="1")
+        assert dialog.query_one("#evalset", Choice).value == "items"
+        # One seed needs a run that measures the noise.
+        await tui.until(pilot, lambda: "3 runs" in tui.screen_text(app))
+        assert "in all, by earlier runs of this model" in tui.screen_text(app)
+        assert "The smallest effect to be found is not known yet" in tui.screen_text(app)
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: now(app) == "running")
+        assert "no vs yes" in tui.screen_text(app)
+        await tui.until(pilot, lambda: "step" in tui.screen_text(app) and app.screen.query_one(LossPlot).display, 90)
+        assert "loss by step" in tui.screen_text(app)
+        folder = ws.runs_dir / app.screen.current.id
+        await pilot.press("x")
+        await tui.until(pilot, lambda: "Stop no vs yes?" in tui.screen_text(app))
+        await pilot.press("y")
+        await tui.until(pilot, lambda: now(app) == "stopped", 60)
+        assert "is stopped; resumed" in tui.said(app)
+        assert not is_running(folder)
+        assert list(folder.glob("results/*/checkpoints/checkpoint-*")), "it goes on from here"
+        await pilot.press("r")
+        await tui.until(pilot, lambda: now(app) == "running")
+    assert is_running(folder), "leaving the app does not stop it"
+
+    async with tui.running(ws, base="yes") as pilot:
+        app = pilot.app
+        await tui.until(pilot, lambda: app.experiments.seen.experiments[-1].state == "running")
+        await tui.until(pilot, lambda: tui.said(app).startswith("yes against no: "), 120)
+        assert app.current_mode == "browse", "it is told on whatever screen one is"
+        await go(tui, pilot)
+        await tui.until(pilot, lambda: now(app) == "done")
+        [_, listed] = listing(ws)
+        assert listed.verdict is not None
+        line = next(line for line in tui.screen_text(app).splitlines() if "no vs yes" in line)
+        assert line.split()[:3] == ["no", "vs", "yes"]
+        assert listed.verdict in line
+        assert f"{listed.delta:+.3f}" in line
+        await tui.until(pilot, lambda: f"yes against no: {listed.verdict}" in tui.screen_text(app))
+        assert app.screen.query_one(VerdictView).display
+        assert not app.screen.query_one(LiveView).display
+
+
+async def test_two_versions_that_another_screen_marked_are_asked_about_in_their_order(tui, ws):
+    async with tui.running(ws, base="yes") as pilot:
+        await go(tui, pilot, compare=("yes", "no"))
+        await asked(tui, pilot)
+        await tui.until(pilot, lambda: "This was compared before" in tui.screen_text(pilot.app))
+        await pilot.press("ctrl+x")
+        await tui.until(pilot, lambda: "4 runs" in tui.screen_text(pilot.app))
+        text = tui.screen_text(pilot.app)
+        assert text.index("baseline    no") < text.index("candidate   yes")
+        assert "Smallest effect to be found, by earlier runs of this setting:" in text
+        await pilot.press("ctrl+x")
+        await tui.until(pilot, lambda: "This was compared before" in tui.screen_text(pilot.app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: not isinstance(pilot.app.screen, CompareDialog))
+        assert len(rows.states(ws.store)) == 1, "the same question has its answer"
+        await go(tui, pilot, compare=("no", "no"))
+        await asked(tui, pilot)
+        assert "The same version twice" in tui.screen_text(pilot.app)
+
+
+WRONG = [
+    ("model", "./nowhere", "there is no such folder"),
+    ("budget", "soon", "The budget is a number"),
+    ("budget", "", "The budget is a number"),
+    ("seeds", "1.5", "Seeds is a whole number"),
+    ("seeds", "0", "Seeds is a whole number"),
+]
+
+
+async def test_what_is_wrong_is_said_in_the_dialog_and_goes_when_it_is_put_right(tui, ws):
+    async with tui.running(ws, base="yes", size=(80, 24)) as pilot:
+        app = pilot.app
+        await go(tui, pilot, compare=("no", "yes"))
+        dialog = await asked(tui, pilot)
+        for field, value, told in WRONG:
+            before = dialog.query_one(f"#{field}", Input).value
+            await asked(tui, pilot, **{field: value})
+            await tui.until(pilot, lambda told=told: told in tui.screen_text(app))
+            await pilot.press("enter")
+            await tui.until(pilot, lambda told=told: told in tui.screen_text(app))
+            assert app.screen is dialog
+            await asked(tui, pilot, **{field: before})
+            await tui.until(pilot, lambda told=told: told not in tui.screen_text(app))
+            await tui.until(pilot, lambda: "4 runs" in tui.screen_text(app))
+        assert len(rows.states(ws.store)) == 1
+
+
+async def test_rows_shared_with_the_eval_set_and_a_source_for_a_version_are_said_in_the_dialog(tui, ws):
+    ws.hold_out("no-rows", "held", 3)
+    async with tui.running(ws, base="yes") as pilot:
+        await go(tui, pilot, compare=("no", "yes"))
+        dialog = await asked(tui, pilot)
+        dialog.query_one("#evalset", Choice).focus()
+        await pilot.press("right")
+        await tui.until(pilot, lambda: "have the prompt of an item of eval set 'held'" in tui.screen_text(pilot.app))
+        await pilot.press("escape")
+        await go(tui, pilot, compare=("no-rows", "yes"))
+        await asked(tui, pilot)
+        await tui.until(pilot, lambda: "only frozen versions are trained on" in tui.screen_text(pilot.app))
+
+
+async def test_without_an_eval_set_one_is_imported_from_the_dialog(tui, workspace, tmp_path):
+    path = tmp_path / "measure.jsonl"
+    path.write_text('{"prompt": "How far?", "completion": "Ten miles."}\n' * 2)
+    async with tui.running(workspace, base="curated") as pilot:
+        app = pilot.app
+        await go(tui, pilot)
+        assert "No experiment yet: c trains two versions alike" in tui.screen_text(app)
+        await pilot.press("x")
+        await tui.until(pilot, lambda: tui.said(app) == "No job runs here.")
+        tui.type_text(app, ":compare curated curated\n")
+        dialog = await asked(tui, pilot)
+        await tui.until(pilot, lambda: "There is no eval set to measure on" in tui.screen_text(app))
+        await pilot.press("enter")
+        assert app.screen is dialog
+        await pilot.press("ctrl+e")
+        await tui.until(pilot, lambda: "Import an eval set" in tui.screen_text(app))
+        tui.type_text(app, f"{path}\n")
+        await tui.until(pilot, lambda: "What to call the eval set" in tui.screen_text(app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: dialog.query_one("#evalset", Choice).value == "measure")
+        assert "There is no eval set" not in tui.screen_text(app)
+        await pilot.press("escape")
+
+
+async def test_a_failed_job_shows_its_sentence_and_where_its_log_is(tui, ws):
+    [(id, _)] = rows.states(ws.store)
+    folder = ws.runs_dir / id
+    unfinish(ws, folder)
+    async with tui.running(ws, base="yes", size=(80, 24)) as pilot:
+        app = pilot.app
+        with holding(folder):
+            await go(tui, pilot)
+            await tui.until(pilot, lambda: now(app) == "running")
+            what = "the \x1b[2J rows [/are] odd"
+            Events(folder).emit("error", what=what, where="arm baseline", do="Look.", exit_code=3)
+        await tui.until(pilot, lambda: now(app) == "failed")
+        assert "arm baseline: the ␛[2J rows [/are] odd. Look." in tui.said(app)
+        text = tui.screen_text(app)
+        assert "rows [/are] odd" in text
+        assert "Its log:" in text
+        assert "\x1b" not in text
+
+
+async def test_what_runs_is_drawn_in_two_ways_at_every_size_and_without_colour(tui, ws, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    [(id, _)] = rows.states(ws.store)
+    folder = ws.runs_dir / id
+    unfinish(ws, folder)
+    async with tui.running(ws, base="yes", size=(80, 24)) as pilot:
+        app = pilot.app
+        with holding(folder):
+            await go(tui, pilot)
+            await tui.until(pilot, lambda: now(app) == "running")
+            for step in range(1, 6):
+                Events(folder).emit("train", run="candidate-1", step=step, steps=9, loss=3 - step / 9,
+                                    trained_tokens=step, tokens_per_second=50.0)  # fmt: skip
+            await tui.until(pilot, lambda: "step 5 of 9" in tui.screen_text(app))
+            for size in ((80, 24), (160, 48), (60, 20)):
+                await pilot.resize_terminal(*size)
+                await tui.until(pilot, lambda: "⣿ baseline yes" in tui.screen_text(app))
+                text = tui.screen_text(app)
+                assert "× candidate no" in text
+                assert any(mark in text for mark in "⠑⠒⠤⠢⣀⢄"), "the lines of the baseline"
+                assert text.count("×") > 3, "the dots of the candidate"
+                assert "50 tokens/s" in text
+                assert re.search(r"running \d\d%", text)
+            app.action_toggle_theme()
+            await tui.until(pilot, lambda: "× candidate no" in tui.screen_text(app))
+            await pilot.press("enter")
+            await tui.until(pilot, lambda: not app.screen.query_one(Table).display)
+            await pilot.press("escape")
+            await tui.until(pilot, lambda: app.screen.query_one(Table).display)
+
+
+async def test_going_through_many_results_opens_the_one_that_the_cursor_rests_on(tui, ws):
+    async with tui.running(ws, base="yes") as pilot:
+        app = pilot.app
+        await go(tui, pilot)
+        await tui.until(pilot, lambda: now(app) == "done")
+        verdict = app.screen.query_one(VerdictView)
+        await tui.until(pilot, lambda: verdict._shown is not None)
+        [listed] = app.experiments.seen.experiments
+        opened = []
+        verdict.show_experiment = opened.append  # type: ignore[method-assign]
+        app.experiments.seen = Seen([replace(listed, id=str(number)) for number in range(9)])
+        app.experiments.changed.publish(app.experiments.seen)
+        await pilot.press(*"gjjjj")
+        await tui.until(pilot, lambda: "4" in opened)
+        assert set(opened) <= {"8", "4"}, "those that were only passed are not read"
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: verdict.has_focus_within)
+        await pilot.press("escape")
+        await tui.until(pilot, lambda: app.screen.query_one("#experiments").has_focus)
+
+
+def unfinish(ws: Workspace, folder: Path) -> None:
+    """As if the job had not come to its last run."""
+    with ws.store.transaction() as cursor:
+        cursor.execute("UPDATE experiments SET state = 'running', result = NULL")
+    (folder / DONE).unlink()
+    shutil.rmtree(folder / "results" / "candidate-1")
