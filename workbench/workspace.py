@@ -28,6 +28,7 @@ from workbench.store.catalogue import Entry, catalogue
 from workbench.store.database import Store, VersionRow
 from workbench.store.detail import ExampleDetail, example_detail
 from workbench.store.examples import Page, Which, examples
+from workbench.store.experiments import users
 from workbench.store.facets import Facets, facets, histogram
 from workbench.store.integrity import Check, check
 from workbench.store.members import CURATION_COLUMNS, Members, resolve
@@ -57,11 +58,12 @@ DATABASE = "workbench.duckdb"
 
 @dataclass(frozen=True)
 class VersionReport:
-    """A version, where its rows came from, and every stage on the way to it."""
+    """A version, where its rows came from, every stage on the way to it, and the ids of experiments that use it."""
 
     version: versions.Version
     origins: list[Origin]
     stages: list[versions.Stage]
+    experiments: list[str]
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,8 @@ class Workspace:
     def show_version(self, name: str) -> VersionReport:
         """A version with its ledger: per stage and step, rows in, dropped, and why."""
         version = versions.get_version(self.store, name)
-        return VersionReport(version, self.origins(name), versions.history(self.store, name))
+        used = users(self.store).get(name, [])
+        return VersionReport(version, self.origins(name), versions.history(self.store, name), used)
 
     def diff(self, a: str, b: str, limit: int = 10) -> diffs.Diff:
         """What lies between two sources or versions, with the reasons, and the first `limit` rows that went."""

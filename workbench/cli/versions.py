@@ -108,6 +108,9 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
         out.print(f"{made}: {counted(stage.rows_in, 'row')} in, {dropped:,} dropped, {stage.rows_out:,} left")
         if stage.steps:
             out.print(steps_table([step.as_dict() for step in stage.steps]))
+    if report.experiments:
+        out.print()
+        out.print(f"Used by experiment {', '.join(report.experiments)}.")
     common.note(f"The rows that fell: workbench examples {name} --dropped")
 
 
@@ -135,6 +138,7 @@ def _version_data(report: VersionReport) -> dict[str, Any]:
             }
             for stage in report.stages
         ],
+        "experiments": report.experiments,
     }
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from workbench.store.database import Store
-from workbench.store.experiments import experiments
+from workbench.store.experiments import users
 from workbench.store.sources import sources
 
 
@@ -37,14 +37,11 @@ def catalogue(store: Store) -> list[tuple[str, Entry]]:
     A version stands below the first of what it was made from; both in the order in which they were made.
     """
     entries = [Entry("source", s.name, s.imported, s.created_at, license=s.license) for s in sources(store)]
-    users: dict[str, list[str]] = {}
-    for experiment in experiments(store):
-        for name in dict.fromkeys(json.loads(experiment.plan)["arms"].values()):
-            users.setdefault(name, []).append(experiment.id)
+    used = users(store)
     entries += [
         Entry(
             "version", name, rows, made, tuple(json.loads(inputs)), tuple(steps or ()), manifest,
-            experiments=tuple(users.get(name, ())),
+            experiments=tuple(used.get(name, ())),
         )
         for name, rows, made, inputs, steps, manifest in store.rows(
             """SELECT v.name, v.rows, v.created_at, r.inputs,

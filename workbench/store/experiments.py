@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,6 +56,15 @@ def experiments(store: Store) -> list[ExperimentRow]:
 def states(store: Store) -> list[tuple[str, State]]:
     """Id and noted state of every experiment, oldest first."""
     return [(id, state) for id, state in store.rows("SELECT id, state FROM experiments ORDER BY created_at, id")]
+
+
+def users(store: Store) -> dict[str, list[str]]:
+    """The ids of the experiments that trained on a version, or were planned to, by its name."""
+    found: dict[str, list[str]] = {}
+    for experiment in experiments(store):
+        for name in dict.fromkeys(json.loads(experiment.plan).get("arms", {}).values()):
+            found.setdefault(name, []).append(experiment.id)
+    return found
 
 
 def find_experiment(store: Store, name: str) -> ExperimentRow:

@@ -158,8 +158,12 @@ class BrowseScreen(BenchScreen):
 
     def _describe(self) -> None:
         query, rows = self.pane.query_shown, self.rows.rows
-        so_far = " so far" if self.pane.is_looking else " of the rows looked at" if self.pane.share < 1 else ""
-        parts = [f"{query.name}", f"{rows:,} row{'s' * (rows != 1)}{so_far}", *described(query)]
+        count = f"{rows:,} row{'s' * (rows != 1)}"
+        if self.pane.is_looking:
+            count += " so far"
+        elif self.pane.share < 1:
+            count += f" in the {self.pane.share:.0%} looked at"
+        parts = [query.name, count, *described(query)]
         if query.sort:
             parts.append(f"by {ORDERS.get(query.sort, query.sort)} {'↓' if query.descending else '↑'}")
         if marked := len(self.rows.marks):

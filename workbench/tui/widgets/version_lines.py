@@ -18,7 +18,7 @@ def version_lines(entry: Entry, report: VersionReport, width: int) -> list[Line]
     version = report.version
     lines: list[Line] = [_heading(entry), *_field("made", f"{version.created_at:%Y-%m-%d %H:%M} UTC", width)]
     lines += _field("manifest", version.manifest_hash, width)
-    lines += _experiments(entry, width)
+    lines += _experiments(report.experiments, width)
     lines += [[], [("its rows", "strong")], *_origin_lines(report.origins, width)]
     for stage in report.stages:
         lines += _stage_lines(stage, width)
@@ -50,11 +50,10 @@ def _heading(entry: Entry) -> Line:
     return [(flat(entry.name), "accent"), (f"  {entry.kind}, {entry.rows:,} row{'s' * (entry.rows != 1)}", "muted")]
 
 
-def _experiments(entry: Entry, width: int) -> list[Line]:
-    if not entry.experiments:
+def _experiments(ids: Sequence[str], width: int) -> list[Line]:
+    if not ids:
         return _field("used by", "no experiment yet", width)
-    count = len(entry.experiments)
-    return _field("used by", f"{count} experiment{'s' * (count != 1)}: {', '.join(entry.experiments)}", width)
+    return _field("used by", f"{len(ids)} experiment{'s' * (len(ids) != 1)}: {', '.join(ids)}", width)
 
 
 def _origin_lines(origins: Sequence[Origin], width: int) -> list[Line]:
