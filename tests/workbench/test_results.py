@@ -9,6 +9,7 @@ import pytest
 
 from workbench import outcomes, results
 from workbench.errors import NotFound, UsageProblem
+from workbench.report.verdict import left_out
 from workbench.store import experiments as table
 from workbench.workspace import Workspace
 
@@ -51,6 +52,12 @@ def test_an_item_is_won_by_the_direction_of_its_metric():
     assert (item(2.0, 1.0).won(nll), item(2.0, 1.0).won(gain)) == ("better", "worse")
     assert item(1.0, 1.0).won(nll) == "equal"
     assert results.Item(0, "?", None, None).won(nll) is None
+
+
+def test_what_was_left_out_of_training_is_told_by_arm_and_reason():
+    counted = {"baseline": {"zero-trained": 3, "cut to max_length": 1200}, "candidate": {}}
+    assert left_out({"left_out": counted}) == "rows left out or cut: baseline 3 zero-trained, 1,200 cut to max_length"
+    assert left_out({"left_out": {"baseline": {}}}) == ""
 
 
 def test_wins_losses_and_ties_add_up(ws):

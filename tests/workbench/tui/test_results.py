@@ -327,6 +327,18 @@ def test_every_line_fits_its_width_whatever_the_text_holds(shown, tui, width):
         assert max(cell_len(text) for text in texts) <= width
 
 
+def test_where_the_interval_alone_did_not_decide_it_is_said_what_did(shown):
+    metrics = [
+        {**metric, "ci": [0.1, 0.3], "delta": 0.2, "p": 0.01, "p_decisive": p, "verdict": "no difference detected"}
+        for metric, p in zip(shown.result["metrics"], (0.2, 0.01, 0.01, 0.01), strict=True)
+    ]
+    told = dataclasses.replace(shown, result=shown.result | {"metrics": metrics})
+    lines = ["".join(text for text, _ in line) for line in verdict_lines(told, 100)]
+    [said] = [line for line in lines if "decided on p = 0.2" in line]
+    assert "= no difference detected" in said
+    assert not any("decided on p = 0.01" in line for line in lines)
+
+
 def test_the_keys_of_the_view_are_its_own_and_do_what_they_say():
     taken = {key for action in actions_of("app") for key in action.keys}
     for action in actions_of("results"):
