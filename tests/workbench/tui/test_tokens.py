@@ -298,6 +298,7 @@ async def test_measuring_is_stopped_and_what_cannot_be_measured_is_a_sentence(
         await tui.until(pilot, lambda: tui.said(pilot.app).startswith("As alone reads it"), 60)
         await pilot.press("H")
         await tui.until(pilot, lambda: "could not be loaded as a causal language model" in tui.said(pilot.app), 120)
+        assert not list(runs.iterdir())
         await pilot.press("l")
         assert view(pilot).cursor == 1
 
