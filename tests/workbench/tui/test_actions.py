@@ -15,12 +15,21 @@ from workbench.tui.app import SCREENS, WorkbenchApp
 from workbench.tui.keys_doc import keys_doc
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.widgets.by_hand import ByHand
+from workbench.tui.widgets.facets import FacetList
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.table import Table
 
 ROOT = Path(__file__).parents[3]
-OWNERS = {"app": WorkbenchApp, "rows": RowList, "text": LineView, "by hand": ByHand, "table": Table, **SCREENS}
+OWNERS = {
+    "app": WorkbenchApp,
+    "rows": RowList,
+    "text": LineView,
+    "by hand": ByHand,
+    "facets": FacetList,
+    "table": Table,
+    **SCREENS,
+}
 
 
 def test_the_page_of_keys_is_what_the_registry_says():

@@ -216,6 +216,10 @@ async def test_facets_filter_by_state_step_and_histogram(tui, workspace):
             facets.highlighted = at(field, value)
             await pilot.press("enter")
 
+        await pilot.press("F", "j", "space")
+        await tui.until(pilot, lambda: "curated · 6 rows · dropped" in tui.screen_text(pilot.app))
+        await pilot.press("space")
+        await tui.until(pilot, lambda: the(pilot).rows == 54)
         await choose("step", "length")
         await tui.until(pilot, lambda: the(pilot).rows == 6)
         await tui.until(pilot, lambda: the(pilot).current is not None)

@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
+from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from workbench.store.facets import Facets as Counts
 from workbench.store.windows import ViewQuery
+from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import fit, flat
 from workbench.tui.widgets.row_cells import short_count
 from workbench.tui.workers import background
+
+FACET_ACTIONS = declare(
+    Action("cursor_down", ("j", "down"), "down", "Go to the next line.", "facets"),
+    Action("cursor_up", ("k", "up"), "up", "Go to the line before.", "facets"),
+    Action("page_down", ("pagedown", "ctrl+f"), "page down", "Go a page down.", "facets"),
+    Action("page_up", ("pageup", "ctrl+b"), "page up", "Go a page up.", "facets"),
+    Action("first", ("g", "home"), "first", "Go to the first line.", "facets"),
+    Action("last", ("G", "end"), "last", "Go to the last line.", "facets"),
+    Action("select", ("enter", "space"), "choose", "List the rows that it counts, or no longer; open a score.",
+           "facets"),
+)  # fmt: skip
 
 _MOST = 40  # values listed of one facet
 _BARS = " ▏▎▍▌▋▊▉█"
@@ -38,9 +51,11 @@ class Choice:
     score: tuple[str, float, float] | None = None
 
 
-class FacetList(OptionList):
+class FacetList(OptionList, inherit_bindings=False):
     """The counts of the base in view. Choosing a line filters by it; choosing it again does not any more."""
 
+    SCREEN_ACTIONS = FACET_ACTIONS
+    BINDINGS: ClassVar[list[BindingType]] = bindings("facets")
     DEFAULT_CSS = """
     FacetList {
         background: $background; border: none; padding: 0 1 0 0; scrollbar-size-vertical: 1;
@@ -134,6 +149,11 @@ class FacetList(OptionList):
     def on_failure(self) -> None:
         """Count again when asked; the app tells what was wrong."""
         self._counting = False
+
+    def on_focus(self) -> None:
+        """Begin at the first line."""
+        if self.highlighted is None:
+            self.action_first()
 
     def on_mount(self) -> None:
         """Lay the counts out again in the colours of another theme."""
