@@ -388,6 +388,7 @@ async def test_another_base_is_chosen_by_name_or_from_a_list(tui, workspace):
         assert "version" in tui.screen_text(pilot.app)
         await pilot.press("enter")
         await tui.until(pilot, lambda: pilot.app.base == "curated" and the(pilot).rows == 54)
+        assert tui.screen_text(pilot.app).splitlines()[0].rstrip().endswith("curated · ws"), "the bar says so too"
         tui.type_text(pilot.app, ":open nothing\n")
         await tui.until(pilot, lambda: "no source or version 'nothing'" in tui.said(pilot.app))
         assert not pilot.app.screen.query_one("CommandLine Input", Input).has_focus

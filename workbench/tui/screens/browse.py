@@ -31,6 +31,7 @@ from workbench.tui.widgets.facets import FacetList
 from workbench.tui.widgets.preview import Preview
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.rows_pane import RowsPane
+from workbench.tui.widgets.status import TopBar
 from workbench.tui.workers import Cancelled, background
 
 
@@ -104,6 +105,7 @@ class BrowseScreen(BenchScreen):
     def arrive(self, **args: Any) -> None:
         """Look at `base`, at the row with id `row` of it; without a base, at what the app has in view."""
         base, row = args.get("base") or self.bench.base, args.get("row")
+        self.query_one(TopBar).where = self.bench.where
         if base and base != self.base:
             self.rows.clear_marks()
             workspace = self.bench.workspace
