@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -17,7 +17,6 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from workbench.exporting import Exported, usual_form
 from workbench.store.catalogue import Entry
 from workbench.store.drafts import MANUAL
 from workbench.tui.actions import Action, bindings, declare
@@ -26,12 +25,14 @@ from workbench.tui.messages import BaseChanged
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.diff import DiffScreen
 from workbench.tui.widgets.dialogs import confirm, dialogue
-from workbench.tui.widgets.export_dialog import Export, ExportDialog
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.report_dialog import ReportDialog
 from workbench.tui.widgets.table import Cell, Column, Table, Value
 from workbench.tui.widgets.version_lines import source_lines, version_lines
 from workbench.tui.workers import Cancelled, background
+
+if TYPE_CHECKING:
+    from workbench.exporting import Exported
 
 VERSIONS_ACTIONS = declare(
     Action("diff", ("d",), "diff", "Show what lies between the two marked, or this one and its origin.", "versions"),
@@ -268,6 +269,9 @@ class VersionsScreen(BenchScreen):
     @dialogue
     async def action_export(self, file: str = "") -> None:
         """Write the one under the cursor."""
+        from workbench.exporting import usual_form  # not before it is asked for: the app would open later
+        from workbench.tui.widgets.export_dialog import Export, ExportDialog
+
         if not (name := self.table.current):
             return
         wish = Export(usual_form(Path(file)), file) if file else await self.app.push_screen_wait(ExportDialog(name))
