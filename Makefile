@@ -6,10 +6,14 @@ JOBS ?= 2
 BIN := $(VENV)/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test check lint types walls install install-dev clean
+.PHONY: demo screenshots test check lint types walls install install-dev clean
 
 demo: $(VENV)/.installed
 	$(BIN)/workbench demo $(if $(MODEL),--model $(MODEL)) $(if $(DEVICE),--device $(DEVICE))
+
+# Pictures of the terminal app in docs/screens; WORKSPACE=DIR with a finished comparison (`make demo`) adds its screen.
+screenshots: $(VENV)/.installed
+	$(BIN)/python docs/screenshots.py $(if $(WORKSPACE),--workspace $(WORKSPACE))
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
