@@ -94,7 +94,9 @@ class Near(SetStep[NearParams]):
         there = set(ids[:known])
         for place, (survivor, similarity) in stars(pairs, threshold, known).items():
             if ids[place] not in there:
-                result.drops.append(Drop(ids[place], "near duplicate", similarity, ids[survivor]))
+                result.drops.append(
+                    Drop(ids[place], "near duplicate", similarity, ids[survivor], f"Jaccard {similarity:.3f}")
+                )
         for id_ in ids[known:]:
             if id_ in there:
                 result.drops.append(Drop(id_, "known row", 1.0, id_))

@@ -142,8 +142,9 @@ class Semantic(SetStep[SemanticParams]):
                 for j in over[np.lexsort((over, -line[over]))]:
                     other = entries[candidates[j]]
                     if says_the_same(row.text, other.text) and answers.agree(row.id, other.id):
+                        cosine = float(round(float(line[j]), 4))
                         result.drops.append(
-                            Drop(row.id, "semantic duplicate", float(round(float(line[j]), 4)), other.id)
+                            Drop(row.id, "semantic duplicate", cosine, other.id, f"cosine {cosine:.3f}")
                         )
                         break
                 else:

@@ -115,6 +115,7 @@ def test_no_chains_a_row_falls_only_for_a_kept_row(outcomes, batches, talk):
     assert drops(outcome) == {1: 0}
     assert {(p.id, p.duplicate_of) for p in outcome.pairs} == {(1, 0), (2, 1), (2, 0)}
     assert all(0.7 <= pair.similarity <= 1 for pair in outcome.pairs)
+    assert outcome.drops[0].detail == f"Jaccard {outcome.drops[0].score:.3f}", "whoever reads the ledger sees how alike"
 
 
 def test_ten_one_word_answers_are_ten_answers(outcomes, batches, talk):
