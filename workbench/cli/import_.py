@@ -160,8 +160,9 @@ def _print(report: ImportReport) -> None:
             common.note(f"Mostly rejected: {counted(more, 'more file')}")
         common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
     if report.passed_over:
-        more = f" and {len(report.passed_over) - _SHOWN_FILES:,} more" if len(report.passed_over) > _SHOWN_FILES else ""
-        common.note(f"Files not read: {safe_text(', '.join(report.passed_over[:_SHOWN_FILES]))}{more}.")
+        others = len(report.passed_over) - _SHOWN_FILES
+        rest = f" and {others:,} more" if others > 0 else ""
+        common.note(f"Files not read: {safe_text(', '.join(report.passed_over[:_SHOWN_FILES]))}{rest}.")
     if report.empty_turns:
         common.note(
             f"Kept as they are, with an assistant turn that is empty: {counted(report.empty_turns, 'example')}. "
