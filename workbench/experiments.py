@@ -288,9 +288,15 @@ def _version(ws: Workspace, name: str) -> VersionRow:
     raise AssertionError("get_version names what is missing")
 
 
+_shared: dict[tuple[str, str], int] = {}
+"""Rows that a version shares with an eval set, by their manifest hashes: a person who asks is told again and again."""
+
+
 def _refuse_overlap(ws: Workspace, version: VersionRow, evalset: EvalSet) -> None:
-    shared = ws.overlaps(version.name, evalset.name)
-    if shared:
+    both = (version.manifest_hash, evalset.manifest_hash)
+    if both not in _shared:
+        _shared[both] = ws.overlaps(version.name, evalset.name)
+    if shared := _shared[both]:
         raise BadInput(
             f"{shared:,} rows of version {version.name!r} have the prompt of an item of eval set {evalset.name!r}",
             where=version.name,

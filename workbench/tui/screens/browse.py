@@ -307,6 +307,10 @@ class BrowseScreen(BenchScreen):
         """Show duplicates."""
         self.bench.go("duplicates", base=self.base)
 
+    def action_compare(self) -> None:
+        """Train two versions and compare them: which, is asked."""
+        self.bench.go("experiments", compare=())
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys of screens that are not there do nothing."""
         return self.bench.has_screen(action) if action in ("tokens", "duplicates") else True

@@ -14,6 +14,7 @@ BROWSE_ACTIONS = declare(
     Action("facets", ("F",), "facets", "Show counts to filter by; choosing one again takes the filter away.", "browse"),
     Action("tokens", ("t",), "tokens", "Show the row as tokens, and which of them are trained.", "browse"),
     Action("duplicates", ("d",), "duplicates", "Show the duplicates of what is in view.", "browse"),
+    Action("compare", ("c",), "compare", "Train two versions alike and compare them.", "browse"),
     Action("copy", ("y",), "copy", "Copy the row, or all marked rows, as JSON lines.", "browse"),
     Action("export", ("w",), "export", "Write the rows as listed to a .csv or .jsonl file.", "browse", takes="FILE"),
     Action(

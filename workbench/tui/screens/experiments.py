@@ -104,11 +104,16 @@ class ExperimentsScreen(BenchScreen):
         return self._listed.get(self.table.current or "")
 
     def arrive(self, **args: Any) -> None:
-        """Look at what there is; ask to compare `compare` (baseline, candidate); go to the experiment of id `show`."""
+        """Look at what there is; go to the experiment of id `show`, or ask for a comparison.
+
+        `compare` is (baseline, candidate), or empty: then it is asked which.
+        """
         self._go_to = args.get("show") or self._go_to
         self.bench.experiments.look()
         if compare := args.get("compare"):
             self._ask(*compare)
+        elif compare is not None:
+            self.action_compare()
 
     # What there is
 

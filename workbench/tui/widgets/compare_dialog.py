@@ -40,7 +40,8 @@ _NO_EVALSET = (
 
 @dataclass
 class _Foreseen(Message):
-    experiment: Experiment
+    question: Question
+    told: Experiment | Exception
 
 
 @dataclass
@@ -81,7 +82,8 @@ class CompareDialog(Dialog[str]):
         self._versions = (setup.question.baseline, setup.question.candidate or setup.question.baseline)
         self._timer: Timer | None = None
         self._starting = False
-        self._asked: Question | None = None
+        self._wanted: Question | None = None
+        self._looking = False
 
     @property
     def bench(self) -> WorkbenchApp:
@@ -121,30 +123,39 @@ class CompareDialog(Dialog[str]):
         self._timer = self.set_timer(_PAUSE, self._look)
 
     def _look(self) -> None:
-        if self._starting or (ask := self._question()) is None or ask == self._asked:
+        self._wanted = None if self._starting else self._question()
+        if self._wanted is None or self._looking:  # one look at a time: with many rows it takes a while
             return
-        self._asked = ask
+        self._looking = True
         self._tell("What it would take …", self.app.theme_variables["muted"])
-        workspace = self.bench.workspace
+        workspace, ask = self.bench.workspace, self._wanted
 
-        def work(cancelled: Cancelled) -> Experiment:
-            from workbench.experiments import foresee  # it knows of statistics, which take a second to load
+        def work(cancelled: Cancelled) -> _Foreseen:
+            from workbench.experiments import foresee
 
-            return foresee(workspace, ask)
+            try:
+                return _Foreseen(ask, foresee(workspace, ask))
+            except Exception as error:
+                return _Foreseen(ask, error)
 
-        background(self, work, _Foreseen, group="outlook")
+        background(self, work, lambda foreseen: foreseen)
 
     @on(_Foreseen)
     def _foreseen(self, message: _Foreseen) -> None:
-        experiment = message.experiment
-        if experiment.done:
+        self._looking = False
+        if message.question != self._wanted:
+            if self._wanted is not None:
+                self._look()
+        elif isinstance(message.told, Exception):
+            self.post_message(Failure(message.told))
+        elif message.told.done:
             self._tell("This was compared before: enter shows its result.")
-            return
-        _, *rest = promises(experiment)
-        runs = len(experiment.plan.runs)
-        if self._setup.last:
-            rest.append(f"all else as in {self._setup.last}")
-        self._tell("\n".join(f"{line[:1].upper()}{line[1:]}." for line in [f"{runs} runs", *rest]))
+        else:
+            _, *rest = promises(message.told)
+            if self._setup.last:
+                rest.append(f"all else as in {self._setup.last}")
+            runs = f"{len(message.told.plan.runs)} runs"
+            self._tell("\n".join(f"{line[:1].upper()}{line[1:]}." for line in [runs, *rest]))
 
     def on_failure(self, message: Failure) -> None:
         """Say what is wrong here, where it can be put right."""
@@ -201,7 +212,6 @@ class CompareDialog(Dialog[str]):
         self.query_one("#outlook", Static).update(Text(flat_lines(text), style))
 
     def _wrong(self, text: str) -> None:
-        self._asked = None
         self.query_one("#wrong", Static).update(Text(flat_lines(text[:1].upper() + text[1:])))
         self.add_class("-wrong")
 
@@ -216,7 +226,7 @@ class CompareDialog(Dialog[str]):
         """Start the comparison, or show the result of the same question."""
         if self._starting or (ask := self._question()) is None:
             return
-        self._starting = True
+        self._starting, self._wanted = True, None
         self._tell("Starting …")
         workspace, jobs = self.bench.workspace, self.bench.experiments.jobs
 
