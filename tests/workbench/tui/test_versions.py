@@ -99,6 +99,8 @@ async def test_the_list_draws_lineage_and_the_ledger_tells_every_step(tui, edite
         assert the(pilot, Table).has_focus
         await to_row(tui, pilot, "rows")
         await tui.until(pilot, lambda: "led to" in scrolled(tui, pilot))
+        await to_row(tui, pilot, "curated")
+        await tui.until(pilot, lambda: "  - language: {}" in scrolled(tui, pilot))
 
 
 def scrolled(tui, pilot):

@@ -306,18 +306,18 @@ class VersionsScreen(BenchScreen):
         if not name:
             return
         await asyncio.to_thread(workspace.check_removable, name)
-        entry = self._entries[name]
+        known = {entry.name: entry for _, entry in await asyncio.to_thread(workspace.catalogue)}
+        entry = known.pop(name)
         detail = "Its rows stay in their sources. " if entry.kind == "version" else "Its rows and rejects go with it. "
         detail += "What was done to it by hand goes too. This cannot be undone."
         if not await confirm(self.app, f"Delete {entry.kind} {name} ({entry.rows:,} rows)?", detail):
             return
         await asyncio.to_thread(workspace.remove, name)
         if self.bench.base == name:
-            left = [other for other in self._entries if other != name]
-            if not left:
+            if not known:
                 self.bench.open_newest()
                 return
-            self.bench.base = next((origin for origin in entry.inputs if origin in left), left[-1])
+            self.bench.base = next((origin for origin in entry.inputs if origin in known), [*known][-1])
         self.say(f"Deleted {entry.kind} {name}.")
         self._reload()
 

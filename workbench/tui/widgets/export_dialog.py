@@ -31,9 +31,7 @@ class ExportDialog(Dialog[Export]):
 
     def __init__(self, name: str) -> None:
         detail = "The dataset card goes beside it: sources, licences, every step, how to make it again."
-        super().__init__(
-            f"Export {name}", detail, "enter goes on, then writes · tab from one to the other · esc cancel"
-        )
+        super().__init__(f"Export {name}", detail, "enter goes on, then writes · esc cancel")
         self._stem = name
 
     def inside(self) -> ComposeResult:

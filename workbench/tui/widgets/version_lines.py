@@ -14,7 +14,7 @@ from workbench.workspace import SourceReport, VersionReport
 
 
 def version_lines(entry: Entry, report: VersionReport, width: int) -> list[Line]:
-    """A version: its hash, the sources of its rows, every stage on the way to it, the experiments on it."""
+    """A version: its hash, experiments on it, sources of its rows, every stage on the way to it, its recipe."""
     version = report.version
     lines: list[Line] = [_heading(entry), *_field("made", f"{version.created_at:%Y-%m-%d %H:%M} UTC", width)]
     lines += _field("manifest", version.manifest_hash, width)
@@ -22,6 +22,8 @@ def version_lines(entry: Entry, report: VersionReport, width: int) -> list[Line]
     lines += [[], [("its rows", "strong")], *_origin_lines(report.origins, width)]
     for stage in report.stages:
         lines += _stage_lines(stage, width)
+    if version.recipe:
+        lines += [[], [("the recipe of the last stage", "strong")], *_indented(version.recipe.rstrip(), width)]
     return lines
 
 
