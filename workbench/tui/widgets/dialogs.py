@@ -88,7 +88,8 @@ class Dialog(ModalScreen[T | None], Generic[T]):
             box.border_title = Text(flat(self._title)).markup
             box.border_subtitle = self._foot
             if self._detail:
-                yield Static(Text(self._detail), classes="detail", markup=False)
+                lines = [flat(line) for line in self._detail.split("\n")]
+                yield Static(Text("\n".join(lines)), classes="detail", markup=False)
             yield from self.inside()
 
     def on_mount(self) -> None:

@@ -303,7 +303,7 @@ def text_lines(text: Text) -> list[Line]:
     for line in text.split("\n", allow_blank=True):
         pieces: Line = []
         for start, stop, style in _spans(line):
-            pieces.append((line.plain[start:stop], style))
+            pieces.append((flat(line.plain[start:stop]), style))  # without what joins glyphs
         lines.append(pieces)
     return lines
 

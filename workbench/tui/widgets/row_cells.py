@@ -80,7 +80,7 @@ def row_cells(
     cells = [
         number,
         Segment(f" {STATE_GLYPHS[row.state]} ", changed),
-        Segment(fit(row.label or "", 5), base + style("accent")),
+        Segment(cell(row.label or "", 5), base + style("accent")),
         Segment(f"{row.turns:>6} {short_count(row.chars):>5}  ", muted),
         *_text(row.prompt, columns.prompt, highlight, muted if row.state == "dropped" else base, hit),
     ]
