@@ -75,7 +75,7 @@ def heat(
     """
     source = resolve_model(lens.model, weights=False)
     most = min(lens.limit, window(lens.tokenizer, source.path) or lens.limit)
-    ranges = [_measured(page, most) for page in pages]
+    ranges = [measured_range(page, most) for page in pages]
     sequences = [page.example.input_ids[start:stop] for page, (start, stop) in zip(pages, ranges, strict=True)]
     setting = adapter.model if adapter else ModelSetting(name=lens.model, revision=source.revision)
     choice = adapter.choice if adapter else None
@@ -105,7 +105,8 @@ def mean_trained(page: Page, losses: Losses) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _measured(page: Page, most: int) -> tuple[int, int]:
+def measured_range(page: Page, most: int) -> tuple[int, int]:
+    """The tokens of a page that are measured, at most `most`: those that are trained on, or would be if they fitted."""
     start, stop = page.left
     if start == stop:
         stop = len(page.example.input_ids)

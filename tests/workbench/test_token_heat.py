@@ -18,7 +18,7 @@ from trainer.plan import Budget, ExperimentPlan, ModelSetting, Run, TrainingSett
 from trainer.token_loss import token_losses  # noqa: E402
 from workbench.store.experiments import save_experiment  # noqa: E402
 from workbench.token_facts import pages  # noqa: E402
-from workbench.token_heat import adapters, heat, mean_trained  # noqa: E402
+from workbench.token_heat import adapters, heat, mean_trained, measured_range  # noqa: E402
 from workbench.tokens import Row, lens, see  # noqa: E402
 from workbench.workspace import Workspace  # noqa: E402
 
@@ -43,8 +43,11 @@ def pages_of(through):
 
 def test_losses_are_the_models_measured_once_and_then_known(ws, through, tiny_model):
     found = pages_of(through)
+    with pytest.raises(Stopped, match="runs on"):
+        heat(ws, through, found, None, wish=lambda: "leave")
+    assert len(list(ws.runs_dir.iterdir())) == 1
     events: list = []
-    (losses,) = heat(ws, through, found, None, events.append)
+    (losses,) = heat(ws, through, found, None, events.append)  # of the job that was left alone
     base = load_base(ModelSetting(name=str(tiny_model), quantize="none", device="cpu", dtype="float32"))
     ids = found[0].example.input_ids
     expected = token_losses(base, base.model, ids)
@@ -58,27 +61,21 @@ def test_losses_are_the_models_measured_once_and_then_known(ws, through, tiny_mo
     last = replace(through, policy=replace(through.policy, turns="last"))
     assert heat(ws, last, pages_of(last), None, events.append) == [losses], "other labels, the same ids"
     assert events == []
-    # Of a row that is cut, only what the trainer gets is measured; of one that is dropped, as much as fits.
-    short = replace(through, limit=20, truncate="keep-start")
-    (cut,) = heat(ws, short, pages_of(short), None, events.append)
-    assert cut[1:20] == pytest.approx(losses[1:20], abs=0.01)
-    assert cut[20:] == [None] * (len(ids) - 20)
-    dropped = replace(short, truncate="drop")
-    events.clear()
-    assert heat(ws, dropped, pages_of(dropped), None, events.append) == [cut]
-    assert events == []
 
 
-def test_a_job_that_is_stopped_leaves_nothing_and_one_that_is_left_runs_on(ws, through):
-    found = pages_of(through)
+def test_what_the_limit_takes_is_not_measured_and_of_a_dropped_example_as_much_as_fits(through):
+    length = len(pages_of(through)[0].example.input_ids)
+    ranges = {}
+    for truncate in ("drop", "keep-start", "keep-end"):
+        (page,) = pages_of(replace(through, limit=20, truncate=truncate))
+        ranges[truncate] = measured_range(page, 20)
+    assert ranges == {"drop": (0, 20), "keep-start": (0, 20), "keep-end": (length - 20, length)}
+    assert measured_range(pages_of(through)[0], 8) == (0, 8), "a limit beyond what the model can see"
+
+
+def test_a_job_that_is_stopped_leaves_nothing(ws, through):
     with pytest.raises(Stopped):
-        heat(ws, through, found, None, wish=lambda: "stop")
-    assert list(ws.runs_dir.iterdir()) == []
-    with pytest.raises(Stopped, match="runs on"):
-        heat(ws, through, found, None, wish=lambda: "leave")
-    assert len(list(ws.runs_dir.iterdir())) == 1
-    (losses,) = heat(ws, through, found, None)
-    assert None not in losses[1:]
+        heat(ws, through, pages_of(through), None, wish=lambda: "stop")
     assert list(ws.runs_dir.iterdir()) == []
 
 

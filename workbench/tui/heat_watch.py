@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from textual.app import App
 from textual.dom import DOMNode
 from textual.message import Message
 
+from workbench.errors import Stopped
 from workbench.jobs import Event, Wish
 from workbench.token_facts import Page
 from workbench.token_heat import Adapter, Losses, adapters, heat
@@ -60,12 +62,14 @@ class HeatWatch:
     def __init__(self, node: DOMNode, workspace: Workspace) -> None:
         self._node = node
         self._workspace = workspace
-        self._wish: Wish = "watch"
+        self._stop = threading.Event()
+        self._one = threading.Lock()
         self.measuring = False
 
     def start(self, lens: Lens, pages: list[Page], under: Under) -> None:
         """Measure the losses of `pages`; what was measured before comes at once."""
-        self._wish, self.measuring = "watch", True
+        self._stop = stop = threading.Event()
+        self.measuring = True
 
         def tell(event: Event) -> None:
             if event["event"] == "stage":
@@ -75,12 +79,16 @@ class HeatWatch:
 
         def work(cancelled: Cancelled) -> Heated:
             def wish() -> Wish:
-                return "leave" if cancelled() else self._wish
+                return "stop" if stop.is_set() else "leave" if cancelled() else "watch"
 
-            return Heated(pages, heat(self._workspace, lens, pages, under.adapter, tell, wish), under.name)
+            with self._one:  # a job that was stopped takes a moment to end
+                if wish() != "watch":
+                    raise Stopped("Nobody waits for it any more")
+                return Heated(pages, heat(self._workspace, lens, pages, under.adapter, tell, wish), under.name)
 
         background(self._node, work, lambda heated: heated, group="heat")
 
     def stop(self) -> None:
         """Stop the job; what it measured so far is given up."""
-        self._wish, self.measuring = "stop", False
+        self._stop.set()
+        self.measuring = False

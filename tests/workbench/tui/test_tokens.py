@@ -293,6 +293,7 @@ async def test_measuring_is_stopped_and_what_cannot_be_measured_is_a_sentence(
         await tui.until(pilot, lambda: bool(list(runs.iterdir())))
         await pilot.press("escape")
         await tui.until(pilot, lambda: tui.said(pilot.app) == "Stopped measuring.")
+        await pilot.press("H", "escape")  # at once again, while the first job still ends
         await tui.until(pilot, lambda: not list(runs.iterdir()), 60)
         tui.type_text(pilot.app, f":model {alone}\n")
         await tui.until(pilot, lambda: tui.said(pilot.app).startswith("As alone reads it"), 60)

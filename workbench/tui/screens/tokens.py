@@ -83,7 +83,7 @@ class TokensScreen(BenchScreen):
     BINDINGS = bindings("tokens")
     HINTS = ("help", "issue(1)", "policy", "model", "heat", "whitespace", "row(1)", "back", "truncation", "limit")
     DEFAULT_CSS = """
-    TokensScreen #head { height: auto; max-height: 4; padding: 0 1; color: $muted; }
+    TokensScreen #head { height: auto; max-height: 5; padding: 0 1; color: $muted; }
     TokensScreen #panes { height: 1fr; layout: vertical; }
     TokensScreen TokenView { height: 1fr; }
     TokensScreen LineView { height: 6; padding: 0 0 0 1; border-top: solid $rule; }
@@ -181,7 +181,7 @@ class TokensScreen(BenchScreen):
         self._before = self._counts if same_row and message.told else None
         self._counts = counts(message.seen)
         self._detail, self._lens, self._seen = message.detail, message.lens, message.seen
-        self._pages, self._issue = message.pages, None
+        self._pages, self._issue, self._told = message.pages, None, ()
         if not (same_ids and same_model):
             self._losses, self._page = [], 0
         self._lay_out(None if same_ids else 0)
@@ -242,7 +242,7 @@ class TokensScreen(BenchScreen):
         if self._lens is None or self._seen is None or self._detail is None:
             return
         issues = self._seen.issues
-        told = (id(self._seen), self._issue, width)
+        told = self._issue, width
         if told != self._told:  # a row may have hundreds, and the cursor moves on every key
             self._told, self._issue_lines = told, issue_lines(issues, self._issue, width)
         lines = self._issue_lines
