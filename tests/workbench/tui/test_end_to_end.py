@@ -41,6 +41,11 @@ class Terminal:
         """What is on it."""
         return self._tmux("capture-pane", "-p")
 
+    @property
+    def mouse(self) -> str:
+        """1 where the program asked for the mouse."""
+        return self._tmux("display-message", "-p", "#{mouse_any_flag}").strip()
+
     def press(self, *keys: str) -> None:
         """Press keys by their tmux names."""
         self._tmux("send-keys", *keys)
@@ -131,3 +136,13 @@ def test_import_drop_freeze_two_compare_and_read_the_verdict(terminal, tmp_path)
     [experiment] = listing(workspace)
     workspace.close()
     assert f"trimmed against all: {experiment.verdict}" in screen
+
+
+@pytest.mark.parametrize(("option", "wanted"), [((), "1"), (("--no-mouse",), "0")])
+def test_the_mouse_is_the_terminals_own_where_that_is_wanted(tmp_path, option, wanted):
+    opened = Terminal(tmp_path, sys.executable, "-m", "workbench", "-w", "new", *option)
+    try:
+        opened.wait("Make one here")
+        assert opened.mouse == wanted
+    finally:
+        opened.close()
