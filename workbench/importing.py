@@ -17,6 +17,7 @@ from filters.step import Progress
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.hub import HUB
 from workbench.formats.read import Opened, Record, Reject, Trees, open_source
+from workbench.formats.rows import printable
 from workbench.formats.shapes import UNKNOWN
 from workbench.store.database import Connection, Store
 from workbench.store.members import find, resolve
@@ -153,8 +154,8 @@ def open_target(target: str, *, format: str | None, mapping: dict[str, str] | No
 
 
 def origin_of(target: str) -> str:
-    """What is written down as the origin of a source: the name on the hub, or the whole path."""
-    return target if target.startswith(HUB) else os.path.abspath(os.path.expanduser(target))
+    """What is written down as the origin of a source: the name on the hub, or the whole path, as text."""
+    return target if target.startswith(HUB) else printable(os.path.abspath(os.path.expanduser(target)))
 
 
 def name_for(target: str) -> str:
@@ -162,7 +163,7 @@ def name_for(target: str) -> str:
     if target.startswith(HUB):
         place = re.sub(r"^hf:([\w-][\w.-]*/)?", "", target)  # without the organisation
     else:
-        path = Path(origin_of(target))
+        path = Path(os.path.abspath(os.path.expanduser(target)))
         while glob.has_magic(path.name.partition(".")[0]) and not re.search(r"\w", path.name.partition(".")[0]):
             path = path.parent
         place = path.name if path.is_dir() else Path(re.sub(r"\.(gz|zstd?)$", "", path.name)).stem
@@ -176,7 +177,7 @@ def files_of(opened: Opened, after: int = 0) -> list[SourceFile]:
         first = max(span.first_row, after)
         end = span.first_row + span.rows
         if first < end:
-            path = os.path.abspath(span.path)
+            path = printable(os.path.abspath(span.path))
             found.append(SourceFile(path, part.sha256, first - span.first_row, first, end - first))
     return found
 

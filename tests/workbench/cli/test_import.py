@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 
 import pytest
@@ -167,6 +168,21 @@ def test_files_that_were_not_read_are_named(bench, tmp_path):
     called = bench("import", folder, "--name", "all")
     assert "all: 2 of 2 rows" in called.out
     assert "Files not read: notes-0.txt, notes-1.txt, notes-2.txt, notes-3.txt, notes-4.txt and 2 more." in called.err
+
+
+def test_a_file_whose_name_is_no_text_is_imported_by_itself_and_in_a_folder(bench, root, write_pairs, tmp_path):
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    text = write_pairs(("a", "b"), ("c", "d")).read_text() + "{broken\n"
+    name = folder / os.fsdecode(b"caf\xe9.jsonl")
+    name.write_text(text)
+    assert bench("import", name, "--name", "one").code == 0
+    (folder / "b.jsonl").write_text(text)
+    assert bench("import", folder, "--json").json["imported"] == 4
+    assert "caf\\xe9.jsonl, row 2" in bench("rejects", "ls", "odd").out
+    assert bench("sources", "show", "one").code == 0
+    assert bench("import", name, "--name", "one", "--json").json["already_imported"] is True
+    assert_intact(root)
 
 
 def test_a_file_of_many_that_is_mostly_rejected_is_told_by_name(bench, tmp_path):
