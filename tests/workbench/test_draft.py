@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from filters.step import Score
 from workbench.errors import BadInput, NotFound, UsageProblem
+from workbench.store.scores import StoredScores
 from workbench.store.windows import ViewQuery
 from workbench.workspace import Workspace
 
@@ -253,7 +255,12 @@ def test_each_facet_counts_the_rows_that_it_lists(ws, tmp_path):
     draft.edit(every[1], [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
     draft.edit(every[2], [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
     draft.drop(every[2:3], "x")
+    hashes = [content_hash for batch in ws.rows("v") for content_hash in batch.column("content_hash").to_pylist()]
+    scores = StoredScores(ws.store)
+    scores.put({content_hash: Score(number / 7) for number, content_hash in enumerate(hashes)}, "taste", "f")
+    scores.close()
     found = ws.facets("v")
+    assert "taste" in found.scorers
     assert dict(found.states) == {which: len(ids(ws, "v", which=which)) for which in ("kept", "dropped", "edited")}
     assert found.steps == [(step, len(ids(ws, "v", which="dropped", step=step))) for step, _ in found.steps]
     assert "manual" in dict(found.steps)
@@ -263,7 +270,8 @@ def test_each_facet_counts_the_rows_that_it_lists(ws, tmp_path):
         assert [count for *_, count in bins] == [
             len(ids(ws, "v", score=(scorer, low, below))) for low, below, _ in bins
         ], "the highest value is in the last bin, also when it filters"
-        assert sum(count for *_, count in bins) > 0
+        scored = f"content_hash IN (SELECT content_hash FROM scores WHERE scorer = '{scorer}' AND state = 'ok')"
+        assert sum(count for *_, count in bins) == len(ids(ws, "v", where=scored)) > 0
 
 
 def test_facets_count_and_scores_are_binned(ws, tmp_path):

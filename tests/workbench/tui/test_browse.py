@@ -170,10 +170,23 @@ async def test_first_hits_are_listed_while_more_are_looked_for_and_esc_keeps_the
         go_on.release(100)
         await pilot.press("escape")
         await tui.until(pilot, lambda: the(pilot).rows == 60)
+
+
+async def test_a_search_that_ends_after_a_newer_one_is_not_shown(tui, workspace, monkeypatch):
+    monkeypatch.setattr("workbench.store.search._PIECES", (5, 5))
+    held, waits = threading.Event(), [True]
+    between_pieces = SimpleNamespace(sleep=lambda _: held.wait(20) if waits and waits.pop() else None)
+    monkeypatch.setattr("workbench.store.windows.time", between_pieces)
+    async with tui.running(workspace) as pilot:
         tui.type_text(pilot.app, "/question 1\n")
+        await tui.until(pilot, lambda: not waits)
         tui.type_text(pilot.app, "/question 2\n")
-        await tui.until(pilot, lambda: "“question 2”" in tui.screen_text(pilot.app))
         await tui.until(pilot, lambda: the(pilot).rows == 11 and not the(pilot, RowsPane).is_looking)
+        held.set()
+        await pilot.pause(0.3)
+        await pilot.press("G")
+        assert (the(pilot).rows, the(pilot, RowsPane).query_shown.search) == (11, "question 2")
+        assert the(pilot).current.prompt.startswith("Question 29")
 
 
 async def test_a_condition_lists_rows_and_a_wrong_one_is_told_in_duckdbs_words(tui, workspace):
