@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -135,7 +136,7 @@ def _rows(batch: pa.RecordBatch, columns: dict[str, Convert]) -> Iterator[RawRow
             for i in range(batch.num_rows):
                 yield from _rows(batch.slice(i, 1), columns)
         else:
-            yield RawRow(None, "", f"a value cannot be read: {_first_line(error)}")
+            yield RawRow(None, _unread(batch), f"a value cannot be read: {_first_line(error)}")
         return
     for row in values:
         try:
@@ -145,6 +146,36 @@ def _rows(batch: pa.RecordBatch, columns: dict[str, Convert]) -> Iterator[RawRow
             yield RawRow(None, str(row), f"a JSON value cannot be read: {_first_line(error)}")
         else:
             yield RawRow(row, None)
+
+
+def _unread(row: pa.RecordBatch) -> str:
+    """A row with bytes that are not UTF-8 in its texts, as JSON; they are lone surrogates in it (U+DC80 to U+DCFF).
+
+    Empty where something else cannot be read.
+    """
+
+    def said(value: object) -> str:
+        return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+    try:
+        values = {
+            name: column.cast(_bytewise(column.type))[0].as_py()
+            for name, column in zip(row.schema.names, row.columns, strict=True)
+        }
+    except (pa.ArrowException, ValueError, OverflowError):
+        return ""
+    return json.dumps(values, ensure_ascii=False, default=said)
+
+
+def _bytewise(type_: pa.DataType) -> pa.DataType:
+    """The type with binaries in the place of texts, which Arrow takes for UTF-8 unseen."""
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return pa.large_binary() if pa.types.is_large_string(type_) else pa.binary()
+    if pa.types.is_struct(type_):
+        return pa.struct([pa.field(field.name, _bytewise(field.type)) for field in type_])
+    if pa.types.is_list(type_):
+        return pa.list_(_bytewise(type_.value_type))
+    return type_
 
 
 def _converters(schema: pa.Schema) -> dict[str, Convert]:

@@ -6,6 +6,7 @@ import re
 import struct
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from workbench.formats.read import Record, Reject
@@ -258,3 +259,25 @@ def test_an_arrow_message_that_claims_a_body_beyond_all_memory_breaks_off_there(
     assert [row.reason for row in rows] == [
         "the Arrow data breaks off behind row 0: it asks for more memory than there is"
     ]
+
+
+def test_the_text_of_a_parquet_row_with_bytes_that_are_no_text_is_the_row_with_these_escaped(read):
+    def damaged(texts):
+        made = pa.array(texts, pa.binary())
+        return pa.StringArray.from_buffers(len(texts), *made.buffers()[1:])
+
+    turns = pa.StructArray.from_arrays(
+        [damaged([b"user", b"assistant"]), damaged([b"caf\xe9", b"a"])], ["role", "content"]
+    )
+    for column, shown in (
+        (damaged([b"caf\xe9"]), '"caf\\xe9"'),
+        (
+            pa.ListArray.from_arrays([0, 2], turns),
+            '[{"role": "user", "content": "caf\\xe9"}, {"role": "assistant", "content": "a"}]',
+        ),
+    ):
+        out = io.BytesIO()
+        pq.write_table(pa.table({"messages": column, "n": [7]}), out)
+        (only,) = read("a.parquet", out.getvalue(), format="messages")
+        assert "cannot be read" in only.reason
+        assert (only.raw, only.altered) == (f'{{"messages": {shown}, "n": 7}}', "escaped")
