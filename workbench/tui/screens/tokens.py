@@ -69,7 +69,6 @@ class _Read(Message):
 class _Laid(Message):
     page: Page
     layout: Layout
-    cursor: int | None  # None: where it is by now
 
 
 Ask = Callable[[App[Any], Lens, str], Awaitable[LensChange | None]]
@@ -108,6 +107,7 @@ class TokensScreen(BenchScreen):
         self._seen: Seen | None = None
         self._pages: list[Page] = []
         self._page = 0
+        self._goal: int | None = None
         self._issue: int | None = None
         self._counts: Counts | None = None
         self._before: Counts | None = None
@@ -185,12 +185,16 @@ class TokensScreen(BenchScreen):
         if not (same_ids and same_model):
             self._losses, self._page = [], 0
         self._lay_out(None if same_ids else 0)
-        if message.told and self._before:
+        if not message.told:
+            self.say("")  # what was said is of another row
+        elif self._before:
             before, now = self._before, self._counts
             total = f"{now.total:,}" if now.total == before.total else f"{before.total:,} → {now.total:,}"
             self.say(f"{message.told}: trained {before.trained:,} → {now.trained:,}, of {total} tokens.")
 
     def _lay_out(self, cursor: int | None = None) -> None:
+        """Lay the example out in a worker; the cursor goes to a token, or stays where it is by then."""
+        self._goal = self._goal if cursor is None else cursor
         page, width, whitespace = self.page, self.view.room, self._whitespace
         if page is None:
             self.view.set_page(None, Layout(0, []))
@@ -199,14 +203,15 @@ class TokensScreen(BenchScreen):
         border = cut_border(page.cut, self._lens.limit) if page.cut and self._lens else None
 
         def work(cancelled: Cancelled) -> _Laid:
-            return _Laid(page, lay_out(page.example, width, whitespace=whitespace, border=border), cursor)
+            return _Laid(page, lay_out(page.example, width, whitespace=whitespace, border=border))
 
         background(self, work, lambda laid: laid, group="lay")
 
     @on(_Laid)
     def _paint(self, message: _Laid) -> None:
         if message.page is self.page:
-            at = self.view.cursor if message.cursor is None else message.cursor
+            at = self.view.cursor if self._goal is None else self._goal
+            self._goal = None
             self.view.set_page(message.page, message.layout, at)
             self.view.set_losses(self._losses[self._page] if self._losses else None)
             self._describe()
