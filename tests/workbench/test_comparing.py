@@ -13,7 +13,7 @@ import pytest
 from trainer.protocol import DONE, EVENTS, Events, holding
 from workbench import experiments
 from workbench.comparing import Jobs, Listed, duration, listing, promises, setup
-from workbench.errors import Problem
+from workbench.errors import BadInput, Problem
 from workbench.experiments import Question, foresee
 from workbench.store import experiments as rows
 from workbench.workspace import Workspace
@@ -170,6 +170,20 @@ def test_looking_ahead_writes_nothing_and_tells_what_planning_gives(ws):
     assert (set(ws.runs_dir.iterdir()), rows.states(ws.store)) == before
     assert experiments.plan(ws, ask(ws, "no", "yes")) == ahead
     assert foresee(ws, ask(ws)).done
+
+
+def test_rows_shared_with_an_eval_set_are_counted_once_however_often_one_asks(ws, monkeypatch):
+    counted: list[tuple[str, str]] = []
+    count = Workspace.overlaps
+    monkeypatch.setattr(Workspace, "overlaps", lambda ws, *names: counted.append(names) or count(ws, *names))
+    monkeypatch.setattr(experiments, "_shared", {})
+    for tokens in (1600, 1700, 1800):
+        foresee(ws, ask(ws, trained_tokens=tokens))
+    assert counted == [("yes", "items"), ("no", "items")]
+    ws.hold_out("no-rows", "held", 3)
+    for _ in range(2):
+        with pytest.raises(BadInput, match="3 rows of version 'yes'"):
+            foresee(ws, ask(ws, evalset="held"))
 
 
 def test_history_tells_time_and_smallest_effect_and_without_it_that_is_said(ws):

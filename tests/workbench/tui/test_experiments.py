@@ -116,6 +116,8 @@ async def test_two_versions_that_another_screen_marked_are_asked_about_in_their_
         assert "Smallest effect to be found, by earlier runs of this setting:" in text
         await pilot.press("ctrl+x")
         await tui.until(pilot, lambda: "This was compared before" in tui.screen_text(pilot.app))
+        await pilot.press("tab")
+        assert isinstance(pilot.app.focused, Choice), "enter starts from every field"
         await pilot.press("enter")
         await tui.until(pilot, lambda: not isinstance(pilot.app.screen, CompareDialog))
         assert len(rows.states(ws.store)) == 1, "the same question has its answer"

@@ -159,7 +159,7 @@ class ExperimentsScreen(BenchScreen):
             self._opened = listed.id
             verdict = self.query_one(VerdictView)
             verdict.show_experiment(listed.id)
-            if self.has_class("-zoomed") and self.focused is None:  # it was watched to its end
+            if self.has_class("-zoomed") and not verdict.has_focus_within:  # it was watched to its end
                 verdict.home().focus()
 
     @on(Table.Chosen, "#experiments")
