@@ -358,6 +358,11 @@ class WorkbenchApp(App[None]):
 
         background(self, write, lambda written: Said(f"The screen is in {written}."))
 
+    async def action_quit(self) -> None:
+        """Leave; where that would stop an import or a recipe, after a question or a second ctrl+q."""
+        if not self.tasks.ask_to_leave():
+            self.exit()
+
     async def action_back(self) -> None:
         """Close one thing of the screen, else the screen, else go to the rows."""
         screen = self.screen

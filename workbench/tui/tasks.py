@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _TELL = 0.1  # seconds between two tellings
 _TITLE = 28  # cells
+_STOPPED = "An import keeps nothing; a recipe goes on later behind the steps that are done."
 
 
 @dataclass(eq=False)
@@ -63,6 +64,7 @@ class Tasks:
     def __init__(self, app: WorkbenchApp) -> None:
         self._app = app
         self.running: list[Task] = []
+        self._asking = False
 
     @property
     def line(self) -> str:
@@ -109,10 +111,25 @@ class Tasks:
             self._app.say("Nothing runs that could be stopped.")
             return
         task = self.running[-1]
-        detail = "An import keeps nothing; a recipe goes on later behind the steps that are done."
-        if await confirm(self._app, f"Stop {task.title}?", detail):
+        if await confirm(self._app, f"Stop {task.title}?", _STOPPED):
             task.stopped.set()
             self._show()
+
+    def ask_to_leave(self) -> bool:
+        """Ask before the app is left, if that stops something; returns whether a question stands. It is asked once."""
+        if not self.running or self._asking:
+            return False
+
+        async def ask() -> None:
+            titles = ", ".join(task.title for task in self.running)
+            leave = await confirm(self._app, f"Leave and stop {titles}?", _STOPPED)
+            self._asking = False
+            if leave:
+                self._app.exit()
+
+        self._asking = True
+        self._app.run_worker(ask(), exit_on_error=False)
+        return True
 
     async def until_free(self) -> None:
         """Wait until no dialog or command line is open, so that a question takes no key that was meant for them."""

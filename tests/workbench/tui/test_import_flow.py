@@ -85,6 +85,10 @@ async def test_an_import_is_stopped_by_esc_and_keeps_nothing_and_rows_can_be_dro
         tui.type_text(app, "xdull\n")
         await tui.until(pilot, lambda: tui.said(app).startswith("Dropped 1 row"))
         assert app.tasks.running, "the import still runs"
+        await pilot.press("ctrl+q")
+        await tui.until(pilot, lambda: "Leave and stop importing many?" in tui.screen_text(app))
+        await pilot.press("n")
+        await tui.until(pilot, lambda: len(app.screen_stack) == 1)
         await pilot.press("escape")
         await tui.until(pilot, lambda: "Stop importing many?" in tui.screen_text(app))
         await pilot.press("y")
