@@ -132,6 +132,8 @@ async def test_one_goes_from_item_to_item_and_from_seed_to_seed(view, tui, ws, s
     async with view((100, 60)) as (pilot, found):
         await pilot.press("n")
         first = found.item
+        nll = [item.change("response_nll") for item in shown.items]
+        assert first == nll.index(max(nll)), "the worst one first"
         await tui.until(pilot, lambda: f" item {first} of 6" in tui.screen_text(pilot.app))
         await pilot.press("n")
         await tui.until(pilot, lambda: found.item != first and f" item {found.item} of 6" in tui.screen_text(pilot.app))

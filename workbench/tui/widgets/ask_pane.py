@@ -133,9 +133,10 @@ class AskPane(Vertical):
         """What scrolls."""
         return self.query_one(LineView)
 
-    def show(self, shown: Finished) -> None:
-        """Ask the models of this experiment from now on."""
+    def show(self, shown: Finished | None) -> None:
+        """Ask the models of this experiment from now on; of none where it is None."""
         self._shown = shown
+        self.text.set_lines([])
         self.tell()
 
     def tell(self) -> None:
@@ -175,8 +176,9 @@ class AskPane(Vertical):
             self.box.text = ""
 
     def ask(self, prompt: str) -> bool:
-        """Have a prompt answered by all models; False where another one still is."""
+        """Have a prompt answered by all models; False where another one still is, or none can be yet."""
         if self._shown is None:
+            self.app.post_message(Said("There is no result yet whose models could be asked."))
             return False
         if self.running:
             self.app.post_message(Said("Another question is being answered; ctrl+c calls it off."))

@@ -62,6 +62,12 @@ class ItemsPane(Vertical):
         if self.display:
             self._fill()
 
+    def clear(self) -> None:
+        """List nothing."""
+        self._shown, self._stale = None, False
+        self.query_one(Table).show([], [])
+        self.query_one(Static).update("")
+
     def compare_by(self, name: str = "") -> bool:
         """Compare by another metric, the next one without a name; False where there is none of that name."""
         names = self.metrics

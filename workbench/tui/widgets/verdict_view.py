@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.app import ComposeResult
@@ -25,6 +25,7 @@ from workbench.tui.workers import Cancelled, background
 if TYPE_CHECKING:
     from workbench.results import Finished
     from workbench.tui.app import WorkbenchApp
+    from workbench.workspace import Workspace
 
 _MARGIN = 2  # cells beside the text: one on the left, and the scroll bar
 
@@ -80,7 +81,6 @@ class VerdictView(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._wanted = ""
         self._shown: Finished | None = None
         self._seed = 0
         self._laid: dict[str, object] = {}
@@ -101,13 +101,14 @@ class VerdictView(Vertical):
 
     def show_experiment(self, id: str) -> None:
         """Show the result of a finished experiment: its id, the start of one, or its name."""
-        self._wanted = id
         self._shown = None
         self._laid.clear()
         self._seed = 0
         for view in ("#verdict", "#answers"):
             self.query_one(view, LineView).set_lines([])
         self.query_one("#verdict", LineView).set_lines([[("reading the result …", "muted")]])
+        self.query_one(ItemsPane).clear()
+        self.query_one(AskPane).show(None)
         self._show_tab("verdict")
         workspace = cast("WorkbenchApp", self.app).workspace
 
@@ -129,6 +130,7 @@ class VerdictView(Vertical):
 
     def on_failure(self, message: Failure) -> None:
         """Where there is no result, say so here too, and why."""
+        self._laid.clear()  # what could not be shown may be asked for again
         if self._shown is None:
             told = wrap(message.text, max(self.size.width - _MARGIN, 20))
             self.query_one("#verdict", LineView).set_lines([[(line, "warning")] for line in told])
@@ -223,13 +225,12 @@ class VerdictView(Vertical):
 
     def action_item(self, by: int) -> None:
         """Go through the items in the order of the list."""
-        table = self.query_one(ItemsPane).table
-        if by > 0:
-            table.action_cursor_down()
-        else:
-            table.action_cursor_up()
         if self.tab != "answers":
             self.action_open_tab("answers")
+            return
+        table = self.query_one(ItemsPane).table
+        move = table.action_cursor_down if by > 0 else table.action_cursor_up
+        move()
 
     def action_go_to_item(self, text: str = "") -> None:
         """Go to an item by its number."""
@@ -292,23 +293,18 @@ class VerdictView(Vertical):
         width = self.size.width - _MARGIN
         if width < 4:  # not on the screen yet: it will be told its size
             return
-        item, seed = self.item if tab == "answers" else None, self._seed
-        about = (shown.id, width) if tab == "verdict" else (shown.id, width, item, seed)
-        if self._laid.get(tab) == about or (tab == "answers" and item is None):
+        if tab == "verdict":
+            about: tuple[object, ...] = (shown.id, width)
+            make = partial(verdict_lines, shown, width)
+        elif (item := self.item) is None:
+            return
+        else:
+            about = (shown.id, width, item, self._seed)
+            workspace = cast("WorkbenchApp", self.app).workspace
+            make = partial(_item_lines, workspace, shown, item, self._seed, width)
+        if self._laid.get(tab) == about:
             return
         self._laid[tab] = about
-        make: Callable[[], list[Line]]
-        if tab == "verdict":
-            make = lambda: verdict_lines(shown, width)  # noqa: E731
-        else:
-            workspace = cast("WorkbenchApp", self.app).workspace
-            number_ = cast(int, item)
-
-            def make() -> list[Line]:
-                from workbench.results import item_answers
-
-                return item_lines(shown, item_answers(workspace, shown, number_, seed), width)
-
         background(self, lambda cancelled: VerdictView._Laid(tab, make(), about), lambda laid: laid, group=tab)
 
     def on_verdict_view__laid(self, message: VerdictView._Laid) -> None:
@@ -319,3 +315,9 @@ class VerdictView(Vertical):
 
     def _say(self, text: str) -> None:
         self.app.post_message(Said(text))
+
+
+def _item_lines(workspace: Workspace, shown: Finished, item: int, seed: int, width: int) -> list[Line]:
+    from workbench.results import item_answers
+
+    return item_lines(shown, item_answers(workspace, shown, item, seed), width)
