@@ -319,3 +319,11 @@ def setup(ws: Workspace, baseline: str, candidate: str) -> Setup:
         model = ws.config.model or DEFAULT_MODEL
         return Setup(evalsets, Question(baseline, candidate, model=model, minutes=DEFAULT_MINUTES), "")
     return Setup(evalsets, replace(asked(known[-1]), baseline=baseline, candidate=candidate), known[-1].name)
+
+
+def apart_from(ws: Workspace, version: str, evalset: str) -> str:
+    """A version that shares no prompt with an eval set: itself, or one frozen now without those rows; its name."""
+    if not ws.overlaps(version, evalset):
+        return version
+    frozen, _ = ws.freeze(version, f"{version}-without-{evalset}", [evalset])
+    return frozen.name

@@ -12,7 +12,7 @@ import pytest
 
 from trainer.protocol import DONE, EVENTS, Events, holding
 from workbench import experiments
-from workbench.comparing import Jobs, Listed, duration, listing, promises, setup
+from workbench.comparing import Jobs, Listed, apart_from, duration, listing, promises, setup
 from workbench.errors import BadInput, Problem
 from workbench.experiments import Question, foresee
 from workbench.store import experiments as rows
@@ -184,6 +184,14 @@ def test_rows_shared_with_an_eval_set_are_counted_once_however_often_one_asks(ws
     for _ in range(2):
         with pytest.raises(BadInput, match="3 rows of version 'yes'"):
             foresee(ws, ask(ws, evalset="held"))
+
+
+def test_a_version_is_frozen_apart_from_an_eval_set_only_where_they_share_rows(ws):
+    assert apart_from(ws, "yes", "items") == "yes"
+    ws.hold_out("no-rows", "held", 3)
+    assert apart_from(ws, "yes", "held") == "yes-without-held"
+    assert ws.overlaps("yes-without-held", "held") == 0
+    assert apart_from(ws, "yes", "held") == "yes-without-held", "asked again it is there"
 
 
 def test_history_tells_time_and_smallest_effect_and_without_it_that_is_said(ws):

@@ -161,6 +161,11 @@ async def test_rows_shared_with_the_eval_set_and_a_source_for_a_version_are_said
         dialog.query_one("#evalset", Choice).focus()
         await pilot.press("right")
         await tui.until(pilot, lambda: "have the prompt of an item of eval set 'held'" in tui.screen_text(pilot.app))
+        await pilot.press("ctrl+w")
+        await tui.until(pilot, lambda: "no-without-held" in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: "4 runs" in tui.screen_text(pilot.app))
+        assert "yes-without-held" in tui.screen_text(pilot.app), "both have the three prompts"
+        assert {version.rows for version in ws.versions() if "without" in version.name} == {27}
         await pilot.press("escape")
         await go(tui, pilot, compare=("no-rows", "yes"))
         await asked(tui, pilot)

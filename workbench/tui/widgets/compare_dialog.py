@@ -16,7 +16,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
-from workbench.comparing import Setup, promises
+from workbench.comparing import Setup, apart_from, promises
 from workbench.errors import BadInput, Problem
 from workbench.tui.cells import flat
 from workbench.tui.messages import Failure
@@ -36,6 +36,8 @@ _NO_EVALSET = (
     "There is no eval set to measure on. ctrl+e imports one from a file. To hold rows out of a source, leave the app: "
     "`workbench evalset hold-out SOURCE --name E --n N`, then freeze versions `--without E`."
 )
+
+_LEAVE_OUT = "ctrl+w does that here and compares what it froze."
 
 
 @dataclass
@@ -57,6 +59,7 @@ class CompareDialog(Dialog[str]):
         Binding("down", "app.focus_next", "next field", show=False),
         Binding("up", "app.focus_previous", "field before", show=False),
         Binding("ctrl+x", "swap", "swap", show=False, priority=True),
+        Binding("ctrl+w", "leave_out", "leave shared rows out", show=False, priority=True),
         Binding("ctrl+e", "import_evalset", "import an eval set", show=False, priority=True),
     ]
     DEFAULT_CSS = """
@@ -160,7 +163,8 @@ class CompareDialog(Dialog[str]):
     def on_failure(self, message: Failure) -> None:
         """Say what is wrong here, where it can be put right."""
         self._starting = False
-        self._wrong(message.text)
+        shared = isinstance(message.error, BadInput)
+        self._wrong(f"{message.text} {_LEAVE_OUT}" if shared else message.text)
         if isinstance(message.error, Problem):
             message.stop()
 
@@ -250,6 +254,19 @@ class CompareDialog(Dialog[str]):
         self._versions = (candidate, baseline)
         self._name_versions()
         self._look()
+
+    @dialogue
+    async def action_leave_out(self) -> None:
+        """Compare versions without the rows that they share with the eval set."""
+        if evalset := self.query_one("#evalset", Choice).value:
+            self._tell("Freezing …")
+            baseline, candidate = [
+                await asyncio.to_thread(apart_from, self.bench.workspace, version, evalset)
+                for version in self._versions
+            ]
+            self._versions = (baseline, candidate)
+            self._name_versions()
+            self._look()
 
     @dialogue
     async def action_import_evalset(self) -> None:
