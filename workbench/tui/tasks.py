@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TELL = 0.1  # seconds between two tellings
-_TITLE = 28  # cells
+_TITLE = 24  # cells
 _STOPPED = "An import keeps nothing; a recipe goes on later behind the steps that are done."
 
 
@@ -48,7 +48,10 @@ class Task:
         """What the status bar shows of it."""
         title = flat(self.title)
         title = title if len(title) <= _TITLE else fit(title, _TITLE).rstrip()
-        return f"{title} · {'stopping' if self.stopped.is_set() else flat(self.told)} …"
+        if self.stopped.is_set():
+            return f"{title} · stopping …"
+        told = flat(self.told)
+        return f"{title} · {told} · esc stops" if told else f"{title} …"
 
 
 class Tasks:
