@@ -43,6 +43,7 @@ IN_USE: dict[str, list[str]] = {
     "import": ["x.json"],
     "run": ["safe-default", "--from", "s", "--name", "v"],
     "examples": ["s"],
+    "dupes": ["s"],
     "versions": ["ls"],
     "tokens": ["s", "--model", "m"],
     "evalset": ["ls"],
