@@ -12,8 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,7 +91,7 @@ def stop(folder: Path, process: subprocess.Popen[bytes] | None = None) -> None:
 
 def start(module: Literal["trainer", "filters"], folder: Path) -> subprocess.Popen[bytes]:
     """Start the job of `folder` and return at once. Its process outlives this one."""
-    with (folder / LOG).open("ab") as log:
+    with _uninterrupted(), (folder / LOG).open("ab") as log:
         process = subprocess.Popen(
             # -P: a trainer.py or filters/ in the folder where the user happens to be must not run in place of ours.
             [sys.executable, "-P", "-m", module, str(folder)],
@@ -99,12 +100,28 @@ def start(module: Literal["trainer", "filters"], folder: Path) -> subprocess.Pop
             stderr=log,
             start_new_session=True,
         )
-    try:
         (folder / STARTING).write_text(str(process.pid), encoding="utf-8")
-    except BaseException:  # ctrl-c in this moment must not leave a job that nobody knows of
-        process.terminate()
-        raise
     return process
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Within the block ctrl-c waits for its end: it must not leave a process that nobody knows of."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _starting(folder: Path) -> int | None:
