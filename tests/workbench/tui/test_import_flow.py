@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from textual.widgets import Input
 
 from workbench.tui.widgets.import_dialog import ImportDialog
@@ -13,8 +11,9 @@ from workbench.tui.widgets.status import StatusBar
 
 
 def pairs(path, rows: int, broken: int = 0) -> None:
-    lines = [json.dumps({"prompt": f"Question {n}?", "completion": f"Answer {n}."}) for n in range(rows)]
-    path.write_text("\n".join([*lines, *['{"prompt": 3}'] * broken]) + "\n")
+    with path.open("w") as file:
+        file.writelines(f'{{"prompt": "Question {n}?", "completion": "Answer {n}."}}\n' for n in range(rows))
+        file.write('{"prompt": 3}\n' * broken)
 
 
 async def opened(tui, pilot, path="") -> ImportDialog:
@@ -55,7 +54,7 @@ async def test_what_cannot_be_used_is_told_in_the_dialog_and_does_not_close_it(t
     async with tui.running(workspace) as pilot:
         app = pilot.app
         await opened(tui, pilot, f"{tmp_path}/none.jsonl\n")
-        await tui.until(pilot, lambda: "there is no such file" in tui.screen_text(app))
+        await tui.until(pilot, lambda: "there is no such" in tui.screen_text(app))  # the path may fill the line
         app.screen.query_one("#target", Input).value = str(tmp_path / "odd.csv")
         await tui.until(pilot, lambda: "More than half of the rows is rejected" in tui.screen_text(app))
         await pilot.press("enter")
@@ -74,7 +73,7 @@ async def test_what_cannot_be_used_is_told_in_the_dialog_and_does_not_close_it(t
 async def test_an_import_is_stopped_by_esc_and_keeps_nothing_and_rows_can_be_dropped_meanwhile(
     tui, workspace, tmp_path
 ):
-    pairs(tmp_path / "many.jsonl", 400_000)
+    pairs(tmp_path / "many.jsonl", 2_000_000)  # half a minute's work; it is stopped long before
     async with tui.running(workspace) as pilot:
         app = pilot.app
         await opened(tui, pilot, tmp_path / "many.jsonl")
