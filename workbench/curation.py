@@ -17,8 +17,8 @@ from workbench.importing import check_name
 from workbench.resources import data_dir, recipe_names
 from workbench.store.database import Store, VersionRow
 from workbench.store.drafts import MANUAL
-from workbench.store.evalsets import EvalSet, overlapping
-from workbench.store.members import Members, resolve
+from workbench.store.evalsets import EvalSet, overlapping_members
+from workbench.store.members import Members, Named, resolve
 from workbench.store.recipe_runs import (
     RecipeRun,
     StepRow,
@@ -114,8 +114,7 @@ def run_recipe(
     refuse_source_name(store, version)
     references = dict.fromkeys(name for step in recipe.steps for name in step.references)
     others = {name: Members(store, [resolve(store, name)]) for name in references}
-    members = Members(store, inputs, drafted=True)
-    manual = manual_step(store, members)
+    members, manual = _as_drafted(store, inputs)
     scores = StoredScores(store)
     try:
         if dry_run:
@@ -131,14 +130,14 @@ def run_recipe(
         for outcome in _steps(recipe, members, others, scores, embed, finished, allow_wipeout, progress):
             with store.transaction() as cursor:
                 save_step(cursor, run.id, replace(outcome, position=outcome.position + len(manual)))
+        steps = ledger(store, run.id)
+        _check_some_left(run.rows_in, steps)
+        with store.transaction() as cursor:
+            frozen, new = freeze(cursor, store, version, members, run_id=run.id, recipe=recipe.text)
     finally:
         for opened in (members, *others.values()):
             opened.close()
         scores.close()
-    steps = ledger(store, run.id)
-    _check_some_left(run.rows_in, steps)
-    with store.transaction() as cursor:
-        frozen, new = freeze(cursor, store, version, inputs, run_id=run.id, recipe=recipe.text)
     return RunReport(version, run.rows_in, frozen.rows, frozen.manifest_hash, steps, new, len(finished))
 
 
@@ -149,25 +148,33 @@ def freeze_rows(store: Store, source: str, name: str, without: Sequence[EvalSet]
     """
     check_name(name)
     named = resolve(store, source)
-    members = Members(store, [named], drafted=True)
-    input_hash = _input_hash(members)
-    steps = manual_step(store, members)
-    rows_in = members.rows + sum(len(step.drops) for step in steps)
-    members.close()
-    drops: dict[int, Drop] = {}
-    for eval_set in without:
-        for id, item in overlapping(store, named, eval_set, drafted=True):
-            drops.setdefault(id, Drop(id, "eval-prompt", detail=f"its prompt is item {item} of {eval_set.name}"))
-    names = [eval_set.name for eval_set in without]
-    if without:
-        gone = list(drops.values())
-        steps.append(StepOutcome(0, WITHOUT, "filter", {"evalsets": names}, members.rows, gone, [], 0.0))
-    step_hash = hashlib.sha256("\n".join([WITHOUT, *(e.manifest_hash for e in without)]).encode()).hexdigest()
-    with store.transaction() as cursor:
-        run_id = begin_run(cursor, None, step_hash, input_hash, rows_in, [named.name])
-        for position, step in enumerate(steps):
-            save_step(cursor, run_id, replace(step, position=position))
-        return freeze(cursor, store, name, [named], run_id=run_id)
+    members, steps = _as_drafted(store, [named])
+    try:
+        input_hash = _input_hash(members)
+        rows_in = members.rows + sum(len(step.drops) for step in steps)
+        drops: dict[int, Drop] = {}
+        for eval_set in without:
+            for id, item in overlapping_members(store, members, eval_set):
+                drops.setdefault(id, Drop(id, "eval-prompt", detail=f"its prompt is item {item} of {eval_set.name}"))
+        names = [eval_set.name for eval_set in without]
+        if without:
+            gone = list(drops.values())
+            steps.append(StepOutcome(0, WITHOUT, "filter", {"evalsets": names}, members.rows, gone, [], 0.0))
+        step_hash = hashlib.sha256("\n".join([WITHOUT, *(e.manifest_hash for e in without)]).encode()).hexdigest()
+        with store.transaction() as cursor:
+            run_id = begin_run(cursor, None, step_hash, input_hash, rows_in, [named.name])
+            for position, step in enumerate(steps):
+                save_step(cursor, run_id, replace(step, position=position))
+            return freeze(cursor, store, name, members, run_id=run_id)
+    finally:
+        members.close()
+
+
+def _as_drafted(store: Store, inputs: Sequence[Named]) -> tuple[Members, list[StepOutcome]]:
+    """The rows as people left them, and the step that tells what they did: both of one moment."""
+    with store.transaction():  # nobody changes a draft meanwhile
+        members = Members(store, inputs, drafted=True)
+        return members, manual_step(store, members)
 
 
 def _steps(

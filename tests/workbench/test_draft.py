@@ -7,6 +7,7 @@ import json
 import pytest
 
 from filters.step import Score
+from workbench import curation
 from workbench.errors import BadInput, NotFound, UsageProblem
 from workbench.store.scores import StoredScores
 from workbench.store.windows import ViewQuery
@@ -127,6 +128,34 @@ def test_a_recipe_on_a_source_with_a_draft_does_the_draft_first(ws, tmp_path):
     assert ws.run_recipe(recipe, ["rows"], "v").new is False
     draft.undo()
     assert ws.run_recipe(recipe, ["rows"], "w").rows_out == 9
+    assert not [check for check in ws.check() if check.problem]
+
+
+@pytest.mark.parametrize("way", ["run", "freeze"])
+def test_what_people_do_while_a_version_is_made_is_not_in_it(ws, tmp_path, monkeypatch, way):
+    recipe, every, draft = tmp_path / "exact.yaml", ids(ws), ws.draft("rows")
+    recipe.write_text("steps:\n  - exact\n")
+    draft.drop(every[:1], "before")
+
+    def change(*_):
+        draft.undo()
+        draft.drop(every[5:7], "meanwhile")
+        draft.edit(every[8], [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
+
+    if way == "run":
+        changes = iter([change])
+        ws.run_recipe(recipe, ["rows"], "v", progress=lambda *_: next(changes, id)(0))
+    else:
+        (tmp_path / "items.jsonl").write_text(json.dumps({"prompt": "Question 7 ?", "completion": "x"}))
+        ws.import_evalset(tmp_path / "items.jsonl", "items")
+        compared = curation.overlapping_members
+        monkeypatch.setattr(curation, "overlapping_members", lambda *given: [change(), compared(*given)][1])
+        ws.freeze("rows", "v", ["items"])
+    assert ids(ws, "v") == every[1:7] + every[7 if way == "freeze" else 8 :]
+    [stage] = ws.show_version("v").stages
+    told = [("manual", 10, 1), ("exact", 9, 1) if way == "run" else ("without", 9, 0)]
+    assert [(step.name, step.rows_in, step.dropped) for step in stage.steps] == told
+    assert draft.summary().dropped == 2, "it stays in the draft, for the next version"
     assert not [check for check in ws.check() if check.problem]
 
 

@@ -134,26 +134,28 @@ def normalised_prompt(messages: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def overlapping(store: Store, named: Named, eval_set: EvalSet, *, drafted: bool = False) -> list[tuple[int, int]]:
-    """Rows whose prompt is also that of an eval item: pairs of example id and item, in the order of the rows.
+def overlapping(store: Store, named: Named, eval_set: EvalSet) -> list[tuple[int, int]]:
+    """Rows of a source or version whose prompt is also that of an eval item; see `overlapping_members`."""
+    members = Members(store, [named])
+    try:
+        return overlapping_members(store, members, eval_set)
+    finally:
+        members.close()
 
-    With `drafted` the rows are as people left them.
-    """
+
+def overlapping_members(store: Store, members: Members, eval_set: EvalSet) -> list[tuple[int, int]]:
+    """Rows whose prompt is also that of an eval item: pairs of example id and item, in the order of the rows."""
     prompts: dict[str, int] = {}
     items = eval_rows(store, eval_set)
     for item, messages in zip(items["item"].to_pylist(), items["messages"].to_pylist(), strict=True):
         prompts.setdefault(normalised_prompt(messages), item)
-    members = Members(store, [named], drafted=drafted)
-    try:
-        found = []
-        for batch in members.batches(("id", "messages")):
-            for id, messages in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                item = prompts.get(normalised_prompt(messages))
-                if item is not None:
-                    found.append((id, item))
-        return found
-    finally:
-        members.close()
+    found = []
+    for batch in members.batches(("id", "messages")):
+        for id, messages in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            item = prompts.get(normalised_prompt(messages))
+            if item is not None:
+                found.append((id, item))
+    return found
 
 
 def hold_out_order(store: Store, named: Named, seed: int) -> list[int]:

@@ -127,6 +127,10 @@ class Members:
         """Let go of the list of rows."""
         self._cursor.close()
 
+    def chosen(self) -> pa.Table:
+        """The list itself: `pos` int64, dense from 0, and `example_id` int64."""
+        return arrow(self._cursor, "SELECT pos, example_id FROM chosen ORDER BY pos")
+
     def absent(self, ids: Sequence[int]) -> set[int]:
         """Those of `ids` that are not among the rows."""
         self._cursor.execute("CREATE OR REPLACE TEMP TABLE asked AS SELECT unnest(?) AS example_id", [list(ids)])

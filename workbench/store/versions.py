@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from workbench.errors import BadInput, UsageProblem
 from workbench.store.database import Connection, Store, VersionRow, fetch, next_id, now
 from workbench.store.drafts import forget
-from workbench.store.members import Named, choose, find, not_found
+from workbench.store.members import Members, Named, find, not_found
 from workbench.store.recipe_runs import StepRow, discard_run, finish_run, ledger, recipe_run
 
 
@@ -69,25 +69,28 @@ def freeze(
     cursor: Connection,
     store: Store,
     name: str,
-    inputs: Sequence[Named],
+    members: Members,
     *,
     run_id: int,
     recipe: str | None = None,
 ) -> tuple[VersionRow, bool]:
-    """Freeze the rows of `inputs` that run `run_id` did not drop as version `name`, on a transaction's cursor.
+    """Freeze those of `members` that run `run_id` did not drop as version `name`, on a transaction's cursor.
 
-    Returns the version and whether it is new: the same name with the same content is the version that is there,
-    and the run is then forgotten. Raises UsageProblem where the name stands for other content, BadInput where no
-    row is left.
+    `members` are the rows that the steps of the run saw, whatever became of the draft since. Returns the version and
+    whether it is new: the same name with the same content is the version that is there, and the run is then
+    forgotten. Raises UsageProblem where the name stands for other content, BadInput where no row is left.
     """
-    choose(cursor, inputs, drafted=True)
-    cursor.execute(
-        """CREATE OR REPLACE TEMP TABLE kept AS
-           SELECT row_number() OVER (ORDER BY pos) - 1 AS pos, example_id FROM chosen WHERE example_id NOT IN
-           (SELECT d.example_id FROM decisions d JOIN steps s ON s.id = d.step_id WHERE s.recipe_run_id = ?)
-           ORDER BY 1""",
-        [run_id],
-    )
+    cursor.register("seen", members.chosen())
+    try:
+        cursor.execute(
+            """CREATE OR REPLACE TEMP TABLE kept AS
+               SELECT row_number() OVER (ORDER BY pos) - 1 AS pos, example_id FROM seen WHERE example_id NOT IN
+               (SELECT d.example_id FROM decisions d JOIN steps s ON s.id = d.step_id WHERE s.recipe_run_id = ?)
+               ORDER BY 1""",
+            [run_id],
+        )
+    finally:
+        cursor.unregister("seen")
     rows = int(fetch(cursor, "SELECT count(*) FROM kept")[0][0])
     if rows == 0:
         raise BadInput("no row is left, so there is nothing to freeze", where=name)
@@ -98,6 +101,7 @@ def freeze(
             discard_run(cursor, run_id)
         return there, False
     version_id = next_id(cursor, "versions")
+    inputs = members.names
     parent_id = inputs[0].id if len(inputs) == 1 and inputs[0].kind == "version" else None
     cursor.execute(
         """INSERT INTO versions (id, name, parent_id, recipe, manifest_hash, rows, recipe_run_id, created_at)
