@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.style import Style
+from textual.app import App
 
 from workbench.curation import RunReport
 from workbench.preview import preview
@@ -18,15 +19,18 @@ from workbench.store.recipe_runs import StepRow
 from workbench.store.windows import RowPreview
 from workbench.tui.recipe_flow import run_told, step_lines
 from workbench.tui.sample_lines import sample_lines
+from workbench.tui.theme import DARK
 from workbench.tui.widgets.dialogs import ask_text, choose, confirm
+from workbench.tui.widgets.edit_dialog import EditDialog
 from workbench.tui.widgets.report_dialog import ReportDialog
 from workbench.tui.widgets.row_cells import Columns, row_cells
 from workbench.tui.widgets.row_list import RowList
 from workbench.workspace import Workspace
 
 PIECES = [
-    "[/INST]", "[bold]", "[/]", "[@click=app.quit]x[/]", "[link=file:///x]", "\\[", "\x1b[2J", "\x1b]52;c;Zm9v\x07",
-    "\x1b[?1049l", "\x9b31m", "\x00", "\x08\x08", "\r\n", "\n", "\t", "\x7f", "\u202e", "\u2066", "\u200f", "\u061c",
+    "[/INST]", "[INST]", "[A=\"]", "[Foo bar=']", "[bold]", "[/]", "[@click=app.quit]x[/]", "[link=file:///x]", "\\[",
+    "\x1b[2J", "\x1b]52;c;Zm9v\x07", "\x1b[?1049l", "\x9b31m",
+    "\x00", "\x08\x08", "\r\n", "\n", "\t", "\x7f", "\u202e", "\u2066", "\u200f", "\u061c",
     "\u2028", "\u200b", "\u200d", "\ufeff", "\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1eb\U0001f1f7",
     "\U0001f44d\U0001f3fd", "漢字かな", "한국어", "e\u0301\u0302\u0303", "\u0e33", "ﷺ", "❤\ufe0f", "${x}", "%s",
     "\U000e0041", "\U000f0000", "\ud800", "x" * 90,
@@ -145,6 +149,28 @@ async def _show(tui, folder, texts) -> None:
             await pilot.pause(0.05)
             assert_painted(app)
     workspace.close()
+
+
+class BareApp(App[None]):
+    """Nothing but what dialogs need."""
+
+    def on_mount(self) -> None:
+        self.register_theme(DARK)
+        self.theme = DARK.name
+
+    def release_keys(self) -> None:
+        """Nothing is typed ahead here."""
+
+
+async def test_the_title_of_a_dialog_is_shown_as_it_is(tui):
+    title = "/x/[INST] [A=\"] [Foo bar=']?"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    app = BareApp()
+    async with app.run_test(size=(100, 24)) as pilot:
+        for dialog in (ReportDialog(title, lambda width: []), EditDialog(title, turns)):
+            app.push_screen(dialog)
+            await tui.until(pilot, lambda: title in tui.screen_text(app), seconds=2)
+            app.pop_screen()
 
 
 async def test_a_line_of_a_megabyte_is_shown_and_passed_at_once(tui, workspace, tmp_path):

@@ -85,8 +85,8 @@ class Dialog(ModalScreen[T | None], Generic[T]):
     def compose(self) -> ComposeResult:
         """The box with its heading, and what the kind of dialog puts into it."""
         with Vertical() as box:
-            box.border_title = Text(flat(self._title)).markup
-            box.border_subtitle = self._foot
+            box.border_title = Text(flat(self._title))  # a string would be parsed as markup
+            box.border_subtitle = Text(flat(self._foot))
             if self._detail:
                 lines = [flat(line) for line in self._detail.split("\n")]
                 yield Static(Text("\n".join(lines)), classes="detail", markup=False)

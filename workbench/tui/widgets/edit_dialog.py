@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -16,6 +17,7 @@ from textual.widgets import Input, Static, TextArea
 from trainer.conversation import Message, canonical_json
 from workbench.errors import BadInput
 from workbench.text import safe_text
+from workbench.tui.cells import flat
 from workbench.tui.widgets.dialogs import confirm, dialogue
 
 if TYPE_CHECKING:
@@ -123,7 +125,7 @@ class EditDialog(ModalScreen[list[Message] | None]):
     def compose(self) -> ComposeResult:
         """A box of turns."""
         with Vertical() as box:
-            box.border_title = self._title
+            box.border_title = Text(flat(self._title))
             box.border_subtitle = "ctrl+s save · esc cancel · tab next field · ctrl+n add turn · ctrl+x remove turn"
             yield Static(id="wrong", markup=False)
             with VerticalScroll(can_focus=False):
