@@ -8,7 +8,7 @@ the share of flagged rows that have Jaccard `threshold` or more with any other r
 of which at least one row is flagged: tools differ in which one they keep.
 Seconds are from texts to flags, without imports; CPU seconds are those of all threads and of child processes.
 
-- ours: what the step `minhash` does: an exact join, every candidate counted, with survivor and similarity of each row
+- ours: how the step `minhash` finds pairs: an exact join, every candidate counted; survivor and similarity of each row
 - rensa: RMinHash, 256 permutations in 64 bands of 4 (finds nearly all) and in 16 of 16: flags alone
 - datasketch: MinHash of 256 permutations, MinHashLSH with its own choice of bands, candidates not verified
 - text-dedup: its command `minhash`, with its own words (split at what is no letter or digit), clusters by union-find
@@ -85,8 +85,7 @@ def ours(texts: list[str], threshold: float) -> list[int]:
     from filters.dedup.star import FLOOR, stars
 
     pairs = similar_pairs(Sets.of([shingles(text) for text in texts]), min(FLOOR, threshold))
-    stars(pairs, threshold)  # the survivor of each row
-    return sorted(set(pairs.second[pairs.similarity >= threshold].tolist()))
+    return sorted(stars(pairs, threshold))
 
 
 def rensa(texts: list[str], threshold: float, bands: int) -> list[int]:

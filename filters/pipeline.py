@@ -92,7 +92,7 @@ def run(
             position=position,
             name=step.name,
             kind=step.kind,
-            params=step.settings(),
+            params=step.settings() | work.settled,
             rows_in=rows_in,
             drops=work.drops,
             pairs=work.pairs,
@@ -131,6 +131,7 @@ class _Work:
     pairs: list[Pair] = field(default_factory=list)
     unscored: int = 0
     errors: int = 0
+    settled: dict[str, Any] = field(default_factory=dict)
 
 
 def _judge_rows(step: RowStep[Any], left: Remaining, cache: ScoreCache, progress: Progress) -> _Work:
@@ -162,7 +163,7 @@ def _judge_set(step: Step[Any], left: Remaining, outside: Outside) -> _Work:
     if not isinstance(step, SetStep):
         raise TypeError(f"{type(step).__name__} is neither a row step nor a set step")
     result = step.select(left, outside)
-    return _Work(result.drops, result.pairs, result.unscored)
+    return _Work(result.drops, result.pairs, result.unscored, settled=result.settled)
 
 
 def _silent(done: int, total: int | None, what: str) -> None:

@@ -160,11 +160,15 @@ class Pair:
 
 @dataclass
 class SetResult:
-    """What a set step found. `unscored` counts rows that it could not judge and therefore kept."""
+    """What a set step found. `unscored` counts rows that it could not judge and therefore kept.
+
+    `settled` holds parameters that the step chose itself, for the ledger: the threshold that meets a target.
+    """
 
     drops: list[Drop] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     unscored: int = 0
+    settled: dict[str, Any] = field(default_factory=dict)
 
 
 class Embed(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ class StepDuplicates:
     """What one deduplicator finds at `threshold` (None where it has none), and what it did when it ran.
 
     `dropped` counts the rows that fall at `threshold`, `dropped_then` those that fell. `at_most` says that some pairs
-    were never judged to the end, so fewer rows may fall. `clusters` are the largest ones.
+    were never judged to the end, so fewer rows may fall; `about`, that some rows have more near ones than the pairs
+    that were kept. `clusters` are the largest ones.
     """
 
     step: str
@@ -44,6 +46,7 @@ class StepDuplicates:
     largest: int
     clusters: list[Cluster]
     at_most: bool = False
+    about: bool = False
 
 
 @dataclass
@@ -152,14 +155,16 @@ def _of_step(store: Store, step: DedupStep, threshold: float | None, limit: int)
     own = step.params.get("threshold")
     if threshold is None or threshold == own:
         return _report(store, step.name, step.params, step.rows_in, own, then, then.count, limit)
-    moved = _moved(store, step, threshold)
+    moved, about = _moved(store, step, threshold)
     below = own is not None and threshold < own and step.params.get("answer_threshold", 0) > 0
-    return _report(store, step.name, step.params, step.rows_in, threshold, moved, then.count, limit, at_most=below)
+    return _report(
+        store, step.name, step.params, step.rows_in, threshold, moved, then.count, limit, at_most=below, about=about
+    )
 
 
-def _moved(store: Store, step: DedupStep, threshold: float) -> _Falls:
-    """What falls at another threshold, by the pairs that the step kept."""
-    from filters.dedup.star import preferred_first, stars
+def _moved(store: Store, step: DedupStep, threshold: float) -> tuple[_Falls, bool]:
+    """What falls at another threshold, by the pairs that the step kept, and whether some rows had more than those."""
+    from filters.dedup.star import KEPT, preferred_first, stars
 
     floor = _floor(step)
     if not floor <= threshold <= 1:
@@ -176,7 +181,7 @@ def _moved(store: Store, step: DedupStep, threshold: float) -> _Falls:
             falls.add(id, survivor, similarity)
     for place, (survivor, similarity) in stars(similar, threshold).items():
         falls.add(int(ids[place]), int(ids[survivor]), similarity)
-    return falls
+    return falls, any(count >= KEPT for count in Counter(similar.second.tolist()).values())
 
 
 def _floor(step: DedupStep) -> float:
@@ -196,6 +201,7 @@ def _report(
     limit: int,
     *,
     at_most: bool = False,
+    about: bool = False,
 ) -> StepDuplicates:
     ordered = sorted(falls.by_survivor.items(), key=lambda cluster: (-len(cluster[1]), cluster[0]))
     return StepDuplicates(
@@ -209,6 +215,7 @@ def _report(
         largest=1 + len(ordered[0][1]) if ordered else 0,
         clusters=_shown(store, ordered[:limit]),
         at_most=at_most,
+        about=about,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from filters.text import normalise, words_and_signs
 
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 NGRAM = 5  # words; what the literature on near-duplicates of web text and instructions mostly uses
-CROWD = 1024
+CROWD = 256
 """A 5-gram that more rows share than this is looked up among the best-ranked so many only: a set of 50,000 copies
 would otherwise have a billion pairs. Their star needs only its middle, which is among the best."""
 
 _SLACK = 1e-9  # of products like 0.8 * 15, which floating point gives as 12.000000000000002
-_CHUNK = 2**21  # candidate pairs looked at together
+_CHUNK = 2**20  # candidate pairs looked at together
 _BITS = 256  # of the sketch that rules candidates out: at 8 bits a byte, 32 bytes a row
 _MIX = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F],
@@ -83,13 +84,13 @@ def shingles(text: str, size: int = NGRAM) -> Hashes:
     """The distinct runs of `size` words of `text` as sorted 64-bit hashes; case and marks of prose do not count.
 
     A text of fewer words is one element, itself: ten different one-word answers are ten answers. Empty for an empty
-    text. The numbers mean nothing beyond this process: Python's hash of a word is salted.
+    text. The numbers are the same in every process: they decide which of a crowd are looked at.
     """
     whole = normalise(text, ignore_case=True)
     tokens = words_and_signs(whole)
     if len(tokens) < size:
-        return np.array([hash(("whole", whole)) & 0xFFFFFFFFFFFFFFFF] if whole else [], dtype=np.uint64)
-    hashed = np.fromiter(map(hash, tokens), np.int64, len(tokens)).view(np.uint64)
+        return np.array([_hash(f"whole\n{whole}")] if whole else [], dtype=np.uint64)
+    hashed = np.fromiter(map(_hash, tokens), np.uint64, len(tokens))
     runs = len(tokens) - size + 1
     mixed = np.zeros(runs, dtype=np.uint64)
     for place in range(size):
@@ -97,19 +98,32 @@ def shingles(text: str, size: int = NGRAM) -> Hashes:
     return np.unique(mixed)
 
 
+def _hash(text: str) -> int:
+    return xxh3_64_intdigest(text.encode("utf-8", "surrogatepass"))
+
+
 def similar_pairs(sets: Sets, least: float, progress: Callable[[int, int], None] = lambda *_: None) -> Pairs:
     """All pairs of `sets` with Jaccard `least` (above 0) or more; empty sets are like nothing.
 
     The order of the sets is the order of preference, best first: it decides which pairs of a crowd are looked at, and
     of sets that are equal each is paired with the first only, and with what that one is paired with.
-    `progress(done, total)` counts candidates that were verified.
+    `progress(done, total)` counts distinct sets that were compared.
     """
     leaders, leader_of = _equal_sets(sets)
     apart = sets.take(leaders)
-    first, second = _candidates(apart, least)
-    found = _verified(apart, first, second, least, progress)
-    near = Pairs(leaders[found.first], leaders[found.second], found.similarity)
-    return _with_copies(near, leader_of)
+    hashes, rows = _prefixes(apart, least)
+    sketches = _sketches(apart)
+    found = []
+    # A few rows at a time: in data made from a template every row meets a crowd by each of its words.
+    for first, second in _meetings(hashes, rows, len(apart)):
+        possible = _possible(apart.sizes, sketches, first, second, least)
+        found.append(_verified(apart, first[possible], second[possible], least))
+        progress(int(second[-1]) + 1, len(apart))
+    first, second, similarity = (
+        np.concatenate([getattr(one, side) for one in found] or [np.empty(0, dtype=kind)])
+        for side, kind in (("first", np.int64), ("second", np.int64), ("similarity", np.float64))
+    )
+    return _with_copies(Pairs(leaders[first], leaders[second], similarity), leader_of)
 
 
 def _equal_sets(sets: Sets) -> tuple[Ints, Ints]:
@@ -153,22 +167,6 @@ def _with_copies(near: Pairs, leader_of: Ints) -> Pairs:
     return Pairs(np.concatenate(first), np.concatenate(second), np.concatenate(similarity))
 
 
-def _candidates(sets: Sets, least: float) -> tuple[Ints, Ints]:
-    """Pairs of distinct sets that may have Jaccard `least`: none that has is missing, crowds apart."""
-    hashes, rows = _prefixes(sets, least)
-    if not len(hashes):
-        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-    order = np.lexsort((rows, hashes))
-    hashes, rows = hashes[order], rows[order]
-    sketches = _sketches(sets)
-    keys: list[Ints] = []
-    for first, second in _meetings(hashes, rows):
-        possible = _possible(sets.sizes, sketches, first, second, least)
-        keys.append(np.unique(first[possible] * np.int64(len(sets)) + second[possible]))
-    every = np.unique(np.concatenate(keys)) if keys else np.empty(0, dtype=np.int64)
-    return every // len(sets), every % len(sets)
-
-
 def _prefixes(sets: Sets, least: float) -> tuple[Hashes, Ints]:
     """The rarest elements of each set, of which it must share one with any set that is near; and whose they are.
 
@@ -194,22 +192,33 @@ def _prefixes(sets: Sets, least: float) -> tuple[Hashes, Ints]:
     return np.concatenate(kept), np.repeat(np.array(owners, dtype=np.int64), [len(one) for one in kept])
 
 
-def _meetings(hashes: Hashes, rows: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """Pairs of rows with an equal hash, in chunks: all of them, but of a crowd only those with its best rows."""
-    begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]])
+def _meetings(hashes: Hashes, rows: Ints, sets: int) -> Iterator[tuple[Ints, Ints]]:
+    """Pairs of the `sets` that have a hash in common, none twice: all of them, but of a crowd only with its best rows.
+
+    They come in chunks, all of one second row in the same one.
+    """
+    by_hash = np.lexsort((rows, hashes))
+    hashes, rows = hashes[by_hash], rows[by_hash]
+    begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]]) if len(hashes) else np.empty(0, dtype=np.int64)
     sizes = np.diff(np.r_[begins, len(hashes)])
-    place = np.arange(len(hashes)) - np.repeat(begins, sizes)  # within the group
-    partners = np.minimum(place, CROWD)  # each row meets those before it
-    ends = np.cumsum(partners)
+    begin = np.repeat(begins, sizes)  # of the group that an entry is in
+    before = np.minimum(np.arange(len(hashes)) - begin, CROWD)  # each row meets the best of those before it
+    by_row = np.argsort(rows, kind="stable")
+    ends = np.cumsum(before[by_row])
+    last = np.r_[rows[by_row][1:] != rows[by_row][:-1], True] if len(rows) else np.empty(0, dtype=np.bool_)
+    stops = np.flatnonzero(last) + 1
     start = 0
-    while start < len(hashes):
+    while start < len(by_row):
         done = ends[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, done + _CHUNK, side="right")))
-        many = partners[start:stop]
-        second = np.repeat(np.arange(start, stop), many)
-        first = np.arange(len(second)) - np.repeat(np.cumsum(many) - many, many) + (second - place[second])
+        reach = int(np.searchsorted(ends, done + _CHUNK, side="right"))
+        stop = int(stops[max(np.searchsorted(stops, reach, side="right") - 1, np.searchsorted(stops, start, "right"))])
+        entries = by_row[start:stop]
+        many = before[entries]
+        second = np.repeat(rows[entries], many)
+        place = np.arange(len(second)) - np.repeat(np.cumsum(many) - many, many)
         if len(second):
-            yield rows[first], rows[second]
+            keys = np.unique(second * np.int64(sets) + rows[np.repeat(begin[entries], many) + place])
+            yield keys % sets, keys // sets
         start = stop
 
 
@@ -232,7 +241,7 @@ def _possible(sizes: Ints, sketches: Hashes, first: Ints, second: Ints, least: f
     return possible
 
 
-def _verified(sets: Sets, first: Ints, second: Ints, least: float, progress: Callable[[int, int], None]) -> Pairs:
+def _verified(sets: Sets, first: Ints, second: Ints, least: float) -> Pairs:
     """Those of the candidates that have Jaccard `least` or more, counted element by element."""
     from scipy.sparse import csr_matrix
 
@@ -240,8 +249,7 @@ def _verified(sets: Sets, first: Ints, second: Ints, least: float, progress: Cal
     members = sets.take(used)
     _, columns = np.unique(members.hashes, return_inverse=True)
     width = int(columns.max()) + 1 if len(columns) else 1
-    ones = np.ones(len(columns), dtype=np.int32)
-    matrix = csr_matrix((ones, columns, members.starts), shape=(len(used), width))
+    matrix = csr_matrix((np.ones(len(columns), dtype=np.int32), columns, members.starts), shape=(len(used), width))
     one, other = places[: len(first)], places[len(first) :]
     sizes = members.sizes
     work = np.cumsum(sizes[one] + sizes[other])
@@ -253,7 +261,6 @@ def _verified(sets: Sets, first: Ints, second: Ints, least: float, progress: Cal
         a, b = one[start:stop], other[start:stop]
         common = np.asarray(matrix[a].multiply(matrix[b]).sum(axis=1)).reshape(-1).astype(np.int64)
         similarity[start:stop] = common / (sizes[a] + sizes[b] - common)
-        progress(stop, len(first))
         start = stop
     near = similarity >= least
     return Pairs(first[near], second[near], similarity[near])

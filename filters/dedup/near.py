@@ -8,28 +8,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import Field
 
 from filters.dedup.jaccard import Pairs, Sets, shingles, similar_pairs
 from filters.dedup.known import known_rows
-from filters.dedup.star import FLOOR, nearest, stars, threshold_for
+from filters.dedup.star import FLOOR, stars, threshold_for, worth_keeping
 from filters.dedup.survivor import Keep, Rank, compared_text, rank
 from filters.step import Drop, FilterParams, Outside, Pair, Row, SetResult, SetStep, Survivors
 from trainer.conversation import Side
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
-
-NEIGHBOURS = 20  # per row, the nearest
 
 
 class NearParams(FilterParams):
     """What is compared, how like is near, and who survives.
 
     `against` names versions or sources whose rows are there already: what is near one of them falls, and they never
-    do. `target` looks for the highest threshold, from 0.7 up, that leaves at most so many rows; `threshold` is then
-    the highest that it may be.
+    do. `target` takes, where `threshold` leaves more rows, a lower one, as high as it may be and at least 0.7, that
+    leaves at most so many; where none does, 0.7.
     """
 
     on: Side = "prompt"
@@ -42,8 +40,8 @@ class NearParams(FilterParams):
 class Near(SetStep[NearParams]):
     """Drop rows whose word 5-grams are, by Jaccard similarity, nearly those of a kept row: a star around each survivor.
 
-    Texts of fewer than five words are compared whole. Rows without text are left alone. All pairs from 0.7 up are
-    reported, the nearest 20 a row.
+    Texts of fewer than five words are compared whole. Rows without text are left alone. Pairs from 0.7 up are
+    reported, 20 a row: the most preferred and the nearest.
     """
 
     name = "minhash"
@@ -67,45 +65,43 @@ class Near(SetStep[NearParams]):
         sets = Sets.of(known_sets + [found for _, found in ranked])
         del ranked, known_sets
         least = min(FLOOR, self.params.threshold)
-        pairs = similar_pairs(
-            sets, least, lambda done, total: outside.progress(done, total, f"{self.name}: counting candidates")
-        )
+        pairs = similar_pairs(sets, least, lambda done, total: outside.progress(done, total, f"{self.name}: comparing"))
         return self._result(ids, pairs, len(known))
 
     def _known(self, outside: Outside) -> tuple[list[int], list[NDArray[np.uint64]]]:
-        """Ids and sets of the rows that are there already."""
-        ids: list[int] = []
-        sets: list[NDArray[np.uint64]] = []
-        for row in known_rows(self.params.against, outside, self.name):
-            ids.append(row.id)
-            sets.append(self._set(row))
-        return ids, sets
+        """Ids and sets of the rows that are there already, the preferred first."""
+        found = [
+            (rank(row, self.params.keep), self._set(row)) for row in known_rows(self.params.against, outside, self.name)
+        ]
+        found.sort(key=lambda entry: entry[0])
+        return [place[-1] for place, _ in found], [one for _, one in found]
 
     def _set(self, row: Row) -> NDArray[np.uint64]:
         return shingles(compared_text(row, self.params.on))
 
     def _result(self, ids: list[int], pairs: Pairs, known: int) -> SetResult:
+        """What falls. The first `known` of `ids` are there already; some may come again among the others."""
+        there = set(ids[:known])
+        again = np.array([place >= known and id_ in there for place, id_ in enumerate(ids)], dtype=np.bool_)
+        new = ~(again[pairs.first] | again[pairs.second])
+        pairs = Pairs(pairs.first[new], pairs.second[new], pairs.similarity[new])
+        result = SetResult()
+        result.drops += [Drop(ids[place], "known row", 1.0, ids[place]) for place in np.flatnonzero(again).tolist()]
         threshold = self.params.threshold
         if self.params.target is not None:
-            most = len(ids) - known - self.params.target
-            found = threshold_for(pairs, most, known) if most > 0 else None
-            threshold = min(threshold, found if found is not None else FLOOR) if most > 0 else threshold
-        result = SetResult()
-        there = set(ids[:known])
+            most = len(ids) - known - len(result.drops) - self.params.target
+            if most > len(stars(pairs, threshold, known)):
+                threshold = threshold_for(pairs, most, standing=known) or min(FLOOR, threshold)
+            result.settled = {"threshold": threshold}
         for place, (survivor, similarity) in stars(pairs, threshold, known).items():
-            if ids[place] not in there:
-                result.drops.append(
-                    Drop(ids[place], "near duplicate", similarity, ids[survivor], f"Jaccard {similarity:.3f}")
-                )
-        for id_ in ids[known:]:
-            if id_ in there:
-                result.drops.append(Drop(id_, "known row", 1.0, id_))
-        few = nearest(pairs, NEIGHBOURS)
+            detail = f"Jaccard {similarity:.3f}"
+            result.drops.append(Drop(ids[place], "near duplicate", similarity, ids[survivor], detail))
+        own = pairs.second >= known
+        few = worth_keeping(Pairs(pairs.first[own], pairs.second[own], pairs.similarity[own]))
         result.pairs += [
             Pair(ids[second], ids[first], similarity)
             for first, second, similarity in zip(
                 few.first.tolist(), few.second.tolist(), few.similarity.tolist(), strict=True
             )
-            if second >= known and ids[first] != ids[second]
         ]
         return result

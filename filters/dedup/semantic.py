@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from filters.dedup.star import FLOOR
+from filters.dedup.star import FLOOR, KEPT
 from filters.dedup.survivor import Keep, Rank, rank
 from filters.step import Drop, Embed, FilterParams, Outside, Pair, SetResult, SetStep, Survivors
 from filters.text import normalise, words
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-NEIGHBOURS = 20  # per row, the nearest: in a set of near-copies all pairs would be quadratic
 _BLOCK_CELLS = 2**24  # similarities held at a time: 64 MB
 _SHORT_ANSWER = 5  # words; embeddings of so few words say little
 _SHORT_TEXT = 2
@@ -57,7 +56,7 @@ class Semantic(SetStep[SemanticParams]):
 
     A dropped row points at a *kept* row with cosine `threshold` or more. Texts of one or two words are compared as
     they are. Texts that the model cannot read (its embedding is NaN) and empty ones are kept and counted as
-    unscored. Pairs from 0.7 up are reported, the nearest 20 a row; of those at `threshold` or more only pairs that
+    unscored. Pairs from 0.7 up are reported, 20 a row; of those at `threshold` or more only pairs that
     say the same.
     """
 
@@ -119,8 +118,13 @@ class Semantic(SetStep[SemanticParams]):
                 over = found[better[found] >= self.params.threshold]
                 near[over] = True
                 near[i] |= len(over) > 0
-                nearest = found[np.lexsort((found, -better[found]))][:NEIGHBOURS]
-                result.pairs += [Pair(entries[i].id, entries[j].id, float(round(float(better[j]), 4))) for j in nearest]
+                # As in `worth_keeping`: those that the row may fall for, and the nearest of the others.
+                preferred, rest = found[: KEPT // 2], found[KEPT // 2 :]
+                nearest = rest[np.lexsort((rest, -better[rest]))][: KEPT - KEPT // 2]
+                result.pairs += [
+                    Pair(entries[i].id, entries[j].id, float(round(float(better[j]), 4)))
+                    for j in (*preferred.tolist(), *nearest.tolist())
+                ]
             outside.progress(start + len(block), len(entries), self.name)
         return np.flatnonzero(near)
 

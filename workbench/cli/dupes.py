@@ -79,6 +79,7 @@ def _data(found: StepDuplicates) -> dict[str, Any]:
         "dropped": found.dropped,
         "dropped_then": found.dropped_then,
         "at_most": found.at_most,
+        "about": found.about,
         "clusters_in_all": found.clusters_in_all,
         "clusters": [
             {
@@ -97,7 +98,8 @@ def _print(found: list[StepDuplicates], *, moved: bool) -> None:
     counts = ("rows in", "threshold", "dropped", "clusters", "largest")
     summary = table("step", "on", *counts, right=counts)
     for one in found:
-        dropped = f"{'at most ' * one.at_most}{one.dropped:,}" + (f" (was {one.dropped_then:,})" if moved else "")
+        hedge = "at most " if one.at_most else "about " if one.about else ""
+        dropped = f"{hedge}{one.dropped:,}" + (f" (was {one.dropped_then:,})" if moved else "")
         threshold = "" if one.threshold is None else f"{one.threshold:g}"
         on = str(one.params.get("on", ""))
         summary.add_row(

@@ -283,10 +283,11 @@ def made_from(store: Store, source: Source) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
-# A row may have fallen for one of a source that the run did not read from: a step can compare with others.
+# A row may be like one of a source that the run did not read from: a step can compare with others.
 _RUNS_ON = """SELECT id FROM recipe_runs WHERE json_contains(inputs, to_json(?)) UNION
-    SELECT s.recipe_run_id FROM decisions d JOIN steps s ON s.id = d.step_id
-    JOIN examples e ON e.id = d.duplicate_of WHERE e.source_id = ?"""
+    SELECT s.recipe_run_id FROM (SELECT step_id, duplicate_of FROM decisions
+                                 UNION SELECT step_id, duplicate_of FROM duplicate_pairs) d
+    JOIN steps s ON s.id = d.step_id JOIN examples e ON e.id = d.duplicate_of WHERE e.source_id = ?"""
 
 
 def also_in(cursor: Connection, hashes: Sequence[str]) -> dict[str, list[tuple[str, int]]]:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.dedup import jaccard
-from filters.dedup.jaccard import Sets, shingles, similar_pairs
+from filters.dedup.jaccard import Pairs, Sets, shingles, similar_pairs
 from filters.dedup.near import Near, NearParams
-from filters.dedup.star import stars, threshold_for
+from filters.dedup.star import KEPT, stars, threshold_for, worth_keeping
 from filters.pipeline import run
 from filters.recipe import parse_recipe
 from trainer.errors import UsageProblem
@@ -81,11 +84,37 @@ def test_thresholds_hold_at_the_edge():
 
 def test_a_crowd_costs_no_square_and_still_falls_to_its_best_row(monkeypatch):
     monkeypatch.setattr(jaccard, "CROWD", 8)
+    monkeypatch.setattr(jaccard, "_CHUNK", 1000)
     members = [[*range(50), 100 + i] for i in range(400)]  # 50 of 52 the same: all alike
-    pairs = similar_pairs(sets_of(*members), 0.9)
-    assert len(pairs.first) <= 400 * 8
+    sets = sets_of(*members)
+    hashes, rows = jaccard._prefixes(sets, 0.9)
+    held = [len(first) for first, _ in jaccard._meetings(hashes, rows, len(sets))]
+    assert sum(held) <= 400 * 8, "a pair is looked at once, however many words it shares"
+    assert max(held) <= 1000
+    pairs = similar_pairs(sets, 0.9)
     assert {first for first, _ in stars(pairs, 0.9).values()} == {0}
     assert len(stars(pairs, 0.9)) == 399
+
+
+def test_chunks_of_any_size_give_the_same_pairs(monkeypatch):
+    chance = random.Random(3)
+    members = [frozenset(chance.sample(range(40), chance.randrange(1, 25))) for _ in range(60)]
+    sets = sets_of(*dict.fromkeys(members))
+    whole = found(sets, 0.4)
+    monkeypatch.setattr(jaccard, "_CHUNK", 1)
+    assert found(sets, 0.4) == whole
+    assert len(whole) > 20
+
+
+def test_the_same_words_have_the_same_numbers_in_every_process():
+    code = "from filters.dedup.jaccard import shingles; print(shingles('one two three four five six').tolist())"
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1
 
 
 def test_a_text_is_its_runs_of_five_words_and_a_short_one_itself():
@@ -202,12 +231,16 @@ def test_only_what_is_new_is_kept(outcomes, batches, talk):
             (0, talk(text(*range(1, 31)), "a much longer answer than the known one has")),
             (1, talk(text(*range(60, 90)), "new")),
             (5, talk(text(*range(500, 530)), "the same row")),
+            (6, talk(text(*range(501, 531)), "near the row that is known")),
         ]
     )
     recipe = parse_recipe("steps: [{minhash: {against: [known], max_drop: 1}}]", name="r")
     (outcome,) = run(recipe, rows, **others(known))
-    assert drops(outcome) == {0: 100, 5: 5}
-    assert outcome.reasons == {"near duplicate": 1, "known row": 1}
+    assert drops(outcome) == {0: 100, 5: 5, 6: 5}
+    assert outcome.reasons == {"near duplicate": 2, "known row": 1}
+    assert {(p.id, p.duplicate_of) for p in outcome.pairs} == {(0, 100), (6, 5)}, (
+        "a known row is like nobody but itself"
+    )
     with pytest.raises(UsageProblem, match="known"):
         list(run(recipe, rows))
 
@@ -231,6 +264,32 @@ def test_the_threshold_for_a_number_of_rows():
     assert threshold_for(pairs, 1) == 0.95
     assert threshold_for(pairs, 2) == 0.9
     assert threshold_for(pairs, 3) is None
+
+
+def test_lower_is_not_always_more_and_the_higher_threshold_is_taken():
+    """At 0.85 rows 2 to 5 fall for row 1; at 0.8 row 1 falls itself, and those are free."""
+    near = [(0, 1, 0.8), *((1, row, 0.85) for row in range(2, 6))]
+    pairs = Pairs(*(np.array(column) for column in zip(*near, strict=True)))
+    assert (len(stars(pairs, 0.85)), len(stars(pairs, 0.8))) == (4, 1)
+    assert threshold_for(pairs, 4) == 0.85
+
+
+def test_the_ledger_has_the_threshold_that_met_the_target(outcomes, batches, talk):
+    rows = batches([talk(text(*range(60 - i)), "x " * (20 - i)) for i in range(10)])
+    (outcome,) = outcomes("steps: [{minhash: {threshold: 0.99, target: 5, max_drop: 1}}]", rows)
+    assert 0.7 <= outcome.params["threshold"] < 0.99
+    (again,) = outcomes(f"steps: [{{minhash: {{threshold: {outcome.params['threshold']}, max_drop: 1}}}}]", rows)
+    assert drops(again) == drops(outcome)
+
+
+def test_of_many_near_rows_the_preferred_and_the_nearest_are_kept():
+    """100 near-copies of row 0 are nearer to each other: at a lower threshold they fall for row 0."""
+    near = [(0, row, 0.75) for row in range(1, 101)] + [(a, b, 0.9) for b in range(2, 101) for a in range(1, b)]
+    pairs = Pairs(*(np.array(column) for column in zip(*near, strict=True)))
+    few = worth_keeping(pairs)
+    assert len(few.first) <= 100 * KEPT
+    assert stars(few, 0.7) == stars(pairs, 0.7)
+    assert len(stars(few, 0.7)) == 100
 
 
 def test_parameters_are_checked(batches):

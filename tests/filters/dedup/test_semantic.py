@@ -7,6 +7,7 @@ import pytest
 
 from filters.dedup import semantic
 from filters.dedup.semantic import Semantic, SemanticParams, says_the_same, similarity_blocks
+from filters.dedup.star import KEPT
 from filters.embedding import embed_here
 from filters.errors import RecipeProblem
 from filters.step import Outside
@@ -96,7 +97,7 @@ def test_neighbours_are_reported_from_the_floor_up_and_capped(outcomes, batches,
     rows = batches([talk(prompt, "x") for prompt in angles])
     (outcome,) = outcomes(STAR, rows, embed=geometry(angles))
     counts = [sum(pair.id == i for pair in outcome.pairs) for i in range(31)]
-    assert max(counts) == semantic.NEIGHBOURS
+    assert max(counts) == KEPT
     assert counts[30] == 0
     assert not any(pair.duplicate_of == 30 for pair in outcome.pairs)
     assert len(outcome.drops) == 29

@@ -92,3 +92,15 @@ def test_a_version_without_deduplicators_says_how_to_look(bench, write_pairs):
     bench("versions", "freeze", "rows", "--name", "v")
     shown = bench("dupes", "v")
     assert (shown.code, "--method minhash" in shown.err) == (0, True)
+
+
+def test_a_threshold_moves_also_where_rows_were_known_before(near, write_pairs, tmp_path):
+    """Rows 0 and 2 stand on both sides, and are like each other both ways: neither falls for the other."""
+    more = [(words(0, 44), "the longest answer of them all"), (words(6, 50), "short"), (words(200, 240), "new")]
+    near("import", write_pairs(*more, name="grown"), "--name", "grown")
+    recipe = _recipe(tmp_path, "minhash: {against: [grown], threshold: 0.9, max_drop: 1}", "new")
+    assert near("run", recipe, "--from", "grown,rows", "--name", "x").code == 0
+    moved = near("dupes", "x", "--threshold", "0.7", "--json")
+    assert moved.code == 0
+    (step,) = moved.json["steps"]
+    assert (step["dropped"], step["dropped_then"]) == (6, 6), "three known, two equal to known ones, one near"
