@@ -26,6 +26,8 @@ from trainer.chat import (
     window,
 )
 from trainer.chat.audit import TAGS_DISAGREE
+from trainer.chat.cache import format_fingerprint
+from trainer.chat.chat_format import chat_format
 from trainer.chat.plain_formats import PLAIN_FORMATS, with_template
 from trainer.conversation import canonical_json
 from trainer.errors import Problem, UsageProblem
@@ -158,9 +160,11 @@ def issues_scorer(asked: AuditParams) -> Scorer:
         "revision": source.revision,
         "template": hashlib.sha256(repr(tokenizer.chat_template).encode()).hexdigest()[:16],
         "added": asked.add_tokens,
+        # Library versions and our own code besides, as in the cache of tokenised rows; not known of slow tokenizers.
+        "format": format_fingerprint(chat_format(tokenizer, policy)),
         "policy": asked.setting().model_dump(exclude={"template"}),
         "stops": sorted(stops),
         "limit": limit,
         "truncate": asked.truncate,
     }
-    return Scorer("audit", 1, params, score)
+    return Scorer("audit", 2, params, score)

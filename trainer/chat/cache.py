@@ -53,7 +53,7 @@ class TokenCache:
         about = _about(chat)
         if about is None:
             return None
-        fingerprint = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+        fingerprint = _digest(about)
         name = chat.tokenizer.name_or_path or "tokenizer"
         path = self.folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', Path(name).name)[:60]}-{fingerprint}"
         self._make_room(path)
@@ -145,6 +145,16 @@ class Shelf:
 
     def _unpacked(self, packed: pa.Buffer, size: int) -> Tokenised:
         return _unpack(self._codec.decompress(packed, size, asbytes=True), self._chat.added.special)
+
+
+def format_fingerprint(chat: ChatFormat) -> str | None:
+    """16 hex digits over all besides the row that decides how it is tokenised; None for a slow tokenizer."""
+    about = _about(chat)
+    return None if about is None else _digest(about)
+
+
+def _digest(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def row_key(messages: Sequence[Message], tools: Sequence[Any] | None) -> bytes | None:

@@ -35,17 +35,18 @@ def tag_issues(
 ) -> list[Issue] | None:
     """Where the tags mark other text than what is trained of a turn: `tags-disagree`, with what and where.
 
-    None where the template has no tags, nor a twin with some. Parts that the policy leaves out count as trained. It
-    renders every turn four times: for a sample, not for every row. A row that a template refuses gives none.
+    None where there is nothing to compare: the template has no tags, nor a twin with some, it refuses the row, or every
+    token is trained whatever the tags say. Parts that the policy leaves out count as trained. It renders every turn
+    four times: for a sample, not for every row.
     """
     chat = chat_format(tokenizer, policy)
     source = tagged_source(tokenizer.get_chat_template(tools=[{}] if tools else None))
-    if source is None:
+    if source is None or chat.policy.turns == "full":
         return None
     try:
         conversation = Conversation(chat.renderer, messages, tools, chat.facts.args)
     except RenderError:
-        return []
+        return None
     marked = chat.renderer.with_source(_marked(source))
     issues = []
     for index in wanted_turns(messages, chat.policy):

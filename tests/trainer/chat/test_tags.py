@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -155,7 +156,12 @@ def test_a_template_that_is_nobodys_twin_is_not_compared(qwen3, tagged):
 
 def test_a_row_that_the_template_refuses_is_left_to_the_audit(tagged):
     tokenizer = tagged(chatml(1, 2))
-    assert tag_issues(tokenizer, [{"role": "user", "content": 7}]) == []
+    assert tag_issues(tokenizer, [{"role": "user", "content": 7}]) is None, "compared with nothing, it does not agree"
+
+
+def test_where_every_token_is_trained_nothing_is_said_to_agree(tagged):
+    whole = replace(POLICY, turns="full")
+    assert tag_issues(tagged(chatml(1, 2)), MESSAGES, None, whole) is None
 
 
 def test_trl_is_not_imported_to_find_its_templates():
