@@ -12,7 +12,7 @@ from trainer.conversation import Message, canonical_json
 from workbench.errors import BadInput
 from workbench.store import drafts
 from workbench.store.database import Store
-from workbench.store.drafts import MANUAL, DraftCounts
+from workbench.store.drafts import MANUAL, Change, DraftCounts
 from workbench.store.members import Members, resolve
 
 LABELS = ("good", "bad", "1", "2", "3", "4", "5")
@@ -27,22 +27,25 @@ class Draft:
         self.base = resolve(store, base)
 
     def drop(self, ids: Sequence[int], reason: str) -> int:
-        """Drop rows, with a reason that stays readable in every version; returns how many were not dropped yet."""
+        """Drop rows, with a reason that stays readable in every version; returns how many were not dropped yet.
+
+        Rows that a recipe dropped on the way to the base are left as they are, unless they were restored.
+        """
         reason = " ".join(reason.split())
         if not reason:
             raise BadInput("a drop needs a reason", do="Say in a word or two why the rows should go.")
-        return self._record("drop", f"dropped {_rows(len(ids))} ({reason})", "dropped", [(id, reason) for id in ids])
+        with self._store.transaction() as cursor:
+            there = drafts.inside(cursor, self.base, ids, or_restored=True)
+            changes: list[Change] = [(id, "dropped", reason) for id in ids if id in there]
+            return drafts.record(cursor, self.base, "drop", lambda n: f"dropped {_rows(n)} ({reason})", changes)
 
     def restore(self, ids: Sequence[int]) -> int:
         """Take rows back in, whether a person or a recipe dropped them; returns how many came back."""
         with self._store.transaction() as cursor:
             inside = drafts.inside(cursor, self.base, ids)
-            back: list[tuple[int, str | None]] = [(id, None) for id in ids if id in inside]
-            again: list[tuple[int, str | None]] = [(id, "yes") for id in ids if id not in inside]
-            what = "restored {}".format
-            return drafts.record(cursor, self.base, "restore", what(_rows(len(back))), "dropped", back) + drafts.record(
-                cursor, self.base, "restore", what(_rows(len(again))), "restored", again
-            )
+            changes: list[Change] = [(id, "dropped", None) for id in ids]
+            changes += [(id, "restored", "yes") for id in ids if id not in inside]
+            return drafts.record(cursor, self.base, "restore", lambda n: f"restored {_rows(n)}", changes)
 
     def edit(self, id: int, messages: Sequence[Message]) -> int:
         """Put other messages in the place of a row's. The row stays as it was; returns the id of the new example.
@@ -57,15 +60,19 @@ class Draft:
         text = canonical_json(list(messages))
         with self._store.transaction(rows=True) as cursor:
             new, row = drafts.write_edit(cursor, id, text)
-            drafts.record(cursor, self.base, "edit", f"edited row {row}", "replaced", [(id, str(new))])
+            drafts.record(cursor, self.base, "edit", lambda _: f"edited row {row}", [(id, "replaced", str(new))])
         return new
 
     def label(self, ids: Sequence[int], label: str | None) -> int:
         """Label rows, or take their label away; returns how many labels changed. Raises BadInput for other labels."""
         if label is not None and label not in LABELS:
             raise BadInput(f"{label!r} is no label", do=f"Labels are {', '.join(LABELS)}.")
-        what = f"labelled {_rows(len(ids))} {label}" if label else f"took the label of {_rows(len(ids))}"
-        return self._record("label", what, "label", [(id, label) for id in ids])
+
+        def what(rows: int) -> str:
+            return f"labelled {_rows(rows)} {label}" if label else f"took the label of {_rows(rows)}"
+
+        with self._store.transaction() as cursor:
+            return drafts.record(cursor, self.base, "label", what, [(id, "label", label) for id in ids])
 
     def undo(self) -> str | None:
         """Take back the last action; says which, or None where there is none."""
@@ -87,10 +94,6 @@ class Draft:
         """The last actions, the newest first, undone ones and their undoing among them."""
         told = {"undo": "undid: ", "redo": "did again: "}
         return [told.get(entry.kind, "") + entry.what for entry in drafts.log(self._store, self.base, limit)]
-
-    def _record(self, kind: str, what: str, field: drafts.Field, changes: list[tuple[int, str | None]]) -> int:
-        with self._store.transaction() as cursor:
-            return drafts.record(cursor, self.base, kind, what, field, changes)
 
 
 def manual_step(store: Store, members: Members) -> list[StepOutcome]:

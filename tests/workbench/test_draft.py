@@ -170,6 +170,34 @@ def test_a_row_that_a_recipe_dropped_can_come_back(ws, tmp_path):
     assert (frozen.rows, ids(ws, "w")[-1]) == (10, gone)
     draft.drop([gone], "no, it should go")
     assert ws.freeze("v", "x")[0].rows == 9
+    assert draft.restore([gone]) == 1, "a second time, too"
+    assert ws.freeze("v", "y")[0].rows == 10
+    assert not [check for check in ws.check() if check.problem]
+
+
+def test_one_restore_of_rows_that_people_and_recipes_dropped_is_one_to_undo(ws, tmp_path):
+    recipe = tmp_path / "exact.yaml"
+    recipe.write_text("steps:\n  - exact\n")
+    ws.run_recipe(recipe, ["rows"], "v")
+    draft, [gone], every = ws.draft("v"), ids(ws, "v", which="dropped"), ids(ws, "v")
+    draft.drop(every[:2], "dull")
+    assert draft.restore([gone, *every]) == 3
+    assert ids(ws, "v", which="kept") == [*every, gone]
+    assert draft.undo() == "restored 3 rows", "as many as changed"
+    assert ids(ws, "v", which="dropped") == [*every[:2], gone]
+
+
+def test_a_row_that_a_recipe_dropped_is_not_dropped_again_by_hand(ws, tmp_path):
+    recipe = tmp_path / "exact.yaml"
+    recipe.write_text("steps:\n  - exact\n")
+    ws.run_recipe(recipe, ["rows"], "v")
+    draft, [gone], every = ws.draft("v"), ids(ws, "v", which="dropped"), ids(ws, "v")
+    assert draft.drop([gone], "dull") == 0
+    assert draft.undo() is None
+    assert draft.drop([gone, every[0]], "dull") == 1
+    assert draft.log(1) == ["dropped 1 row (dull)"]
+    assert dict(ws.facets("v").states) == {"kept": 8, "dropped": 2, "edited": 0}
+    ws.freeze("v", "w")
     assert not [check for check in ws.check() if check.problem]
 
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,10 @@ Field = Literal["dropped", "replaced", "restored", "label"]
 MANUAL = "manual"
 """The name of the step that stands for a draft in a version's ledger."""
 
-_CHANGES = pa.schema([("example_id", pa.int64()), ("after", pa.string())])
+Change = tuple[int, Field, str | None]
+"""A row (example id), what of it gets a new value, and the value (None: none)."""
+
+_CHANGES = pa.schema([("example_id", pa.int64()), ("field", pa.string()), ("after", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -49,32 +52,30 @@ class DraftCounts:
         return bool(self.dropped or self.edited or self.restored)
 
 
-def record(
-    cursor: Connection, base: Named, kind: str, what: str, field: Field, changes: Sequence[tuple[int, str | None]]
-) -> int:
-    """Log that rows got a new value of `field` (None: none) and let it count; returns how many rows it changed.
+def record(cursor: Connection, base: Named, kind: str, what: Callable[[int], str], changes: Sequence[Change]) -> int:
+    """Log that rows got new values, as one operation, and let it count; returns how many rows it changed.
 
-    `changes` are (example id, value). On the cursor of an open transaction. Rows that have the value already are
-    left out; where all do, nothing is logged.
+    `what(rows)` says it in words. On the cursor of an open transaction. Values that a row has already are left out;
+    where all are, nothing is logged.
     """
-    ids, values = zip(*changes, strict=True) if changes else ((), ())
-    cursor.register("wished", pa.table([list(ids), list(values)], schema=_CHANGES))
+    columns = zip(*changes, strict=True) if changes else ((), (), ())
+    cursor.register("wished", pa.table([list(column) for column in columns], schema=_CHANGES))
     try:
         cursor.execute(
             """CREATE OR REPLACE TEMP TABLE changed AS
-               SELECT w.example_id, d.value AS before, w.after FROM wished w
-               LEFT JOIN draft_rows d ON d.base_kind = ? AND d.base_id = ? AND d.field = ?
+               SELECT w.example_id, w.field, d.value AS before, w.after FROM wished w
+               LEFT JOIN draft_rows d ON d.base_kind = ? AND d.base_id = ? AND d.field = w.field
                 AND d.example_id = w.example_id
                WHERE d.value IS DISTINCT FROM w.after""",
-            [base.kind, base.id, field],
+            [base.kind, base.id],
         )
     finally:
         cursor.unregister("wished")
-    count = int(fetch(cursor, "SELECT count(*) FROM changed")[0][0])
+    count = int(fetch(cursor, "SELECT count(DISTINCT example_id) FROM changed")[0][0])
     if count:
-        operation = _log(cursor, base, kind, what, None)
+        operation = _log(cursor, base, kind, what(count), None)
         cursor.execute(
-            "INSERT INTO operation_rows SELECT ?, example_id, ?, before, after FROM changed", [operation, field]
+            "INSERT INTO operation_rows SELECT ?, example_id, field, before, after FROM changed", [operation]
         )
         _apply(cursor, base, operation)
     return count
@@ -135,11 +136,14 @@ def dropped(store: Store, base: Named) -> list[tuple[int, str]]:
     ]
 
 
-def inside(cursor: Connection, base: Named, ids: Sequence[int]) -> set[int]:
-    """Those of `ids` that `base` came with: the others were dropped on the way to it."""
+def inside(cursor: Connection, base: Named, ids: Sequence[int], *, or_restored: bool = False) -> set[int]:
+    """Those of `ids` that `base` came with: the others were dropped on the way to it, if not `or_restored` by hand."""
+    rows = f"SELECT example_id FROM ({rows_sql(base)})"
+    if or_restored:
+        rows += f""" UNION ALL SELECT example_id FROM draft_rows
+            WHERE base_kind = '{base.kind}' AND base_id = {base.id} AND field = 'restored'"""
     cursor.execute("CREATE OR REPLACE TEMP TABLE asked AS SELECT unnest(?) AS example_id", [list(ids)])
-    found = fetch(cursor, f"SELECT example_id FROM asked SEMI JOIN ({rows_sql(base)}) USING (example_id)")
-    return {int(id) for (id,) in found}
+    return {int(id) for (id,) in fetch(cursor, f"SELECT example_id FROM asked SEMI JOIN ({rows}) USING (example_id)")}
 
 
 def write_edit(cursor: Connection, id: int, messages: str) -> tuple[int, int]:
