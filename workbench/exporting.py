@@ -19,7 +19,7 @@ from workbench.formats.card import Card, CardFile, CardSource, CardStage, CardTo
 from workbench.formats.push import Pushed, check_hub, push_folder, repo_of
 from workbench.formats.rows import printable
 from workbench.formats.shapes import SHAPES
-from workbench.formats.whole import check_free, whole_file, whole_folder
+from workbench.formats.whole import check_free, new_file, whole_file, whole_folder
 from workbench.formats.write import WriteReport, check_format, only_pairs, write_examples
 from workbench.store.database import Store
 from workbench.store.detail import example_detail
@@ -128,9 +128,7 @@ def export_view(view: View, out: Path) -> int:
     suffix = out.suffix.lower()
     if suffix not in (".jsonl", ".json", ".parquet"):
         raise BadInput("rows are written as .jsonl, .json or .parquet", where=str(out), do="Give one of these endings.")
-    if out.exists():
-        raise BadInput("the file is there already", where=str(out), do="Name another.")
-    with whole_file(out) as file:
+    with new_file(out) as file:
         return write_examples(view.batches(), file, "parquet" if suffix == ".parquet" else "messages").rows
 
 

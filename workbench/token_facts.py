@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -15,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.chat import Cut, Issue, TrainingExample
 from trainer.conversation import Message
-from workbench.errors import BadInput
+from workbench.tables import write_table
 from workbench.tokens import Lens, Seen
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+TOKEN_COLUMNS = ("example", "token", "id", "text", "bytes", "role", "trained", "kept", "special", "loss")
+"""What is written of a token for other programs: the keys of `token_rows`."""
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -248,18 +250,6 @@ def token_rows(
             }
 
 
-def write_tokens(rows: Iterator[dict[str, Any]], path: Path) -> int:
-    """Write tokens to a new `.csv` or `.json` file; returns how many. Raises BadInput as for any unfit file name."""
-    if path.suffix not in (".csv", ".json"):
-        raise BadInput("tokens are written as .csv or .json", where=str(path), do="Give the file one of these endings.")
-    if path.exists():
-        raise BadInput("the file is there already", where=str(path), do="Name another.")
-    table = list(rows)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".json":
-            json.dump(table, file, ensure_ascii=False, indent=0)
-        elif table:
-            out = csv.DictWriter(file, table[0])
-            out.writeheader()
-            out.writerows(table)
-    return len(table)
+def write_tokens(rows: Iterable[dict[str, Any]], path: Path) -> int:
+    """Write the rows of `token_rows` as a table; returns how many. Raises as `write_table` does."""
+    return write_table(path, TOKEN_COLUMNS, ([row[name] for name in TOKEN_COLUMNS] for row in rows))

@@ -158,5 +158,5 @@ def test_tokens_are_written_with_ids_bytes_and_losses(smollm, tmp_path):
     assert bytes.fromhex("".join(row["bytes"] for row in table)).decode() == found[0].example.text
     with pytest.raises(BadInput, match="there already"):
         write_tokens(token_rows(found, smollm.tokenizer), tmp_path / "tokens.csv")
-    with pytest.raises(BadInput, match=r"\.csv or \.json"):
+    with pytest.raises(BadInput, match=r"\.csv, \.json"):
         write_tokens(token_rows(found, smollm.tokenizer), tmp_path / "tokens.txt")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from workbench.errors import UsageProblem
+from workbench.errors import BadInput, UsageProblem
 
 
 def check_free(out: Path, *, force: bool, folder_of: re.Pattern[str] | None = None) -> None:
@@ -51,6 +51,15 @@ def whole_file(out: Path) -> Iterator[Path]:
             scratch.replace(out)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_file(out: Path) -> Iterator[Path]:
+    """As `whole_file`, for what never replaces anything: raises BadInput where `out` is there."""
+    if out.exists() or out.is_symlink():
+        raise BadInput("the file is there already", where=str(out), do="Name another.")
+    with whole_file(out) as scratch:
+        yield scratch
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from workbench.errors import Problem
+from workbench.formats.whole import new_file
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
 from workbench.tui.experiment_watch import ExperimentsSeen, ExperimentWatch
 from workbench.tui.import_flow import ImportFlow
@@ -32,7 +33,7 @@ from workbench.tui.screens.tokens import TokensScreen
 from workbench.tui.screens.versions import VersionsScreen
 from workbench.tui.tasks import Tasks
 from workbench.tui.theme import DARK, LIGHT, terminal_is_light
-from workbench.tui.widgets.dialogs import choose, dialogue
+from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
 from workbench.tui.workers import THREADS, Cancelled, background
 from workbench.workspace import Workspace
 
@@ -198,8 +199,7 @@ class WorkbenchApp(App[None]):
 
     def open_tokens(self, name: str, id: int) -> None:
         """Show a row of a source or version as tokens, over the screen that asks; esc comes back."""
-        if make := SCREENS.get("tokens"):
-            self.push_screen(make(name, id))
+        self.push_screen(TokensScreen(name, id))
 
     def offered(self, screen: Screen[Any] | None = None) -> list[tuple[DOMNode, Action]]:
         """What keys do now, from the focused widget outwards; what an inner one takes is not offered again."""
@@ -347,16 +347,20 @@ class WorkbenchApp(App[None]):
         """Dark or light."""
         self.theme = DARK.name if self.theme == LIGHT.name else LIGHT.name
 
-    def action_save_screen(self, file: str = "") -> None:
-        """Write the screen to a file."""
-        path = Path(file or "workbench-screen.svg").expanduser()
+    @dialogue
+    async def action_save_screen(self, file: str = "") -> None:
+        """Write the screen to a new file."""
         svg = self.export_screenshot()
+        if not (named := file or await ask_text(self, "Write the screen to which SVG file?", "workbench-screen.svg")):
+            return
+        path = Path(named).expanduser()
 
-        def write(cancelled: Cancelled) -> Path:
-            path.write_text(svg, encoding="utf-8")
-            return path
+        def write(cancelled: Cancelled) -> Said:
+            with new_file(path) as scratch:
+                scratch.write_text(svg, encoding="utf-8")
+            return Said(f"The screen is in {path}.")
 
-        background(self, write, lambda written: Said(f"The screen is in {written}."))
+        background(self, write, lambda said: said)
 
     async def action_quit(self) -> None:
         """Leave; where that would stop an import or a recipe, after a question or a second ctrl+q."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.errors import BadInput
 from workbench.store.drafts import DraftCounts
 from workbench.store.windows import RowPreview, ViewQuery
+from workbench.tables import write_table
 
 ORDERS = {"prompt_chars": "prompt length", "response_chars": "response length", "turns": "turns"}
 """What rows can be ordered by beside scores: the name in a `ViewQuery`, and its words."""
@@ -44,24 +42,5 @@ def draft_told(counts: DraftCounts) -> str:
 
 
 def write_rows(rows: Iterable[RowPreview], path: Path) -> int:
-    """Write rows as they are listed, texts cut short, to a new `.csv` or `.jsonl` file; returns how many.
-
-    Raises BadInput where the file is there, or its name says neither.
-    """
-    if path.suffix not in (".csv", ".jsonl"):
-        raise BadInput("a list is written as .csv or .jsonl", where=str(path), do="Give the file one of these endings.")
-    if path.exists():
-        raise BadInput("the file is there already", where=str(path), do="Name another.")
-    count = 0
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        table = csv.writer(file) if path.suffix == ".csv" else None
-        if table:
-            table.writerow(_COLUMNS)
-        for row in rows:
-            values = [getattr(row, name) for name in _COLUMNS]
-            if table:
-                table.writerow(values)
-            else:
-                file.write(json.dumps(dict(zip(_COLUMNS, values, strict=True)), ensure_ascii=False) + "\n")
-            count += 1
-    return count
+    """Write rows as they are listed, texts cut short, as a table; returns how many. Raises as `write_table` does."""
+    return write_table(path, _COLUMNS, ([getattr(row, name) for name in _COLUMNS] for row in rows))

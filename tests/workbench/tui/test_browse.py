@@ -12,7 +12,7 @@ import pytest
 from textual.widgets import Input, TextArea
 
 from workbench.errors import Problem
-from workbench.store.windows import ViewQuery
+from workbench.store.windows import View, ViewQuery
 from workbench.tui.messages import Failure
 from workbench.tui.widgets.dialogs import Dialog
 from workbench.tui.widgets.edit_dialog import EditDialog, Glyphs
@@ -121,6 +121,84 @@ def test_glyphs_are_given_back_even_where_the_text_has_them_itself():
     glyphs = Glyphs(text)
     assert glyphs.read(glyphs.show(text)) == text
     assert not set("\x1b\u202e\r\x85\ud800") & set(glyphs.show(text))
+
+
+async def test_a_question_is_about_the_rows_that_were_seen_when_it_was_asked(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        rows, pane = the(pilot), the(pilot, RowsPane)
+        await pilot.press("x")
+        await tui.until(pilot, lambda: "Drop 1 row" in tui.screen_text(pilot.app))
+        rows.action_mark_all()  # as `a` pressed before `x`, whose ids come late
+        await tui.until(pilot, lambda: len(rows.marks) == 60)
+        await pilot.press(*"off", "enter")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Dropped 1 row. u undoes.")
+        assert [row.pos for row in listed(workspace) if row.state == "dropped"] == [0]
+        await pilot.press("escape", "g", "l")
+        await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
+        pane.filter(search="question 2")  # the hits of a search come under the question
+        await tui.until(pilot, lambda: rows.rows == 11 and rows.current is not None)
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Labelled good: 1 row. u undoes.")
+        assert [row.pos for row in listed(workspace) if row.label] == [0]
+        assert rows.cursor == 0, "the row there was not the one in question"
+
+
+async def test_curating_under_a_filter_goes_from_row_to_row(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        rows = the(pilot)
+        pilot.app.screen._filter(which="kept")
+        await tui.until(pilot, lambda: not the(pilot, RowsPane).is_looking and rows.current is not None)
+        for left in (59, 58, 57):
+            tui.type_text(pilot.app, ":drop dull\n")
+            await tui.until(pilot, lambda left=left: rows.rows == left and rows.current is not None)
+            assert rows.cursor == 0
+        assert [row.pos for row in listed(workspace) if row.state == "dropped"] == [0, 1, 2]
+        await pilot.press("G")
+        tui.type_text(pilot.app, ":drop dull\n")
+        await tui.until(pilot, lambda: rows.rows == 56 and rows.current is not None)
+        assert rows.current.prompt.startswith("Question 58:"), "there is none behind the last"
+
+
+async def test_what_is_still_looked_for_is_not_forgotten_by_the_next_wish(tui, workspace, monkeypatch):
+    monkeypatch.setattr("workbench.store.search._PIECES", (5, 5))
+    go_on = threading.Event()
+    between_pieces = SimpleNamespace(sleep=lambda _: go_on.wait(20))
+    monkeypatch.setattr("workbench.store.windows.time", between_pieces)
+    async with tui.running(workspace) as pilot:
+        pane, screen = the(pilot, RowsPane), pilot.app.screen
+        tui.type_text(pilot.app, "/question 5\n")
+        await tui.until(pilot, lambda: pane.is_looking)
+        pane.stop_looking()
+        pane.open(ViewQuery("rows", search="river", which="dropped"))  # it finds none: nothing is shown before its end
+        screen._describe()
+        assert "so far" not in tui.screen_text(pilot.app)
+        screen.action_hit(1)
+        assert "Nothing was searched for" not in tui.said(pilot.app)
+        tui.type_text(pilot.app, ":sort turns\n")
+        await tui.until(pilot, lambda: pane.query_asked.sort == "turns")
+        screen.action_reverse()
+        assert pane.query_asked == ViewQuery("rows", search="river", which="dropped", sort="turns", descending=False)
+        await pilot.press("escape", "escape")
+        assert pane.query_asked == ViewQuery("rows", sort="turns", descending=False)
+        go_on.set()
+
+
+async def test_marks_asked_for_before_esc_or_another_source_do_not_come_after(tui, workspace, monkeypatch):
+    held, ids = threading.Event(), View.ids
+    monkeypatch.setattr(View, "ids", lambda *args: ids(*args) if held.wait(20) else [])
+    async with tui.running(workspace) as pilot:
+        rows = the(pilot)
+        await pilot.press("space", "a", "escape")
+        held.set()
+        await pilot.pause(0.2)
+        assert rows.marks == set()
+        held.clear()
+        await pilot.press("a")
+        pilot.app.action_open_base("curated")
+        await tui.until(pilot, lambda: "\n curated · " in tui.screen_text(pilot.app))
+        held.set()
+        await pilot.pause(0.2)
+        assert rows.marks == set()
 
 
 async def test_search_lists_hits_and_esc_comes_back_to_the_same_row(tui, workspace):
@@ -330,7 +408,11 @@ async def test_rows_are_copied_whole_and_written_as_listed(tui, workspace, tmp_p
         await tui.until(pilot, lambda: tui.said(pilot.app) == f"Wrote 6 rows to {whole}.")
         assert [json.loads(line)["messages"][1]["content"] for line in whole.read_text().splitlines()] == ["no"] * 6
         tui.type_text(pilot.app, f":save-screen {tmp_path}/screen.svg\n")
-        await tui.until(pilot, lambda: (tmp_path / "screen.svg").exists())
+        await tui.until(pilot, lambda: "The screen is in" in tui.said(pilot.app))
+        (tmp_path / "screen.svg").write_text("mine")
+        tui.type_text(pilot.app, f":save-screen {tmp_path}/screen.svg\n")
+        await tui.until(pilot, lambda: "is there already" in tui.said(pilot.app))
+        assert (tmp_path / "screen.svg").read_text() == "mine"
 
 
 async def test_a_failing_worker_is_told_and_logged_and_the_app_lives_on(tui, workspace, monkeypatch):

@@ -134,5 +134,13 @@ async def test_an_unknown_kind_of_file_is_refused_with_a_sentence(shown, tmp_pat
     pilot, table = shown
     table.action_export_table(str(tmp_path / "t.xls"))
     await tui.until(pilot, lambda: bool(pilot.app.failures))
-    assert "not '.xls'" in pilot.app.failures[0]
+    assert "a table is written as .csv" in pilot.app.failures[0]
     assert not (tmp_path / "t.xls").exists()
+
+
+async def test_a_file_that_is_there_is_not_overwritten(shown, tmp_path, tui):
+    pilot, table = shown
+    (tmp_path / "t.csv").write_text("mine")
+    table.action_export_table(str(tmp_path / "t.csv"))
+    await tui.until(pilot, lambda: "is there already" in " ".join(pilot.app.failures))
+    assert (tmp_path / "t.csv").read_text() == "mine"

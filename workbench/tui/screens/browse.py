@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from workbench.errors import BadInput
+from workbench.errors import BadInput, Stopped
 from workbench.store.drafts import DraftCounts
-from workbench.store.windows import ViewQuery
+from workbench.store.windows import RowPreview, ViewQuery
 from workbench.tui.actions import bindings
 from workbench.tui.cells import flat
 from workbench.tui.changes import Changed
@@ -107,7 +108,6 @@ class BrowseScreen(BenchScreen):
         base, row = args.get("base") or self.bench.base, args.get("row")
         self.query_one(TopBar).where = self.bench.where
         if base and base != self.base:
-            self.rows.clear_marks()
             workspace = self.bench.workspace
             self.query_one(Preview).set_source(lambda id: workspace.detail(base, id), self._tokens.lines)
             self.query_one(FacetList).set_source(
@@ -161,7 +161,7 @@ class BrowseScreen(BenchScreen):
     def _describe(self) -> None:
         query, rows = self.pane.query_shown, self.rows.rows
         count = f"{rows:,} row{'s' * (rows != 1)}"
-        if self.pane.is_looking:
+        if self.pane.is_looking and self.pane.query_asked == query:
             count += " so far"
         elif self.pane.share < 1:
             count += f" in the {self.pane.share:.0%} looked at"
@@ -208,18 +208,18 @@ class BrowseScreen(BenchScreen):
         if text:
             self.search(text)
         else:
-            self.open_command_line("/", self.pane.query_shown.search or "")
+            self.open_command_line("/", self.pane.query_asked.search or "")
 
     def action_where(self, condition: str = "") -> None:
         """List the rows that meet a condition, or ask which."""
         if condition:
             self._filter(where=condition)
         else:
-            self.open_command_line(":", f"where {self.pane.query_shown.where or ''}")
+            self.open_command_line(":", f"where {self.pane.query_asked.where or ''}")
 
     def action_hit(self, by: int) -> None:
         """Go to another row found."""
-        if self.pane.query_shown.search or self.pane.query_shown.where:
+        if self.pane.query_asked.search or self.pane.query_asked.where:
             self.rows.action_move(by)
         else:
             self.say("Nothing was searched for: / searches.")
@@ -241,8 +241,8 @@ class BrowseScreen(BenchScreen):
 
     def action_reverse(self) -> None:
         """Turn the order round."""
-        if self.pane.query_shown.sort:
-            self._filter(descending=not self.pane.query_shown.descending)
+        if self.pane.query_asked.sort:
+            self._filter(descending=not self.pane.query_asked.descending)
         else:
             self.say("The rows are as they came: s orders them.")
 
@@ -269,15 +269,15 @@ class BrowseScreen(BenchScreen):
             self.focus_home()
         elif self.pane.stop_looking() or self.rows.clear_marks():
             pass
-        elif self.pane.query_shown != (whole := replace(ViewQuery(self.base), **self._order())):
+        elif (asked := self.pane.query_asked) != (whole := self._whole(asked)):
             self.pane.reopen(whole)
         else:
             return False
         return True
 
-    def _order(self) -> dict[str, Any]:
-        query = self.pane.query_shown
-        return {"sort": query.sort, "descending": query.descending}
+    def _whole(self, query: ViewQuery) -> ViewQuery:
+        """All rows, in the order of `query`."""
+        return ViewQuery(query.name, sort=query.sort, descending=query.descending)
 
     def on_failure(self) -> None:
         """Nothing is looked for any more; the app tells what was wrong."""
@@ -339,9 +339,13 @@ class BrowseScreen(BenchScreen):
         path = Path(file).expanduser()
 
         def work(cancelled: Cancelled) -> Said:
-            windows = (view.window(start, 1024) for start in range(0, view.rows, 1024) if not cancelled())
-            count = write_rows((row for window in windows for row in window), path)
-            return Said(f"Wrote {count:,} rows to {path}.")
+            def rows() -> Iterator[RowPreview]:
+                for start in range(0, view.rows, 1024):
+                    if cancelled():
+                        raise Stopped("not wanted any more")
+                    yield from view.window(start, 1024)
+
+            return Said(f"Wrote {write_rows(rows(), path):,} rows to {path}.")
 
         background(self, work, lambda said: said, group="export")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.tables import ENDINGS
 from workbench.tui.actions import Action, declare
 
 BROWSE_ACTIONS = declare(
@@ -16,7 +17,7 @@ BROWSE_ACTIONS = declare(
     Action("duplicates", ("d",), "duplicates", "Show the duplicates of what is in view.", "browse"),
     Action("compare", ("c",), "compare", "Train two versions alike and compare them.", "browse"),
     Action("copy", ("y",), "copy", "Copy the row, or all marked rows, as JSON lines.", "browse"),
-    Action("export", ("w",), "export", "Write the rows as listed to a .csv or .jsonl file.", "browse", takes="FILE"),
+    Action("export", ("w",), "export", f"Write the rows as listed to a {ENDINGS} file.", "browse", takes="FILE"),
     Action(
         "export_rows", ("W",), "export rows", "Write the rows listed, whole, as JSONL or Parquet.", "browse", "FILE"
     ),

@@ -14,13 +14,14 @@ from textual.widgets import Static
 
 from workbench.comparing import Listed, Seen, setup
 from workbench.errors import UsageProblem
+from workbench.tables import Value
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
 from workbench.tui.screen import BenchScreen
 from workbench.tui.widgets.compare_dialog import CompareDialog, import_evalset
 from workbench.tui.widgets.dialogs import choose, confirm, dialogue
 from workbench.tui.widgets.live_view import LiveView, state_told
-from workbench.tui.widgets.table import Cell, Column, Table, Value
+from workbench.tui.widgets.table import Cell, Column, Table
 from workbench.tui.widgets.verdict_view import VerdictView
 
 EXPERIMENT_ACTIONS = declare(

@@ -18,6 +18,7 @@ from trainer.chat import Issue
 from trainer.conversation import canonical_json
 from workbench.report.tokens import cut_border
 from workbench.store.detail import ExampleDetail
+from workbench.tables import ENDINGS
 from workbench.token_facts import Counts, Page, counts, issue_token, pages, token_rows, write_tokens
 from workbench.token_heat import Losses
 from workbench.tokens import Lens, Row, Seen, see
@@ -421,7 +422,7 @@ class TokensScreen(BenchScreen):
         if self._lens is None or not self._pages:
             return
         shown, losses, tokenizer = self._pages, self._losses, self._lens.tokenizer
-        asked = "One line a token, as .csv or .json."
+        asked = f"One line a token, as {ENDINGS}."
         file = file or await ask_text(self.app, "Write the tokens to", "tokens.csv", detail=asked) or ""
         if not file:
             return

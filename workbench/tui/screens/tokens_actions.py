@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.tables import ENDINGS
 from workbench.tui.actions import Action, declare
 
 TOKENS_ACTIONS = declare(
@@ -49,5 +50,5 @@ TOKENS_ACTIONS = declare(
     Action("limit", ("L",), "limit", "Set how many tokens an example may have.", "tokens", takes="N"),
     Action("whitespace", ("w",), "whitespace", "Show spaces as glyphs, or as spaces again.", "tokens"),
     Action("heat", ("H",), "heat", "Measure the loss of every token under the base or an adapter.", "tokens"),
-    Action("export_tokens", (), "export tokens", "Write the row's tokens to a .csv or .json file.", "tokens", "FILE"),
+    Action("export_tokens", (), "export tokens", f"Write the row's tokens to a {ENDINGS} file.", "tokens", "FILE"),
 )

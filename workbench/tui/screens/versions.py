@@ -19,6 +19,7 @@ from textual.widgets import Static
 
 from workbench.store.catalogue import Entry
 from workbench.store.drafts import MANUAL
+from workbench.tables import Value
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat, wrap
 from workbench.tui.messages import BaseChanged
@@ -27,7 +28,7 @@ from workbench.tui.screens.diff import DiffScreen
 from workbench.tui.widgets.dialogs import confirm, dialogue
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.report_dialog import ReportDialog
-from workbench.tui.widgets.table import Cell, Column, Table, Value
+from workbench.tui.widgets.table import Cell, Column, Table
 from workbench.tui.widgets.version_lines import source_lines, version_lines
 from workbench.tui.workers import Cancelled, background
 

@@ -11,7 +11,8 @@ from textual.containers import Vertical
 from textual.widgets import Static
 
 from workbench.report.verdict import metric_name, number
-from workbench.tui.widgets.table import Cell, Column, Table, Value
+from workbench.tables import Value
+from workbench.tui.widgets.table import Cell, Column, Table
 from workbench.tui.widgets.verdict_lines import GLYPHS
 
 if TYPE_CHECKING:

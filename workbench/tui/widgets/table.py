@@ -6,9 +6,6 @@ cell stands for rather than how it reads, marks, and export to a file.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +16,12 @@ from textual.binding import BindingType
 from textual.message import Message
 from textual.widgets import DataTable
 
-from workbench.errors import UsageProblem
+from workbench.tables import ENDINGS, Value, write_table
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
 from workbench.tui.messages import Said
 from workbench.tui.widgets.dialogs import ask_text, dialogue
 from workbench.tui.workers import Cancelled, background
-
-Value = str | int | float | None
-"""What a cell stands for: what it is sorted by and exported as. None is nothing, and sorts last."""
 
 TABLE_ACTIONS = declare(
     Action("cursor_down", ("j", "down"), "down", "Go to the next row.", "table"),
@@ -40,7 +34,7 @@ TABLE_ACTIONS = declare(
     Action("mark", ("space",), "mark", "Mark this row, or take its mark away.", "table"),
     Action("sort_next", ("s",), "sort table", "Order the rows by the next column.", "table"),
     Action("reverse", ("S",), "reverse table", "Turn the order round.", "table"),
-    Action("export_table", (), "export table", "Write the table to a .csv, .json or .md file.", "table", takes="FILE"),
+    Action("export_table", (), "export table", f"Write the table to a {ENDINGS} file.", "table", takes="FILE"),
 )
 
 _MARKS = "marks"
@@ -58,7 +52,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that reads otherwise than the value it stands for: `Cell(0.123456, "+0.123")`, or with a style."""
+    """A cell that reads otherwise than the value it stands for: `Cell(0.123456, "+0.123")`, or with a style.
+
+    The value is what it is sorted by, where None comes last, and exported as.
+    """
 
     value: Value
     text: str | Text
@@ -185,18 +182,17 @@ class Table(DataTable[Text], inherit_bindings=False):
     @dialogue
     async def action_export_table(self, file: str = "") -> None:
         """Write what the table shows."""
-        named = file or await ask_text(self.app, "Write the table to which file?", detail="A .csv, .json or .md file.")
+        named = file or await ask_text(self.app, "Write the table to", "table.csv", detail=f"A {ENDINGS} file.")
         if not named:
             return
         path = Path(named).expanduser()
         titles = [column.title for column in self._titles]
         rows = [[_value(cell) for cell in self._values[key]] for key in self._shown_keys()]
 
-        def write(cancelled: Cancelled) -> Path:
-            path.write_text(_as_text(path.suffix, titles, rows), encoding="utf-8")
-            return path
+        def write(cancelled: Cancelled) -> Said:
+            return Said(f"{write_table(path, titles, rows):,} rows are in {path}.")
 
-        background(self, write, lambda written: Said(f"{len(rows):,} rows are in {written}."))
+        background(self, write, lambda said: said)
 
     # Inside
 
@@ -259,21 +255,3 @@ def _painted(cell: Value | Cell, column: Column) -> Text:
     if column.right:
         text.justify = "right"
     return text
-
-
-def _as_text(suffix: str, titles: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
-    if suffix == ".csv":
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([titles, *rows])
-        return out.getvalue()
-    if suffix == ".json":
-        records = [dict(zip(titles, row, strict=True)) for row in rows]
-        return json.dumps(records, ensure_ascii=False, indent=1) + "\n"
-    if suffix == ".md":
-        lines = [titles, ["---"] * len(titles), *([_md(value) for value in row] for row in rows)]
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    raise UsageProblem(f"a table is written as .csv, .json or .md, not {suffix or 'without an ending'!r}")
-
-
-def _md(value: Value) -> str:
-    return "" if value is None else flat(str(value)).replace("|", "\\|")
