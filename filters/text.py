@@ -13,10 +13,11 @@ Unit = Literal["words", "chars", "tokens"]
 HAN_KANA = "\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer: written without spaces
 _LETTERS_PER_WORD = 4  # of the unspaced alphabets, roughly; only the order of magnitude matters for a length rule
-_WORD = re.compile(
-    rf"[{HAN_KANA}]|[{UNSPACED}]+|(?:(?![{HAN_KANA}{UNSPACED}_])\w)+(?:['’.,:/-](?:(?![{HAN_KANA}{UNSPACED}_])\w)+)*"
-)
-_WORD_OR_SIGN = re.compile(_WORD.pattern + r"""|[^\w\s.,;:?!"'()\[\]{}…–—“”‘’«»、。，！？；：（）「」]""")
+# Vowel signs of Devanagari, Tamil and others, accents that stand alone, and joiners are parts of a word, but no `\w`.
+_MARKS = "\u200c\u200d" + "".join(chr(c) for c in range(0x300, 0x20000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
+_LETTER = rf"(?![{HAN_KANA}{UNSPACED}_])[\w{_MARKS}]"
+_WORD = re.compile(rf"[{HAN_KANA}]|[{UNSPACED}]+|(?:{_LETTER})+(?:['’.,:/-](?:{_LETTER})+)*")
+_WORD_OR_SIGN = re.compile(_WORD.pattern + rf"""|[^\w{_MARKS}\s.,;:?!"'()\[\]{{}}…–—“”‘’«»、。，！？；：（）「」]""")
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
 

@@ -78,7 +78,7 @@ class CutOff(RowStep[CutOffParams]):
     @cached_property
     def scorers(self) -> Sequence[Scorer]:
         """1 with the kind as label where a turn breaks off, else 0."""
-        return [Scorer("cut-off", 1, {}, each(_score))]
+        return [Scorer("cut-off", 2, {}, each(_score))]
 
     def decide(self, scores: Sequence[Score]) -> Finding | None:
         """A turn that breaks off in one of the chosen ways."""

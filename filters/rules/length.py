@@ -83,7 +83,7 @@ def length_scorer(on: Side, unit: Unit, tokenizer: str = DEFAULT_MODEL) -> Score
     params: dict[str, object] = {"on": on}
     if unit == "tokens":
         params |= {"tokenizer": tokenizer, "revision": resolve_model(tokenizer, weights=False).revision}
-    return Scorer(f"length-{unit}", 1, params, partial(_score, on=on, unit=unit, tokenizer=tokenizer))
+    return Scorer(f"length-{unit}", 2, params, partial(_score, on=on, unit=unit, tokenizer=tokenizer))
 
 
 def _score(rows: Sequence[Row], on: Side, unit: Unit, tokenizer: str) -> list[Score]:

@@ -48,7 +48,7 @@ class Repetition(RowStep[RepetitionParams]):
     def scorers(self) -> Sequence[Scorer]:
         """The largest share of repeated words among the turns."""
         on = self.params.on
-        return [Scorer("repetition", 1, {"on": on}, each(lambda row: _score(row, on)))]
+        return [Scorer("repetition", 2, {"on": on}, each(lambda row: _score(row, on)))]
 
     def decide(self, scores: Sequence[Score]) -> Finding | None:
         """At or above the threshold."""

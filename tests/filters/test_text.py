@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from filters.text import code_share, measure, normalise, without_code, words
+from filters.text import code_share, measure, normalise, without_code, words, words_and_signs
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,10 @@ def test_code_without_a_fence_is_told_from_prose():
 
 def test_characters_are_counted_without_the_blanks_around():
     assert measure([" ab c ", ""], "chars") == [4, 0]
+
+
+def test_vowel_signs_and_accents_that_stand_alone_are_parts_of_a_word():
+    assert words("यह एक छोटा वाक्य है") == ["यह", "एक", "छोटा", "वाक्य", "है"]
+    assert words("நன்றி cafe\u0301 می\u200cروم") == ["நன்றி", "cafe\u0301", "می\u200cروم"]
+    assert words_and_signs("अंतर्राष्ट्रीयकरण + है") == ["अंतर्राष्ट्रीयकरण", "+", "है"]
+    assert words_and_signs("a = b[0]") == ["a", "=", "b", "0"]
