@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from textual.containers import Horizontal
@@ -37,6 +38,14 @@ BY_HAND_ACTIONS = declare(
 )
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """Rows of one base that something is to be done to: those a person saw before a question, not those after it."""
+
+    base: str
+    ids: list[int]
+
+
 class ByHand(Horizontal):
     """Around a `RowsPane` and whatever belongs to it. Each change is committed; `Changed` tells of it."""
 
@@ -63,9 +72,12 @@ class ByHand(Horizontal):
     def _base(self) -> str:
         return self.query_one(RowsPane).query_shown.name
 
-    def _change(self, what: str, change: Callable[[Draft, Sequence[int]], int]) -> None:
-        """Do something to the marked rows, or the one under the cursor, and go on to the next."""
-        ids = self._rows.chosen_ids()
+    def _chosen(self) -> _Chosen:
+        return _Chosen(self._base, self._rows.chosen_ids())
+
+    def _change(self, what: str, change: Callable[[Draft, Sequence[int]], int], chosen: _Chosen) -> None:
+        """Do something to the rows chosen, and go on to the next."""
+        ids = chosen.ids
         if not ids:
             self._bench.say("There is no row here.")
             return
@@ -76,39 +88,44 @@ class ByHand(Horizontal):
             rest = f"; {same:,} {'were' if same != 1 else 'was'} so already" if same else ""
             return f"{what} {count:,} row{'s' * (count != 1)}{rest}. u undoes." if count else f"{what} no row{rest}."
 
-        self._changes.put(self._base, work)
-        if not self._rows.clear_marks():
+        self._changes.put(chosen.base, work)
+        current = self._rows.current
+        if not self._rows.clear_marks(ids) and current and current.id in ids:
             self._rows.action_move(1)
 
     @dialogue
     async def action_drop(self, reason: str = "") -> None:
         """Drop rows, for a reason."""
-        count = len(self._rows.chosen_ids())
-        if count:
+        chosen = self._chosen()
+        if count := len(chosen.ids):
             title = f"Drop {count:,} row{'s' * (count != 1)}"
             detail = "The reason stays with the rows in every version made of this."
             reason = reason or await ask_text(self.app, title, self._reason, detail=detail, placeholder="why?") or ""
         if reason:
             self._reason = reason
-            self._change("Dropped", lambda draft, ids: draft.drop(ids, reason))
+            self._change("Dropped", lambda draft, ids: draft.drop(ids, reason), chosen)
 
     def action_restore(self) -> None:
         """Take rows back."""
-        self._change("Restored", lambda draft, ids: draft.restore(ids))
+        self._change("Restored", lambda draft, ids: draft.restore(ids), self._chosen())
 
     @dialogue
     async def action_label(self, label: str = "") -> None:
         """Label rows with what is named, or ask."""
+        chosen = self._chosen()
         if not label:
             options = [*((name, name) for name in LABELS), ("none", "no label")]
             label = await choose(self.app, "Label", options, detail="+ good, - bad, 1 to 5 and 0 do it at once.") or ""
         if label:
-            self.action_label_as("" if label == "none" else label)
+            self._label("" if label == "none" else label, chosen)
 
     def action_label_as(self, label: str) -> None:
         """Label rows; an empty label takes theirs away."""
+        self._label(label, self._chosen())
+
+    def _label(self, label: str, chosen: _Chosen) -> None:
         what = f"Labelled {label}:" if label else "Took the label of"
-        self._change(what, lambda draft, ids: draft.label(ids, label or None))
+        self._change(what, lambda draft, ids: draft.label(ids, label or None), chosen)
 
     @dialogue
     async def action_edit(self) -> None:
