@@ -15,9 +15,22 @@ UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khme
 _LETTERS_PER_WORD = 4  # of the unspaced alphabets, roughly; only the order of magnitude matters for a length rule
 # Vowel signs of Devanagari, Tamil and others, accents that stand alone, and joiners are parts of a word, but no `\w`.
 _MARKS = "\u200c\u200d" + "".join(chr(c) for c in range(0x300, 0x20000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
-_LETTER = rf"(?![{HAN_KANA}{UNSPACED}_])[\w{_MARKS}]"
-_WORD = re.compile(rf"[{HAN_KANA}]|[{UNSPACED}]+|(?:{_LETTER})+(?:['’.,:/-](?:{_LETTER})+)*")
-_WORD_OR_SIGN = re.compile(_WORD.pattern + rf"""|[^\w{_MARKS}\s.,;:?!"'()\[\]{{}}…–—“”‘’«»、。，！？；：（）「」]""")
+_MARK = re.compile(f"[{_MARKS}]")
+
+
+def _word(letter: str) -> str:
+    return rf"[{HAN_KANA}]|[{UNSPACED}]+|(?:{letter})+(?:['’.,:/-](?:{letter})+)*"
+
+
+def _sign(marks: str) -> str:
+    return rf"""[^\w{marks}\s.,;:?!"'()\[\]{{}}…–—“”‘’«»、。，！？；：（）「」]"""
+
+
+_NEITHER = rf"(?![{HAN_KANA}{UNSPACED}_])"
+_PLAIN, _MARKED = _word(rf"{_NEITHER}\w"), _word(rf"{_NEITHER}[\w{_MARKS}]")
+# With marks or without: the pattern that knows them takes eight times as long, and most texts have none.
+_WORD = (re.compile(_PLAIN), re.compile(_MARKED))
+_WORD_OR_SIGN = (re.compile(f"{_PLAIN}|{_sign('')}"), re.compile(f"{_MARKED}|{_sign(_MARKS)}"))
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,}).*?(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _INLINE_CODE = re.compile(r"`[^`\n]+`")
 
@@ -43,9 +56,10 @@ def words_and_signs(text: str) -> list[str]:
     return _split(_WORD_OR_SIGN, text)
 
 
-def _split(pattern: re.Pattern[str], text: str) -> list[str]:
+def _split(patterns: tuple[re.Pattern[str], re.Pattern[str]], text: str) -> list[str]:
+    has_marks = not text.isascii() and _MARK.search(text) is not None
     found: list[str] = []
-    for word in pattern.findall(text):
+    for word in patterns[has_marks].findall(text):
         if "\u0e00" <= word[0] <= "\u17ff" and re.match(rf"[{UNSPACED}]", word):
             found += [word[i : i + _LETTERS_PER_WORD] for i in range(0, len(word), _LETTERS_PER_WORD)]
         else:
