@@ -8,9 +8,10 @@ import pytest
 
 from filters.step import Score
 from workbench import curation
-from workbench.errors import BadInput, NotFound, UsageProblem
+from workbench.errors import BadInput, NotFound, Problem, UsageProblem
 from workbench.store.scores import StoredScores
 from workbench.store.windows import ViewQuery
+from workbench.tui.listing import write_rows
 from workbench.workspace import Workspace
 
 
@@ -297,6 +298,23 @@ def test_rows_of_a_list_are_written_whole_and_come_back_as_they_were(ws, tmp_pat
     with pytest.raises(BadInput, match="endings"):
         ws.export_view(view, tmp_path / "out.csv")
     view.close()
+
+
+def test_a_list_that_is_closed_while_it_is_written_leaves_no_file(ws, tmp_path, monkeypatch):
+    monkeypatch.setattr("workbench.store.windows._BATCH", 3)
+    view = ws.view(ViewQuery("rows"))
+    batches = view.batches()
+    previews = view.previews()
+    assert next(batches).num_rows == 3
+    assert [next(previews).pos for _ in range(3)] == [0, 1, 2]
+    view.close()
+    with pytest.raises(Problem, match="closed"):
+        list(batches)
+    with pytest.raises(Problem, match="closed"):
+        ws.export_view(view, tmp_path / "out.jsonl")
+    with pytest.raises(Problem, match="closed"):
+        write_rows(previews, tmp_path / "out.csv")
+    assert not list(tmp_path.glob("*out*"))
 
 
 def test_each_facet_counts_the_rows_that_it_lists(ws, tmp_path):

@@ -16,6 +16,7 @@ from typing import Literal
 import pyarrow as pa
 
 from trainer.conversation import side_text
+from workbench.errors import Problem
 from workbench.store.database import Connection, Store, arrow, fetch
 from workbench.store.members import Named, resolve
 from workbench.store.search import Search, ViewQuery, Which, dense
@@ -122,13 +123,26 @@ class View:
         return int(found[0][0]) if found else None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows whole, as they stand by the draft, in batches: `messages`, `tools`, `meta`, strings."""
+        """The rows whole, as they stand by the draft, in batches: `messages`, `tools`, `meta`, strings.
+
+        Raises Problem where the list is closed before its end.
+        """
         for start in range(0, self.rows, _BATCH):
             with self._lock:
-                if self._closed:
-                    return
+                self._check_open()
                 window = arrow(self._cursor, _whole_sql(self.base, self._members, start))
             yield from window.combine_chunks().to_batches()
+
+    def previews(self) -> Iterator[RowPreview]:
+        """All rows as `window` has them. Raises Problem where the list is closed before its end."""
+        for start in range(0, self.rows, _BATCH):
+            window = self.window(start, _BATCH)
+            self._check_open()  # a window of a closed list is empty
+            yield from window
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Problem("the list was closed before its end was read", do="Ask for the rows again and do it anew.")
 
     def close(self) -> None:
         """Let go of the list; a window being read is waited for, and a search ends."""

@@ -193,7 +193,7 @@ async def test_marks_asked_for_before_esc_or_another_source_do_not_come_after(tu
         await pilot.pause(0.2)
         assert rows.marks == set()
         held.clear()
-        await pilot.press("a")
+        await pilot.press("space", "a")
         pilot.app.action_open_base("curated")
         await tui.until(pilot, lambda: "\n curated · " in tui.screen_text(pilot.app))
         held.set()
@@ -245,6 +245,8 @@ async def test_first_hits_are_listed_while_more_are_looked_for_and_esc_keeps_the
         await pilot.press("plus")
         await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Labelled good"))
         assert the(pilot).rows == 15, "a change does not begin a search again that was called off"
+        tui.type_text(pilot.app, f":export {workspace.root / 'some.csv'}\n")
+        await tui.until(pilot, lambda: "15 rows, found in the 25% that were looked at, to" in tui.said(pilot.app))
         go_on.release(100)
         await pilot.press("escape")
         await tui.until(pilot, lambda: the(pilot).rows == 60)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from workbench.errors import BadInput, Stopped
+from workbench.errors import BadInput
 from workbench.store.drafts import DraftCounts
-from workbench.store.windows import RowPreview, ViewQuery
+from workbench.store.windows import ViewQuery
 from workbench.tui.actions import bindings
 from workbench.tui.cells import flat
 from workbench.tui.changes import Changed
@@ -339,15 +338,10 @@ class BrowseScreen(BenchScreen):
         path = Path(file).expanduser()
 
         def work(cancelled: Cancelled) -> Said:
-            def rows() -> Iterator[RowPreview]:
-                for start in range(0, view.rows, 1024):
-                    if cancelled():
-                        raise Stopped("not wanted any more")
-                    yield from view.window(start, 1024)
+            share = view.share
+            return Said(_written(write_rows(view.previews(), path), share, path))
 
-            return Said(f"Wrote {write_rows(rows(), path):,} rows to {path}.")
-
-        background(self, work, lambda said: said, group="export")
+        background(self, work, lambda said: said)
 
     @dialogue
     async def action_export_rows(self, file: str = "") -> None:
@@ -359,6 +353,12 @@ class BrowseScreen(BenchScreen):
         path, workspace = Path(file).expanduser(), self.bench.workspace
 
         def work(cancelled: Cancelled) -> Said:
-            return Said(f"Wrote {workspace.export_view(view, path):,} rows to {path}.")
+            share = view.share
+            return Said(_written(workspace.export_view(view, path), share, path))
 
-        background(self, work, lambda said: said, group="export")
+        background(self, work, lambda said: said)
+
+
+def _written(rows: int, share: float, path: Path) -> str:
+    found = f", found in the {share:.0%} that were looked at," if share < 1 else ""
+    return f"Wrote {rows:,} row{'s' * (rows != 1)}{found} to {path}."
