@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,7 +73,9 @@ class RowList(ScrollView, can_focus=True):
 
     @dataclass
     class _Marked(Message):
+        marking: int
         ids: list[int]
+        or_none: bool
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -84,6 +86,7 @@ class RowList(ScrollView, can_focus=True):
         self._base = Style()
         self._width = 0
         self._anchor: int | None = None
+        self._marking = 0  # how often all marks were taken away
         self._ids: Callable[[int, int], list[int]] = lambda start, stop: []
         self._windows = RowWindows(self)
         self._told = -1  # the generation of windows in which the row under the cursor was told
@@ -249,30 +252,33 @@ class RowList(ScrollView, can_focus=True):
         self._mark_between(start, stop + 1)
 
     def action_mark_all(self) -> None:
-        """Mark every row listed, or none where all are marked."""
-        if len(self.marks) >= self.rows:
-            self.clear_marks()
-        else:
-            self._mark_between(0, self.rows)
+        """Mark every row listed, or none of them where all are marked."""
+        self._mark_between(0, self.rows, or_none=True)
 
-    def clear_marks(self) -> bool:
-        """Take all marks and a range that was begun away; returns whether there was one."""
-        had = bool(self.marks) or self._anchor is not None
+    def clear_marks(self, ids: Iterable[int] | None = None) -> bool:
+        """Take all marks, or those of `ids`, and a range that was begun away; returns whether there was one."""
+        if ids is None:
+            self._marking += 1
+        gone = self.marks if ids is None else self.marks.intersection(ids)
+        had = bool(gone) or self._anchor is not None
         self._anchor = None
-        self.marks.clear()
+        self.marks = self.marks - gone
         self.refresh()
         if had:
-            self.post_message(self.MarksChanged(0))
+            self.post_message(self.MarksChanged(len(self.marks)))
         return had
 
-    def _mark_between(self, start: int, stop: int) -> None:
-        ids = self._ids
-        background(self, lambda cancelled: ids(start, stop), self._Marked)
+    def _mark_between(self, start: int, stop: int, *, or_none: bool = False) -> None:
+        ids, marking = self._ids, self._marking
+        background(self, lambda cancelled: ids(start, stop), lambda found: self._Marked(marking, found, or_none))
 
     def on_row_list__marked(self, message: RowList._Marked) -> None:
-        """Show the marks whose ids were looked up."""
+        """Show the marks whose ids were looked up, unless all were taken away meanwhile."""
         message.stop()
-        self.marks.update(message.ids)
+        if message.marking != self._marking:
+            return
+        ids = set(message.ids)
+        self.marks = self.marks - ids if message.or_none and ids <= self.marks else self.marks | ids
         self.refresh()
         self.post_message(self.MarksChanged(len(self.marks)))
 
