@@ -84,6 +84,11 @@ class RowsPane(Vertical):
         return self.view.share if self.view else 1.0
 
     @property
+    def query_asked(self) -> ViewQuery:
+        """What was asked for last: what is being looked for, else what is shown."""
+        return self._opening.query if self._opening else self.query_shown
+
+    @property
     def is_looking(self) -> bool:
         """Whether rows are being looked for."""
         return self._opening is not None
@@ -125,7 +130,7 @@ class RowsPane(Vertical):
 
     def filter(self, **changes: Any) -> None:
         """List what the query asks for with other fields, and stay on the row where it is among them."""
-        self.reopen(replace(self.query_shown, **changes))
+        self.reopen(replace(self.query_asked, **changes))
 
     def reopen(self, query: ViewQuery) -> None:
         """List what `query` asks for, and stay on the row where it is among them."""
@@ -140,7 +145,8 @@ class RowsPane(Vertical):
         query = self.query_shown
         filtered = query.which != "all" or query.step or query.search or query.where
         if filtered and not self.is_looking and self.share == 1:
-            self.open(query, cursor=self.rows.cursor)
+            row = self.rows.current  # its number is another where rows above it have gone
+            self.open(query, cursor=self.rows.cursor, keep=row.id if row else None)
         else:
             self.rows.reload()
 
@@ -173,7 +179,10 @@ class RowsPane(Vertical):
 
     def _show(self, view: View, message: _Found) -> None:
         before, self.view = self.view, view
-        query = self.query_shown = message.opening.query
+        query = message.opening.query
+        if query.name != self.query_shown.name:
+            self.rows.clear_marks()  # ids of other rows
+        self.query_shown = query
         self.rows.set_source(message.rows, view.window, view.ids, cursor=message.cursor, highlight=query.search or "")
         if not message.rows:
             self._rows_are_there()
