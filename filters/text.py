@@ -15,7 +15,7 @@ UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khme
 _LETTERS_PER_WORD = 4  # of the unspaced alphabets, roughly; only the order of magnitude matters for a length rule
 # Vowel signs of Devanagari, Tamil and others, accents that stand alone, and joiners are parts of a word, but no `\w`.
 _MARKS = "\u200c\u200d" + "".join(chr(c) for c in range(0x300, 0x20000) if unicodedata.category(chr(c)) in ("Mn", "Mc"))
-_MARK = re.compile(f"[{_MARKS}]")
+_MARK_SET = frozenset(_MARKS)
 
 
 def _word(letter: str) -> str:
@@ -57,7 +57,7 @@ def words_and_signs(text: str) -> list[str]:
 
 
 def _split(patterns: tuple[re.Pattern[str], re.Pattern[str]], text: str) -> list[str]:
-    has_marks = not text.isascii() and _MARK.search(text) is not None
+    has_marks = not (text.isascii() or _MARK_SET.isdisjoint(text))
     found: list[str] = []
     for word in patterns[has_marks].findall(text):
         if "\u0e00" <= word[0] <= "\u17ff" and re.match(rf"[{UNSPACED}]", word):
