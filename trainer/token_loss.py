@@ -7,8 +7,7 @@ losses.parquet       `losses`: a float32 a token, in nats; null for the first, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from trainer.errors import ModelUnavailable
 from trainer.plan import ModelChoice, ModelSetting
 from trainer.protocol import Events, read_plan
 
@@ -28,6 +26,8 @@ LOSSES = "losses.parquet"
 
 CHUNK = 512
 """Tokens of one forward pass: the logits of more fill gigabytes where the vocabulary is large."""
+
+_ADAPTER = "adapter"
 
 
 class TokenLossPlan(BaseModel):
@@ -43,14 +43,20 @@ class TokenLossPlan(BaseModel):
 
 
 def measure_folder(folder: Path, events: Events) -> None:
-    """Do what `plan.json` in `folder` says. Raises ModelUnavailable, or BadInput for ids that the model lacks."""
-    from trainer.base import load_base
+    """Do what `plan.json` in `folder` says. Raises ModelUnavailable.
+
+    Raises BadInput for ids that the model lacks, for an adapter that cannot be read, and where the name of its base
+    stands for other weights by now.
+    """
+    from trainer.adapters import with_adapters
+    from trainer.base import load_base, load_chosen
 
     plan = read_plan(folder, TokenLossPlan)
     sequences: list[list[int]] = pq.read_table(folder / SEQUENCES).column("ids").to_pylist()
     events.emit("stage", what="loading the model")
-    base = load_base(plan.model, plan.choice)
-    with _with_adapter(base, folder / plan.adapter if plan.adapter else None) as model:
+    base = load_chosen(plan.model, plan.choice) if plan.choice else load_base(plan.model)
+    wearing = with_adapters(base, {_ADAPTER: folder / plan.adapter} if plan.adapter else {})
+    with wearing(_ADAPTER if plan.adapter else None) as model:
         total, done = sum(map(len, sequences)), 0
         losses: list[list[float | None]] = []
         for ids in sequences:
@@ -90,21 +96,3 @@ def token_losses(
         losses += torch.nn.functional.cross_entropy(logits, targets, reduction="none").tolist()
         tell(min(start + CHUNK, len(ids)))
     return losses[: len(ids)]
-
-
-@contextmanager
-def _with_adapter(base: Base, adapter: Path | None) -> Iterator[Any]:
-    if adapter is None:
-        yield base.model
-        return
-    from peft import PeftModel
-
-    try:
-        model = PeftModel.from_pretrained(base.model, str(adapter))
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelUnavailable(f"the adapter could not be loaded ({first_line})", where=str(adapter)) from error
-    try:
-        yield model
-    finally:
-        model.unload()

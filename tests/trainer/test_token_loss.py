@@ -12,8 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from trainer import token_loss  # noqa: E402
-from trainer.errors import BadInput, ModelUnavailable  # noqa: E402
+from trainer.errors import BadInput  # noqa: E402
 from trainer.finetune import adapter  # noqa: E402
+from trainer.plan import ModelChoice  # noqa: E402
 from trainer.protocol import Events, read_events  # noqa: E402
 from trainer.token_loss import LOSSES, SEQUENCES, TokenLossPlan, measure_folder, token_losses  # noqa: E402
 
@@ -78,7 +79,14 @@ def test_an_adapter_that_cannot_be_loaded_is_a_sentence(tiny_setting, tmp_path):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
     folder = folder_with(tmp_path, TokenLossPlan(model=tiny_setting, adapter="../adapter"), [IDS])
-    with pytest.raises(ModelUnavailable, match="the adapter could not be loaded"):
+    with pytest.raises(BadInput, match="no adapter of this model could be read"):
+        measure_folder(folder, Events(folder))
+
+
+def test_an_adapter_is_not_measured_on_other_weights_than_those_it_was_trained_on(tiny_setting, tmp_path):
+    choice = ModelChoice(revision="an older one", dtype="float32", held="dense")
+    folder = folder_with(tmp_path, TokenLossPlan(model=tiny_setting, choice=choice, adapter="../adapter"), [IDS])
+    with pytest.raises(BadInput, match="the model is not the one"):
         measure_folder(folder, Events(folder))
 
 
