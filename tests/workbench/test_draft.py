@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -282,6 +283,17 @@ def test_hits_are_read_while_more_are_looked_for_and_kept_when_it_is_called_off(
     assert [(rows, hits) for rows, hits, *_ in told] == [(0, 3), (0, 6)], "an order is known at the end alone"
     assert ordered.ids(0, 9) == [every[0], every[1], every[2], every[4], every[5], every[3]]
     ordered.close()
+
+
+@pytest.mark.parametrize("sort", [None, "turns"])
+def test_a_condition_that_would_take_minutes_is_called_off_amid_its_query(ws, sort):
+    began, told = time.monotonic(), []
+    endless = "pos < 2 AND (SELECT count(*) FROM range(1000000000000) t(i) WHERE i % 7 = pos) > 0"
+    query = ViewQuery("rows", where=endless, sort=sort)
+    view = ws.view(query, cancelled=lambda: time.monotonic() - began > 0.2, on_found=told.append)
+    assert (view.rows, view.share, view.window(0, 9), told) == (0, 0, [], [])
+    view.close()
+    assert time.monotonic() - began < 10
 
 
 def test_rows_of_a_list_are_written_whole_and_come_back_as_they_were(ws, tmp_path):

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,12 +16,14 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from workbench.errors import WorkspaceUnusable
+from workbench.errors import Stopped, WorkspaceUnusable
 from workbench.store.faults import fault, told
 from workbench.store.migrations import MIGRATIONS, SCHEMA_VERSION
 
 _BULK = "512MB"
 """What DuckDB holds in memory while a whole source is written: enough for all but rows of tens of megabytes."""
+
+_ASK = 0.05  # seconds between two looks at whether a query is still wanted
 
 Connection = duckdb.DuckDBPyConnection
 T = TypeVar("T")
@@ -177,18 +179,24 @@ class Store:
                 cursor.execute("INSERT INTO migrations VALUES (?, ?)", [number, now()])
 
 
-def interruptible(cursor: Connection, work: Callable[[], T]) -> T:
-    """Run `work`, a query on `cursor` that may be long, so that ctrl-c ends it at once.
+def interruptible(cursor: Connection, work: Callable[[], T], cancelled: Callable[[], bool] = lambda: False) -> T:
+    """Run `work`, queries on `cursor` that may be long, so that ctrl-c ends it at once.
 
-    While the main thread waits inside DuckDB no signal reaches Python, so a second thread does the waiting.
+    While the main thread waits inside DuckDB no signal reaches Python, so a second thread does the waiting. Raises
+    Stopped where `cancelled()`, asked meanwhile, ended it.
     """
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
         try:
+            while not wait([future], _ASK).done:
+                if cancelled():
+                    cursor.interrupt()
             return future.result()
         except KeyboardInterrupt:
             cursor.interrupt()
             raise
+        except duckdb.InterruptException as error:
+            raise Stopped("The query was stopped") from error
 
 
 def fetch(cursor: Connection, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -16,8 +16,8 @@ from typing import Literal
 import pyarrow as pa
 
 from trainer.conversation import side_text
-from workbench.errors import Problem
-from workbench.store.database import Connection, Store, arrow, fetch
+from workbench.errors import Problem, Stopped
+from workbench.store.database import Connection, Store, arrow, fetch, interruptible
 from workbench.store.members import Named, resolve
 from workbench.store.search import Search, ViewQuery, Which, dense
 
@@ -78,14 +78,17 @@ class View:
         return self._search.hits if self._search else self.rows
 
     def look(self, cancelled: Callable[[], bool], on_found: Callable[[View], None]) -> None:
-        """Look for the rows, until `cancelled()`; `on_found(view)` is called after each piece."""
+        """Look for the rows, until `cancelled()`, also amid a query; `on_found(view)` is called after each piece."""
         if (search := self._search) is None:
             return
         while not (search.ended or cancelled()):
             with self._lock:
                 if self._closed:
                     return
-                search.next_piece()
+                try:
+                    interruptible(self._cursor, search.next_piece, cancelled)
+                except Stopped:
+                    break
                 self.rows = search.listed
             on_found(self)
             time.sleep(_TURN)
@@ -162,14 +165,14 @@ def open_view(
 
     `on_found(view)` tells of a filter's or search's hits as they come; `view` can be read already, from another
     thread. Once `cancelled()` says so, the list has what was found until then (`share` below 1). Raises NotFound,
-    UsageProblem where the SQL condition cannot be run.
+    UsageProblem where the SQL condition cannot be run, Stopped where it was cancelled before a row was looked at.
     """
     base = resolve(store, query.name)
     cursor = store.cursor()
     try:
         if query.is_whole and (whole := dense(cursor, base)):
             return View(cursor, base, whole)
-        view = View(cursor, base, Search(cursor, store, base, query))
+        view = View(cursor, base, interruptible(cursor, lambda: Search(cursor, store, base, query), cancelled))
     except BaseException:
         cursor.close()
         raise
