@@ -5,17 +5,25 @@ from __future__ import annotations
 import atexit
 import gc
 import threading
+import time
 
 from rich.text import Text
 
 from trainer.conversation import canonical_json
+from workbench.errors import ModelUnavailable, Stopped
 from workbench.report.tokens import render_tokens
 from workbench.store.detail import ExampleDetail
 from workbench.tokens import Lens, Row, lens, see
+from workbench.tui.workers import Cancelled
 from workbench.workspace import Workspace
 
 _LENSES: dict[str, Lens] = {}
+_FAILED: dict[str, tuple[float, ModelUnavailable]] = {}
+"""When a tokenizer could not be read, by the clock of `time.monotonic`, and why."""
+
 _READING = threading.Lock()
+_LOOK = 0.1  # seconds between two looks whether a row that waits for the tokenizer was passed by
+_REMEMBERED = 60.0  # seconds: the hub takes many to say no, and rows are passed faster
 
 
 def default_model(workspace: Workspace) -> str:
@@ -25,23 +33,37 @@ def default_model(workspace: Workspace) -> str:
     return workspace.config.model or DEFAULT_MODEL
 
 
-def model_lens(model: str) -> Lens:
+def model_lens(model: str, cancelled: Cancelled = lambda: False, *, again: bool = True) -> Lens:
     """A model's lens under the default policy, its tokenizer read once for the whole app: seconds, the first time.
 
-    Raises ModelUnavailable.
+    Raises ModelUnavailable, without `again` at once where the last try failed a moment ago; Stopped when cancelled.
     """
-    with _READING:
+    while not _READING.acquire(timeout=_LOOK):  # what waits here holds a thread that others need
+        if cancelled():
+            raise Stopped("passed by")
+    try:
+        if cancelled():
+            raise Stopped("passed by")
+        when, why = _FAILED.get(model, (-_REMEMBERED, None))
+        if why and not again and time.monotonic() - when < _REMEMBERED:
+            raise ModelUnavailable(why.what, where=why.where, do=why.do)
         if model not in _LENSES:
             # Libraries and vocabularies are a million objects that stay. To look through all of them for garbage,
             # again and again while they are read and ever after, stops every thread for half a second each time.
             gc.disable()
             try:
                 _LENSES[model] = lens(model)
+                _FAILED.pop(model, None)
+            except ModelUnavailable as error:
+                _FAILED[model] = time.monotonic(), error
+                raise
             finally:
                 gc.freeze()
                 gc.enable()
                 atexit.register(gc.unfreeze)  # else some libraries complain on the way out of what was never freed
         return _LENSES[model]
+    finally:
+        _READING.release()
 
 
 class TokenPreview:
@@ -50,9 +72,9 @@ class TokenPreview:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
-    def lines(self, detail: ExampleDetail, width: int) -> Text:
-        """The tokens of a row in lines of `width` cells. Slow the first time. Raises ModelUnavailable."""
-        through = model_lens(default_model(self._workspace))
+    def lines(self, detail: ExampleDetail, width: int, cancelled: Cancelled) -> Text:
+        """The tokens of a row in lines of `width` cells. Slow the first time. Raises ModelUnavailable or Stopped."""
+        through = model_lens(default_model(self._workspace), cancelled, again=False)
         tools = canonical_json(detail.tools) if detail.tools else None
         seen = see(through, Row(detail.row, detail.id, canonical_json(detail.messages), tools))
         examples = seen.done.examples

@@ -136,7 +136,7 @@ async def test_another_tokenizer_expands_the_row_and_its_examples_are_gone_throu
         assert "Rivers run down." not in tui.screen_text(pilot.app)
         tui.type_text(pilot.app, ":policy reasoning\n")
         await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Reasoning not trained: trained "))
-        assert "no reasoning" in tui.screen_text(pilot.app)
+        await tui.until(pilot, lambda: "no reasoning" in tui.screen_text(pilot.app))
         tui.type_text(pilot.app, ":template-arguments enable_thinking=false\n")
         await tui.until(pilot, lambda: "enable_thinking=false" in tui.screen_text(pilot.app))
         tui.type_text(pilot.app, ":template-arguments nonsense\n")

@@ -31,8 +31,8 @@ _MOST = 400_000  # characters of a row that are laid out; the rest is counted
 _PASSING = 0.05  # seconds that a row is under the cursor before it is read: a held key passes rows faster
 
 Load = Callable[[int], ExampleDetail]
-Tokens = Callable[[ExampleDetail, int], Text]
-"""`tokens(detail, width)`: the tokens of a row as lines; slow the first time."""
+Tokens = Callable[[ExampleDetail, int, Cancelled], Text]
+"""`tokens(detail, width, cancelled)`: the tokens of a row as lines; slow the first time."""
 
 
 class Tabs(Widget):
@@ -170,7 +170,7 @@ class Preview(Vertical):
             elif tab == "history":
                 lines = history_lines(detail, width)
             else:
-                lines = text_lines(tokens(detail, width)) if tokens else []
+                lines = text_lines(tokens(detail, width, cancelled)) if tokens else []
             return Preview._Laid(id, lines, top, f"{flat(detail.source)} row {detail.row:,}")
 
         if tab == "tokens":
