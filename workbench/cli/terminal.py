@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from workbench.cli.common import note
 from workbench.errors import UsageProblem
 
 
@@ -32,5 +33,6 @@ def open_app(folder: str | None, *, mouse: bool = True, light: bool | None = Non
     try:
         app.run(mouse=mouse)
     finally:
-        app.close_workspace()
+        for told in app.close_workspace():
+            note(told)
     return app.return_code or 0

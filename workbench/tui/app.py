@@ -20,6 +20,7 @@ from textual.timer import Timer
 from workbench.errors import Problem
 from workbench.formats.whole import new_file
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
+from workbench.tui.changes import ChangeQueue
 from workbench.tui.experiment_watch import ExperimentsSeen, ExperimentWatch
 from workbench.tui.import_flow import ImportFlow
 from workbench.tui.messages import BaseChanged, Failure, Said
@@ -89,6 +90,7 @@ class WorkbenchApp(App[None]):
         self._holding: Timer | None = None
         self._held: list[events.Key] = []
         self.tasks = Tasks(self)
+        self.changes = ChangeQueue(self)
         self._imports = ImportFlow(self)
         self.experiments = ExperimentWatch(self)
         self._journal = logging.getLogger("workbench.tui")
@@ -130,11 +132,18 @@ class WorkbenchApp(App[None]):
         self._log_to_workspace()
         self.experiments.begin(workspace)
 
-    def close_workspace(self) -> None:
-        """Let go of the workspace when what still runs is done: cancelled workers end soon. The app is at its end."""
+    def close_workspace(self) -> list[str]:
+        """Let go of the workspace when what still runs is done: cancelled workers end soon. The app is at its end.
+
+        Changes by hand that waited for an import are saved now; returns what is to be told of those that failed.
+        """
         self._threads.shutdown(cancel_futures=True)
+        failed = self.changes.finish()
+        for failure in failed:
+            self._journal.error("a change was not saved", exc_info=failure.error)
         if self._workspace:
             self._workspace.close()
+        return [f"A change was not saved: {failure.text}" for failure in failed]
 
     def _log_to_workspace(self) -> None:
         if self.log_path:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.dom import DOMNode
 from textual.message import Message
@@ -12,7 +14,11 @@ from textual.message import Message
 from workbench.draft import Draft
 from workbench.tui.messages import Failure
 from workbench.tui.workers import background
-from workbench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
+
+_PATIENCE = 0.5  # seconds that a change may take before it is told that it waits
 
 Change = Callable[[Draft], str]
 """Changes a draft and tells what was done, in a sentence. Each is one committed transaction."""
@@ -27,35 +33,61 @@ class Changed(Message):
 
 
 class ChangeQueue:
-    """The changes that wait. `node` gets `Changed` or `Failure` for each."""
+    """The changes that wait. An edit waits for an import that writes; all behind it wait with it, so they are told.
 
-    def __init__(self, node: DOMNode, workspace: Workspace) -> None:
-        self._node = node
-        self._workspace = workspace
-        self._waiting: deque[tuple[str, Change]] = deque()
+    Only the UI thread calls this, but for `finish`.
+    """
+
+    def __init__(self, app: WorkbenchApp) -> None:
+        self._app = app
+        self._waiting: deque[tuple[DOMNode, str, Change]] = deque()  # the first is being done: it goes when it is
         self._busy = False
+        self._begun = 0.0
 
-    def put(self, base: str, change: Change) -> None:
-        """Do `change` to the draft of `base` when those before it are done."""
-        self._waiting.append((base, change))
+    def put(self, node: DOMNode, base: str, change: Change) -> None:
+        """Do `change` to the draft of `base` when those before it are done. `node` gets `Changed` or `Failure`."""
+        self._waiting.append((node, base, change))
         if not self._busy:
             self._next()
+        self._app.set_timer(_PATIENCE, self._app.tasks.show)
+
+    @property
+    def told(self) -> str:
+        """How many wait, where that takes longer than a moment; else empty."""
+        if not self._busy or time.monotonic() - self._begun < _PATIENCE:
+            return ""
+        return f"{self.count} to be saved"
+
+    @property
+    def count(self) -> str:
+        """How many wait: `3 changes wait`; empty where none does."""
+        count = len(self._waiting)
+        return f"{count:,} change{'s' * (count != 1)} wait{'s' * (count == 1)}" if count else ""
+
+    def finish(self) -> list[Failure]:
+        """Do what still waits, at the end of the app: nothing else runs any more. Returns what failed."""
+        done = [self._do(base, change) for _, base, change in list(self._waiting)]
+        return [message for message in done if isinstance(message, Failure)]
+
+    def _do(self, base: str, change: Change) -> Message:
+        try:
+            return Changed(base, change(self._app.workspace.draft(base)))
+        except Exception as error:  # told like any failure, but the changes behind it still get their turn
+            return Failure(error)
+        finally:
+            self._waiting.popleft()
 
     def _next(self) -> None:
         self._busy = bool(self._waiting)
+        self._begun = time.monotonic()
+        self._app.tasks.show()
         if not self._waiting:
             return
-        base, change = self._waiting.popleft()
-        workspace = self._workspace
+        node, base, change = self._waiting[0]
 
-        def work(cancelled: Callable[[], bool]) -> Message:
-            try:
-                return Changed(base, change(workspace.draft(base)))
-            except Exception as error:  # told like any failure, but the changes behind it still get their turn
-                return Failure(error)
+        def done(message: Message) -> None:
+            self._app.call_from_thread(self._next)
+            node.post_message(message)
 
-        def done(message: Message) -> Message:
-            self._node.app.call_from_thread(self._next)
-            return message
-
-        background(self._node, work, done)
+        # The app's own, as no screen that is closed may take it away.
+        background(self._app, lambda cancelled: self._do(base, change), done)

@@ -32,14 +32,17 @@ T = TypeVar("T")
 
 _TELL = 0.1  # seconds between two tellings
 _TITLE = 24  # cells
-_STOPPED = "An import keeps nothing; a recipe goes on later behind the steps that are done."
 
 
 @dataclass(eq=False)
 class Task:
-    """One piece of work. `title` is a few words: `importing chats.jsonl`."""
+    """One piece of work. `title` is a few words: `importing chats.jsonl`.
+
+    `if_stopped` says in a sentence what becomes of it then.
+    """
 
     title: str
+    if_stopped: str = ""
     told: str = ""
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -71,15 +74,21 @@ class Tasks:
 
     @property
     def line(self) -> str:
-        """The newest that runs, and how many do beside it; empty where nothing runs."""
-        if not self.running:
-            return ""
-        more = f" (+{len(self.running) - 1})" if len(self.running) > 1 else ""
-        return self.running[-1].line + more
+        """How many changes wait, the newest that runs, and how many do beside it; empty where there is nothing."""
+        parts = [self._app.changes.told]
+        if self.running:
+            more = f" (+{len(self.running) - 1})" if len(self.running) > 1 else ""
+            parts.append(self.running[-1].line + more)
+        return "  ".join(part for part in parts if part)
 
-    async def run(self, title: str, work: Callable[[Progress, Cancelled], T], *, in_bytes: bool = False) -> T:
-        """Do `work(progress, cancelled)` in a thread. Raises what it raises; Stopped where a person stopped it."""
-        task, pace = Task(title), Pace(in_bytes=in_bytes)
+    async def run(
+        self, title: str, work: Callable[[Progress, Cancelled], T], *, if_stopped: str = "", in_bytes: bool = False
+    ) -> T:
+        """Do `work(progress, cancelled)` in a thread. Raises what it raises; Stopped where a person stopped it.
+
+        `if_stopped` says what becomes of it then, where it is asked whether to stop.
+        """
+        task, pace = Task(title, if_stopped), Pace(in_bytes=in_bytes)
         due = 0.0
 
         def progress(done: int, total: int | None, what: str) -> None:
@@ -91,32 +100,33 @@ class Tasks:
                 self._app.post_message(self.Told(task, pace.told(done, total, what)))
 
         self.running.append(task)
-        self._show()
+        self.show()
         try:
             return await asyncio.to_thread(work, progress, task.stopped.is_set)
         finally:
             task.stopped.set()  # where the app ends, too: the thread is not waited for
             self.running.remove(task)
-            self._show()
+            self.show()
 
     def came_further(self, message: Tasks.Told) -> None:
         """Show how far a task came."""
         message.task.told = message.text
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Show what runs and what waits on the screen that is open."""
         if screen := self._app.bench_screen():
             screen.show_task(self.line)
 
     async def stop(self) -> None:
-        """Stop the newest, after a question: nothing is lost but what was done so far."""
+        """Stop the newest, after a question that says what becomes of it."""
         if not self.running:
             self._app.say("Nothing runs that could be stopped.")
             return
         task = self.running[-1]
-        if await confirm(self._app, f"Stop {task.title}?", _STOPPED):
+        if await confirm(self._app, f"Stop {task.title}?", task.if_stopped):
             task.stopped.set()
-            self._show()
+            self.show()
 
     def ask_to_leave(self) -> bool:
         """Ask before the app is left, if that stops something; returns whether a question stands. It is asked once."""
@@ -125,7 +135,10 @@ class Tasks:
 
         async def ask() -> None:
             titles = ", ".join(task.title for task in self.running)
-            leave = await confirm(self._app, f"Leave and stop {titles}?", _STOPPED)
+            parts = [*dict.fromkeys(task.if_stopped for task in self.running)]
+            if count := self._app.changes.count:
+                parts.append(f"{count} to be saved: that is done before the app ends.")
+            leave = await confirm(self._app, f"Leave and stop {titles}?", " ".join(part for part in parts if part))
             self._asking = False
             if leave:
                 self._app.exit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,6 +82,38 @@ async def test_changes_are_done_in_the_order_of_the_keys(tui, workspace):
         # Each round labels one row good for good; the cursor goes on by two.
         assert [row.pos for row in listed(workspace) if row.label == "good"] == [0, 2, 4, 6, 8, 10]
         assert [row.pos for row in listed(workspace) if row.label == "3"] == [12]
+
+
+async def test_changes_that_wait_for_an_import_are_told_and_saved_when_the_app_is_left(tui, workspace):
+    root, writes = workspace.root, threading.Event()
+
+    def bring_in(progress, cancelled):
+        with workspace.store.bulk():
+            writes.set()
+            while not cancelled():
+                time.sleep(0.02)
+
+    async with tui.running(workspace) as pilot:
+        app = pilot.app
+        app.run_worker(app.tasks.run("importing many", bring_in), exit_on_error=False)
+        await tui.until(pilot, writes.is_set)
+        await pilot.press("e")
+        await tui.until(pilot, lambda: isinstance(app.screen, EditDialog) and app.focused is not None)
+        await pilot.press("end", *"!", "ctrl+s")
+        await tui.until(pilot, lambda: not isinstance(app.screen, EditDialog))
+        await pilot.press("j", "plus", "minus")
+        await tui.until(pilot, lambda: "3 changes wait to be saved  importing many" in tui.screen_text(app))
+        await pilot.press("ctrl+q")
+        await tui.until(pilot, lambda: "3 changes wait to be saved: that is done before" in tui.screen_text(app))
+        await pilot.press("y")
+        await tui.until(pilot, lambda: app._exit)
+    assert app.close_workspace() == []
+    reopened = Workspace.open(root)
+    try:
+        rows = listed(reopened)
+        assert [(row.state, row.label) for row in rows[:3]] == [("edited", None), ("kept", "good"), ("kept", "bad")]
+    finally:
+        reopened.close()
 
 
 async def test_an_edit_makes_a_new_example_and_keeps_the_old_one(tui, workspace):

@@ -13,7 +13,6 @@ from workbench.draft import LABELS, Draft
 from workbench.errors import BadInput
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
-from workbench.tui.changes import ChangeQueue
 from workbench.tui.listing import draft_told
 from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
 from workbench.tui.widgets.edit_dialog import MOST, EditDialog
@@ -56,10 +55,6 @@ class ByHand(Horizontal):
         super().__init__(id=id)
         self._reason = ""
 
-    def on_mount(self) -> None:
-        """Set up what needs the workspace."""
-        self._changes = ChangeQueue(self, self._bench.workspace)
-
     @property
     def _bench(self) -> WorkbenchApp:
         return cast("WorkbenchApp", self.app)
@@ -88,7 +83,7 @@ class ByHand(Horizontal):
             rest = f"; {same:,} {'were' if same != 1 else 'was'} so already" if same else ""
             return f"{what} {count:,} row{'s' * (count != 1)}{rest}. u undoes." if count else f"{what} no row{rest}."
 
-        self._changes.put(chosen.base, work)
+        self._bench.changes.put(self, chosen.base, work)
         current = self._rows.current
         if not self._rows.clear_marks(ids) and current and current.id in ids:
             self._rows.action_move(1)
@@ -146,15 +141,17 @@ class ByHand(Horizontal):
             new = draft.edit(row.id, edited)
             return f"Edited 1 row: it is example {new} now, and the row as it was is kept. u undoes."
 
-        self._changes.put(base, work)
+        self._bench.changes.put(self, base, work)
 
     def action_undo(self) -> None:
         """Take the last change back."""
-        self._changes.put(self._base, lambda draft: _told("Undid", draft.undo(), "There is nothing to undo."))
+        self._bench.changes.put(
+            self, self._base, lambda draft: _told("Undid", draft.undo(), "There is nothing to undo.")
+        )
 
     def action_redo(self) -> None:
         """Do again what was undone."""
-        self._changes.put(self._base, lambda draft: _told("Did again", draft.redo(), "Nothing was undone."))
+        self._bench.changes.put(self, self._base, lambda draft: _told("Did again", draft.redo(), "Nothing was undone."))
 
     @dialogue
     async def action_freeze(self, name: str = "") -> None:
