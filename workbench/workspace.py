@@ -245,9 +245,11 @@ class Workspace:
         """Delete a source that no version was made out of."""
         remove_source(self.store, name)
 
-    def rejects(self, name: str, *, limit: int = 20, offset: int = 0) -> tuple[int, list[RejectRow]]:
-        """How many rows of a source's file were rejected, and some of them with their reasons."""
-        return rejects(self.store, get_source(self.store, name), limit, offset)
+    def rejects(
+        self, name: str, *, limit: int = 20, offset: int = 0, chars: int | None = None
+    ) -> tuple[int, list[RejectRow]]:
+        """How many rows of a source's file were rejected, and some of them; `chars` characters of each text or all."""
+        return rejects(self.store, get_source(self.store, name), limit, offset, chars)
 
     def reject_reasons(self, name: str) -> list[tuple[str, int, int]]:
         """The reasons for the rejects of a source, the most frequent first: (reason, how many, first row)."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workbench.store.rejects import RejectRow
 
 _REASONS = 10
+_SHOWN = 200  # characters of a row
 _STILL = 10
 
 
@@ -42,7 +43,8 @@ def ls(ctx: click.Context, source: str, limit: int, offset: int, full: bool, as_
     from workbench.text import counted
 
     with common.workspace(ctx) as workspace:
-        total, rows = workspace.rejects(source, limit=limit, offset=offset)
+        chars = None if full or as_json else _SHOWN + 1
+        total, rows = workspace.rejects(source, limit=limit, offset=offset, chars=chars)
         reasons = workspace.reject_reasons(source)
     if as_json:
         common.print_json(
@@ -81,7 +83,7 @@ def _print(reasons: list[tuple[str, int, int]], rows: list[RejectRow], full: boo
     for row in rows:
         stands = f" ({clip_start(row.file, 60)}, row {row.file_row})" if row.file is not None else ""
         out.print(f"row {row.row}{stands}: {clip(row.reason, 300)}")
-        out.print(f"  {safe_text(row.raw) if full else clip(row.raw, 200)}")
+        out.print(f"  {safe_text(row.raw) if full else clip(row.raw, _SHOWN)}")
         if row.altered:
             out.print(f"  ({altered(row)})")
 

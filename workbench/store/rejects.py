@@ -29,8 +29,16 @@ class RejectRow:
     file_row: int | None
 
 
-def rejects(store: Store, source: Source, limit: int, offset: int) -> tuple[int, list[RejectRow]]:
-    """How many rows of a source were rejected, and some of them with their reasons, in file order."""
+_WHOLE = (1 << 31) - 1  # characters: more than any text has
+
+
+def rejects(
+    store: Store, source: Source, limit: int, offset: int, chars: int | None = None
+) -> tuple[int, list[RejectRow]]:
+    """How many rows of a source were rejected, and some of them with their reasons, in file order.
+
+    Of their texts, which may be of many megabytes each, the first `chars` characters; None for all.
+    """
     total = int(store.rows("SELECT count(*) FROM rejects WHERE source_id = ?", [source.id])[0][0])
     with store.reading() as cursor:
         numbers = fetch(
@@ -38,7 +46,7 @@ def rejects(store: Store, source: Source, limit: int, offset: int) -> tuple[int,
             "SELECT row FROM rejects WHERE source_id = ? ORDER BY row LIMIT ? OFFSET ?",
             [source.id, limit, offset],
         )
-        return total, _between(cursor, source, numbers[0][0], numbers[-1][0]) if numbers else []
+        return total, _between(cursor, source, numbers[0][0], numbers[-1][0], chars) if numbers else []
 
 
 def every_reject(store: Store, source: Source) -> Generator[RejectRow]:
@@ -56,14 +64,14 @@ def every_reject(store: Store, source: Source) -> Generator[RejectRow]:
                 first, count, chars = None, 0, 0
 
 
-def _between(cursor: Connection, source: Source, first: int, last: int) -> list[RejectRow]:
+def _between(cursor: Connection, source: Source, first: int, last: int, chars: int | None = None) -> list[RejectRow]:
     """The rejects from row `first` to row `last`, with where they stand."""
     found = fetch(
         cursor,
-        """SELECT r.row, r.reason, r.raw, r.altered, f.path, f.file_row + r.row - f.first_row
+        """SELECT r.row, r.reason, left(r.raw, ?), r.altered, f.path, f.file_row + r.row - f.first_row
            FROM (FROM rejects WHERE source_id = ? AND row BETWEEN ? AND ?) r
            ASOF LEFT JOIN (FROM source_files WHERE source_id = ?) f ON r.row >= f.first_row ORDER BY r.row""",
-        [source.id, first, last, source.id],
+        [_WHOLE if chars is None else chars, source.id, first, last, source.id],
     )
     return [RejectRow(*row, *((None, None) if file == source.path else (file, at))) for *row, file, at in found]
 

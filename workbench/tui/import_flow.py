@@ -48,7 +48,9 @@ class ImportFlow:
             )
 
         try:
-            report = await app.tasks.run(f"importing {name_for(wish.target)}", work, in_bytes=True)
+            report = await app.tasks.run(
+                f"importing {name_for(wish.target)}", work, if_stopped="Nothing of the import is kept.", in_bytes=True
+            )
         except Stopped:
             app.say("Stopped: nothing of it was kept.")
             return
@@ -60,7 +62,7 @@ class ImportFlow:
         name = name or self._app.base
         workspace = self._app.workspace
         reasons = await asyncio.to_thread(workspace.reject_reasons, name)
-        total, rows = await asyncio.to_thread(workspace.rejects, name, limit=_REJECTS)
+        total, rows = await asyncio.to_thread(workspace.rejects, name, limit=_REJECTS, chars=_RAW)
         if not total:
             self._app.say(f"No row of {name} was rejected.")
             return
@@ -94,7 +96,7 @@ def reject_lines(reasons: list[tuple[str, int, int]], rows: list[RejectRow], tot
         lines += [[(" " * 10 + line, "text")] for line in more]
     for row in rows:
         lines += [[], [(fit(flat(f"row {row.row:,}: {row.reason}"), width), "warning")]]
-        lines += [[("  " + line, "muted")] for line in wrap(row.raw[:_RAW], width - 2)[:4]]
+        lines += [[("  " + line, "muted")] for line in wrap(row.raw, width - 2)[:4]]
     if total > len(rows):
         lines += [[], [(f"… {total - len(rows):,} more", "muted")]]
     return lines

@@ -259,3 +259,15 @@ def test_rejects_of_several_files_say_in_which_they_stand(bench, root, tmp_path)
     bench("import", folder / "a.jsonl", "--name", "one")
     assert bench("rejects", "ls", "one", "--json").json["rejects"][0]["file"] is None
     assert_intact(root)
+
+
+def test_only_as_much_of_a_row_is_read_as_is_shown(bench, root, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"prompt": "q", "completion": "a"}\n{"broken": "' + "x" * 5000 + "\n")
+    bench("import", path, "--name", "long")
+    workspace = Workspace.open(root)
+    (_, [short]), (_, [whole]) = workspace.rejects("long", chars=201), workspace.rejects("long")
+    workspace.close()
+    assert (len(short.raw), len(whole.raw)) == (201, 5013)
+    assert "…" in bench("rejects", "ls", "long").out
+    assert "x" * 5000 in bench("rejects", "ls", "long", "--full").out.replace("\n", "")
