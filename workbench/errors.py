@@ -1,6 +1,7 @@
 """What can go wrong at the bench. The tree starts in `trainer.errors`; here are the workspace's own kinds.
 
 Problem
+├── SharedPrompts            3  a version holds prompts of the eval set it would be measured on
 ├── WorkspaceUnusable        4  locked by another process, written by a newer release, or not writable
 ├── NotFound                 2  no source, version, eval set or experiment of that name
 └── HubUnavailable           5  the hub cannot be reached, or does not let us in
@@ -16,10 +17,15 @@ __all__ = [
     "ModelUnavailable",
     "NotFound",
     "Problem",
+    "SharedPrompts",
     "Stopped",
     "UsageProblem",
     "WorkspaceUnusable",
 ]
+
+
+class SharedPrompts(BadInput):
+    """A version has prompts of the eval set that it would be measured on."""
 
 
 class WorkspaceUnusable(Problem):

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
 from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
 from trainer.protocol import PLAN, write_atomic
-from workbench.errors import BadInput, UsageProblem
+from workbench.errors import SharedPrompts, UsageProblem
 from workbench.forecast import expected_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.outcomes import BASELINE, CANDIDATE, NOISE, clusters_of, expected_mde, noise_floors
@@ -75,7 +75,7 @@ class Experiment:
 def plan(ws: Workspace, question: Question) -> Experiment:
     """Check the question, freeze its plan and inputs in a run folder, and note the experiment.
 
-    Raises UsageProblem, NotFound, or BadInput where a version shares prompts with the eval set.
+    Raises UsageProblem, NotFound, or SharedPrompts where a version shares prompts with the eval set.
     """
     return _plan(ws, question).write(ws)
 
@@ -297,7 +297,7 @@ def _refuse_overlap(ws: Workspace, version: VersionRow, evalset: EvalSet) -> Non
     if both not in _shared:
         _shared[both] = ws.overlaps(version.name, evalset.name)
     if shared := _shared[both]:
-        raise BadInput(
+        raise SharedPrompts(
             f"{shared:,} rows of version {version.name!r} have the prompt of an item of eval set {evalset.name!r}",
             where=version.name,
             do=f"Freeze a version without them: workbench versions freeze {version.name} --name V "

@@ -17,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from workbench.comparing import Setup, apart_from, promises
-from workbench.errors import BadInput, Problem
+from workbench.errors import BadInput, Problem, SharedPrompts, Stopped
 from workbench.tui.cells import flat
 from workbench.tui.messages import Failure
 from workbench.tui.widgets.choice import Choice
@@ -163,7 +163,7 @@ class CompareDialog(Dialog[str]):
     def on_failure(self, message: Failure) -> None:
         """Say what is wrong here, where it can be put right."""
         self._starting = False
-        shared = isinstance(message.error, BadInput)
+        shared = isinstance(message.error, SharedPrompts)
         self._wrong(f"{message.text} {_LEAVE_OUT}" if shared else message.text)
         if isinstance(message.error, Problem):
             message.stop()
@@ -238,6 +238,8 @@ class CompareDialog(Dialog[str]):
             from workbench.experiments import plan
 
             experiment = plan(workspace, ask)
+            if cancelled():  # esc, which closes the dialog, came meanwhile
+                raise Stopped("called off")
             if not experiment.done:
                 jobs.start(experiment.id)
             return experiment.id
