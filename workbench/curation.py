@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,10 +114,11 @@ def run_recipe(
     inputs = [resolve(store, name) for name in dict.fromkeys(from_)]
     refuse_source_name(store, version)
     references = dict.fromkeys(name for step in recipe.steps for name in step.references)
-    others = {name: Members(store, [resolve(store, name)]) for name in references}
-    members, manual = _as_drafted(store, inputs)
-    scores = StoredScores(store)
-    try:
+    with ExitStack() as opened:
+        others = {name: opened.enter_context(closing(Members(store, [resolve(store, name)]))) for name in references}
+        members, manual = _as_drafted(store, inputs)
+        opened.enter_context(closing(members))
+        scores = opened.enter_context(closing(StoredScores(store)))
         if dry_run:
             outcomes = _steps(recipe, members, others, scores, embed, (), allow_wipeout, progress)
             return _dry_report(members, [*manual, *outcomes])
@@ -134,10 +136,6 @@ def run_recipe(
         _check_some_left(run.rows_in, steps)
         with store.transaction() as cursor:
             frozen, new = freeze(cursor, store, version, members, run_id=run.id, recipe=recipe.text)
-    finally:
-        for opened in (members, *others.values()):
-            opened.close()
-        scores.close()
     return RunReport(version, run.rows_in, frozen.rows, frozen.manifest_hash, steps, new, len(finished))
 
 
@@ -149,7 +147,7 @@ def freeze_rows(store: Store, source: str, name: str, without: Sequence[EvalSet]
     check_name(name)
     named = resolve(store, source)
     members, steps = _as_drafted(store, [named])
-    try:
+    with closing(members):
         input_hash = _input_hash(members)
         rows_in = members.rows + sum(len(step.drops) for step in steps)
         drops: dict[int, Drop] = {}
@@ -166,15 +164,17 @@ def freeze_rows(store: Store, source: str, name: str, without: Sequence[EvalSet]
             for position, step in enumerate(steps):
                 save_step(cursor, run_id, replace(step, position=position))
             return freeze(cursor, store, name, members, run_id=run_id)
-    finally:
-        members.close()
 
 
 def _as_drafted(store: Store, inputs: Sequence[Named]) -> tuple[Members, list[StepOutcome]]:
     """The rows as people left them, and the step that tells what they did: both of one moment."""
     with store.transaction():  # nobody changes a draft meanwhile
         members = Members(store, inputs, drafted=True)
-        return members, manual_step(store, members)
+        try:
+            return members, manual_step(store, members)
+        except BaseException:
+            members.close()
+            raise
 
 
 def _steps(

@@ -161,6 +161,30 @@ def test_what_people_do_while_a_version_is_made_is_not_in_it(ws, tmp_path, monke
     assert not [check for check in ws.check() if check.problem]
 
 
+def test_nothing_is_deleted_that_a_recipe_works_on(ws, tmp_path):
+    recipe, refused = tmp_path / "exact.yaml", []
+    recipe.write_text("steps:\n  - exact\n")
+    ws.freeze("rows", "v")
+    (tmp_path / "others.jsonl").write_text(json.dumps({"prompt": "Q", "completion": "A"}))
+    ws.import_file(tmp_path / "others.jsonl", name="others")
+
+    def remove(*_):
+        for name in ("v", "others"):
+            for way in (ws.check_removable, ws.remove):
+                with pytest.raises(UsageProblem, match="worked on"):
+                    way(name)
+                refused.append(name)
+
+    assert ws.run_recipe(recipe, ["v", "others"], "w", dry_run=True, progress=remove).rows_in == 11
+    assert refused
+    recipe.write_text("steps:\n  - minhash: {against: [others, nowhere]}\n")
+    with pytest.raises(NotFound):
+        ws.run_recipe(recipe, ["v"], "w")
+    ws.remove("others")
+    ws.remove("v")
+    assert [named.name for named in (*ws.sources(), *ws.versions())] == ["rows"]
+
+
 def test_a_row_that_a_recipe_dropped_can_come_back(ws, tmp_path):
     recipe = tmp_path / "exact.yaml"
     recipe.write_text("steps:\n  - exact\n")

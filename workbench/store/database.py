@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import duckdb
 import pyarrow as pa
 
-from workbench.errors import Stopped, WorkspaceUnusable
+from workbench.errors import Stopped, UsageProblem, WorkspaceUnusable
 from workbench.store.faults import fault, told
 from workbench.store.migrations import MIGRATIONS, SCHEMA_VERSION
 
@@ -54,6 +55,8 @@ class Store:
         self._connection = connection
         self._writing_rows = threading.RLock()  # taken before the other
         self._writing = threading.RLock()
+        self._using = threading.Lock()
+        self._used: Counter[str] = Counter()  # how often each source or version is being read
         self.path = path
 
     @classmethod
@@ -110,6 +113,31 @@ class Store:
         holds meanwhile, so that rows go to disk as they come.
         """
         with self._writing_rows, self._begun(memory) as cursor:
+            yield cursor
+
+    def use(self, names: Sequence[str]) -> None:
+        """Keep sources and versions from being deleted while their rows are read; `done_with` ends it."""
+        with self._using:
+            self._used.update(names)
+
+    def done_with(self, names: Sequence[str]) -> None:
+        """Let sources and versions go that `use` kept."""
+        with self._using:
+            self._used.subtract(names)
+
+    def check_unused(self, name: str) -> None:
+        """Raise UsageProblem where the rows of a source or version are being read."""
+        if self._used[name] > 0:
+            raise UsageProblem(
+                f"{name!r} is being worked on: its rows are read by a recipe, a freeze or an export",
+                do="Wait until that is done, or stop it first.",
+            )
+
+    @contextmanager
+    def removing(self, *, rows: bool = False) -> Iterator[Connection]:
+        """A `transaction` that deletes a source or version: nobody begins to read its rows meanwhile (`use` waits)."""
+        writing_rows = self._writing_rows if rows else contextlib.nullcontext()
+        with writing_rows, self._writing, self._using, self._begun() as cursor:
             yield cursor
 
     @contextmanager

@@ -116,16 +116,28 @@ def choose(cursor: Connection, names: Sequence[Named], *, drafted: bool = False)
 
 
 class Members:
-    """The chosen rows, read by position in windows, any number of times, with constant memory."""
+    """The chosen rows, read by position in windows, any number of times, with constant memory.
+
+    Until it is closed, nobody deletes the sources and versions that they were chosen from.
+    """
 
     def __init__(self, store: Store, names: Sequence[Named], *, drafted: bool = False) -> None:
         self.names = tuple(names)
+        self._store = store
+        self._used = [named.name for named in names]
+        store.use(self._used)
         self._cursor = store.cursor()
-        self.rows = choose(self._cursor, names, drafted=drafted)
+        try:
+            self.rows = choose(self._cursor, names, drafted=drafted)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the list of rows."""
         self._cursor.close()
+        used, self._used = self._used, []
+        self._store.done_with(used)
 
     def chosen(self) -> pa.Table:
         """The list itself: `pos` int64, dense from 0, and `example_id` int64."""

@@ -304,7 +304,8 @@ def also_in(cursor: Connection, hashes: Sequence[str]) -> dict[str, list[tuple[s
 
 
 def check_removable(store: Store, name: str) -> None:
-    """Raise UsageProblem where a version was made out of a source."""
+    """Raise UsageProblem where a source is worked on or a version was made out of it."""
+    store.check_unused(name)
     if made := made_from(store, get_source(store, name)):
         raise UsageProblem(
             f"{', '.join(made)} came from source {name!r} and would lose rows and reasons",
@@ -313,11 +314,11 @@ def check_removable(store: Store, name: str) -> None:
 
 
 def remove_source(store: Store, name: str) -> None:
-    """Delete a source with its rows and rejects. Raises UsageProblem where a version was made out of it."""
-    source = get_source(store, name)
-    check_removable(store, name)
-    runs = store.rows(_RUNS_ON, [name, source.id])
-    with store.transaction(rows=True) as cursor:
+    """Delete a source with its rows and rejects. Raises UsageProblem where something needs it (`check_removable`)."""
+    with store.removing(rows=True) as cursor:
+        source = get_source(store, name)
+        check_removable(store, name)
+        runs = store.rows(_RUNS_ON, [name, source.id])
         for (run_id,) in runs:  # begun and never finished: nothing to go on from without these rows
             discard_run(cursor, run_id)
         forget(cursor, Named("source", source.id, name, source.rows))

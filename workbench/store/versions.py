@@ -171,8 +171,9 @@ def history(store: Store, name: str) -> list[Stage]:
 
 
 def check_removable(store: Store, name: str) -> None:
-    """Raise UsageProblem where an experiment has run on a version or another version was made out of it."""
+    """Raise UsageProblem where a version is worked on, trained on, or where another version was made out of it."""
     version = get_version(store, name)
+    store.check_unused(name)
     experiments = store.rows(
         """SELECT coalesce(experiment_id, id) FROM runs WHERE version_id = ?
            UNION SELECT id FROM experiments
@@ -200,9 +201,9 @@ def remove_version(store: Store, name: str) -> None:
 
     Raises UsageProblem where something needs it (`check_removable`).
     """
-    version = get_version(store, name)
-    check_removable(store, name)
-    with store.transaction() as cursor:
+    with store.removing() as cursor:
+        version = get_version(store, name)
+        check_removable(store, name)
         cursor.execute("DELETE FROM version_examples WHERE version_id = ?", [version.id])
         cursor.execute("DELETE FROM versions WHERE id = ?", [version.id])
         discard_run(cursor, version.recipe_run_id)
