@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
 _TOLD_STEPS = 4
+_LATER = "The same recipe and name go on later behind the steps that are done."
 
 
 class RecipeFlow:
@@ -64,7 +65,7 @@ class RecipeFlow:
         allow = False
         while True:
             try:
-                tried = await app.tasks.run(f"trying {called}", run(True, allow))
+                tried = await app.tasks.run(f"trying {called}", run(True, allow), if_stopped="No version is made.")
                 break
             except Wipeout as wipeout:
                 await app.tasks.until_free()
@@ -84,7 +85,7 @@ class RecipeFlow:
         if not await app.push_screen_wait(dialog):
             app.say("No version was made.")
             return
-        report = await app.tasks.run(f"running {called}", run(False, allow))
+        report = await app.tasks.run(f"running {called}", run(False, allow), if_stopped=_LATER)
         app.tasks.land(name, run_told(report))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench import exporting
 from workbench.store.experiments import save_experiment
 from workbench.store.windows import ViewQuery
 from workbench.text_diff import differing
@@ -21,6 +23,7 @@ from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.preview import difference_lines
 from workbench.tui.widgets.report_dialog import ReportDialog
 from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.status import StatusBar
 from workbench.tui.widgets.table import Table
 from workbench.workspace import Workspace
 
@@ -207,6 +210,42 @@ async def test_export_asks_for_form_and_place_and_tells_what_was_lost(tui, works
             assert (out.read_bytes() != b"mine") == written
         tui.type_text(pilot.app, ":export /nowhere/at/all.jsonl\n")
         await tui.until(pilot, lambda: "Choose a folder that exists" in tui.said(pilot.app))
+
+
+async def test_an_export_or_a_push_that_is_stopped_is_told_as_what_it_is(tui, workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("workbench.exporting.check_hub", lambda repo, force: None)
+    going, write, looked_in = threading.Event(), exporting.write_examples, []
+
+    def slowly(batches, *args, **options):
+        going.wait(20)
+        return write(batches, *args, **options)
+
+    def is_taken(out):
+        looked_in.append(threading.current_thread())
+        return False
+
+    monkeypatch.setattr("workbench.exporting.write_examples", slowly)
+    monkeypatch.setattr("workbench.tui.screens.versions._is_taken", is_taken)
+    async with versions(tui, workspace, base="rows") as pilot:
+        app = pilot.app
+        for target, asked, told in (
+            ("out.jsonl", "what stood there stays", "Stopped: nothing of it is left."),
+            ("hf:a/b", "unless the upload has begun", "Stopped: nothing was pushed."),
+        ):
+            going.clear()
+            tui.type_text(app, f":export {target}\n")
+            await tui.until(pilot, lambda: bool(app.tasks.running))
+            tui.type_text(app, ":stop-work\n")
+            await tui.until(pilot, lambda asked=asked: asked in tui.screen_text(app))
+            await pilot.press("y")
+            await tui.until(pilot, lambda: app.tasks.running[0].stopped.is_set())
+            going.set()
+            await tui.until(pilot, lambda told=told: tui.said(app) == told)
+            assert not app.screen.query_one(StatusBar).has_class("-failed")
+    assert list(tmp_path.glob("out*")) == []
+    assert looked_in, "a disk that is slow holds nobody up"
+    assert threading.main_thread() not in looked_in
 
 
 async def test_delete_is_refused_while_something_needs_it_and_asks_first(tui, edited):

@@ -17,6 +17,8 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from filters.step import Progress
+from workbench.errors import Stopped
 from workbench.store.catalogue import Entry
 from workbench.store.drafts import MANUAL
 from workbench.tables import Value
@@ -262,10 +264,8 @@ class VersionsScreen(BenchScreen):
             self.say("Mark two versions with space: the first is the baseline, the second the candidate.")
         elif source := next((name for name in pair if self._entries[name].kind == "source"), None):
             self.say(f"{source} is a source: enter opens it, and f there freezes it as a version that can be trained.")
-        elif self.bench.has_screen("experiments"):
-            self.bench.go("experiments", compare=pair)
         else:
-            self.say(f"workbench compare {pair[0]} {pair[1]} trains and compares them.")
+            self.bench.go("experiments", compare=pair)
 
     @dialogue
     async def action_export(self, file: str = "") -> None:
@@ -279,19 +279,28 @@ class VersionsScreen(BenchScreen):
         if wish is None:
             return
         out, workspace, force = Path(wish.target).expanduser(), self.bench.workspace, False
-        if wish.target.startswith("hf:"):
-            done = await self.bench.tasks.run(
-                f"pushing {name}", lambda progress, cancelled: workspace.push(name, wish.target, progress=progress)
+        if push := wish.target.startswith("hf:"):
+            title, if_stopped = (
+                f"pushing {name}",
+                "Nothing has been sent, unless the upload has begun: that goes on.",
             )
         else:
-            if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+            title, if_stopped = f"writing {name}", "Nothing of it is left, and what stood there stays."
+            if await asyncio.to_thread(_is_taken, out):
                 if not await confirm(self.app, f"Replace {out}?", "It is there already."):
                     return
                 force = True
-            done = await self.bench.tasks.run(
-                f"writing {name}",
-                lambda progress, cancelled: workspace.export(name, out, wish.form, force=force, progress=progress),
-            )
+
+        def work(progress: Progress, cancelled: Cancelled) -> Exported:
+            if push:
+                return workspace.push(name, wish.target, progress=progress)
+            return workspace.export(name, out, wish.form, force=force, progress=progress)
+
+        try:
+            done = await self.bench.tasks.run(title, work, if_stopped=if_stopped)
+        except Stopped:
+            self.say("Stopped: nothing was pushed." if push else "Stopped: nothing of it is left.")
+            return
         told = f"Wrote {done.rows:,} rows of {name} as {done.format} to {done.pushed.url if done.pushed else out}."
         self.say(told)
         if done.lost or done.notes:
@@ -321,6 +330,11 @@ class VersionsScreen(BenchScreen):
             self.bench.base = next((origin for origin in entry.inputs if origin in known), [*known][-1])
         self.say(f"Deleted {entry.kind} {name}.")
         self._reload()
+
+
+def _is_taken(out: Path) -> bool:
+    """Whether there is a file, or a folder that holds something."""
+    return out.exists() and any(out.iterdir() if out.is_dir() else [out])
 
 
 def _width(rows: Sequence[tuple[str, Sequence[Value | Cell]]]) -> int:
