@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.text import Text
 from textual import events
 from textual.app import App, SystemCommand
 from textual.dom import DOMNode
@@ -21,6 +20,7 @@ from workbench.errors import Problem
 from workbench.formats.whole import new_file
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
 from workbench.tui.changes import ChangeQueue
+from workbench.tui.crash import Crash
 from workbench.tui.experiment_watch import ExperimentsSeen, ExperimentWatch
 from workbench.tui.import_flow import ImportFlow
 from workbench.tui.messages import BaseChanged, Failure, Said
@@ -50,21 +50,6 @@ _HOLD_AT_MOST = 1.0  # seconds
 
 LOG = "app.log"
 """File in the workspace's cache that holds the tracebacks of what went wrong."""
-
-
-class Crash(Exception):
-    """An error of ours that ended the app, as a person is told of it."""
-
-    def __init__(self, error: BaseException, log: Path | None) -> None:
-        super().__init__(str(error))
-        where = f"What it was is written in {log}. " if log else ""
-        self.sentence = (
-            f"The app ended on an unexpected {type(error).__name__}: {error}. {where}What you did is saved. "
-            "This is our bug: please report it."
-        )
-
-    def __rich__(self) -> Text:
-        return Text(self.sentence)
 
 
 class WorkbenchApp(App[None]):
@@ -184,10 +169,6 @@ class WorkbenchApp(App[None]):
         keys = {action.name: action.keys[0] for action in APP_ACTIONS if action.name.startswith("go(")}
         return [(name, keys[f"go('{name}')"], name.capitalize()) for name in SCREENS if f"go('{name}')" in keys]
 
-    def has_screen(self, name: str) -> bool:
-        """Whether there is such a screen."""
-        return name in SCREENS
-
     def go(self, name: str, **args: Any) -> None:
         """Show a screen by name, as it was left, and hand it `args`."""
         if name not in self._modes:
@@ -225,10 +206,8 @@ class WorkbenchApp(App[None]):
         return found
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys of screens that are not there do nothing; nothing is opened before there is a workspace."""
-        if action == "go":
-            return parameters[0] in SCREENS and bool(self.base)
-        if action in ("open_base", "run_recipe", "rejects"):
+        """Nothing is opened before there is a workspace."""
+        if action in ("go", "open_base", "run_recipe", "rejects"):
             return bool(self.base)
         if action == "import_file":
             return self.has_workspace

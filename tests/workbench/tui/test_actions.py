@@ -10,7 +10,7 @@ import pytest
 from textual.widgets import Input
 
 from workbench.store.windows import ViewQuery
-from workbench.tui.actions import Action, actions_of, declare, declared_scopes
+from workbench.tui.actions import SCREENS_IN_ORDER, Action, actions_of, declare, declared_scopes
 from workbench.tui.app import SCREENS, WorkbenchApp
 from workbench.tui.keys_doc import keys_doc
 from workbench.tui.screens.help import HelpScreen
@@ -86,12 +86,11 @@ async def test_the_palette_offers_and_runs_the_same_actions(tui, workspace):
         )
 
 
-async def test_screens_that_are_not_there_are_not_offered(tui, workspace, monkeypatch):
-    monkeypatch.setattr("workbench.tui.app.SCREENS", {"browse": SCREENS["browse"]})
-    async with tui.running(workspace) as pilot:
-        names = {action.name for _, action in pilot.app.offered()}
-        assert "go('browse')" in names
-        assert not names & {"go('versions')", "tokens", "duplicates"}
+def test_only_screens_that_there_are_have_keys():
+    assert set(SCREENS_IN_ORDER) == set(SCREENS)
+    gone_to = {action.name for action in actions_of("app") if action.name.startswith("go(")}
+    assert gone_to == {f"go('{name}')" for name in SCREENS if name != "tokens"}
+    assert "duplicates" not in keys_doc(), "there is no such screen"
 
 
 async def test_the_command_line_runs_actions_by_name_with_what_follows(tui, workspace):

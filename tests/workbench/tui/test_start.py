@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from workbench.cli import main
-from workbench.tui.app import Crash, WorkbenchApp
+from workbench.tui.app import WorkbenchApp
+from workbench.tui.crash import Crash
 from workbench.tui.widgets.row_list import RowList
 from workbench.workspace import Workspace
 

@@ -302,17 +302,9 @@ class BrowseScreen(BenchScreen):
         if row := self.rows.current:
             self.bench.open_tokens(self.base, row.id)
 
-    def action_duplicates(self) -> None:
-        """Show duplicates."""
-        self.bench.go("duplicates", base=self.base)
-
     def action_compare(self) -> None:
         """Train two versions and compare them: which, is asked."""
         self.bench.go("experiments", compare=())
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys of screens that are not there do nothing."""
-        return self.bench.has_screen(action) if action in ("tokens", "duplicates") else True
 
     # Out of the app
 
