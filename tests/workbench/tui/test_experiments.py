@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 from textual.widgets import Input
 
 from trainer.protocol import DONE, Events, holding
+from workbench import experiments
 from workbench.comparing import listing
+from workbench.errors import BadInput
 from workbench.jobs import is_running
 from workbench.store import experiments as rows
 from workbench.tui.app import WorkbenchApp
+from workbench.tui.messages import Failure
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.compare_dialog import CompareDialog
 from workbench.tui.widgets.live_view import LiveView
@@ -161,6 +165,10 @@ async def test_rows_shared_with_the_eval_set_and_a_source_for_a_version_are_said
         dialog.query_one("#evalset", Choice).focus()
         await pilot.press("right")
         await tui.until(pilot, lambda: "have the prompt of an item of eval set 'held'" in tui.screen_text(pilot.app))
+        assert "ctrl+w does that here" in tui.screen_text(pilot.app)
+        dialog.post_message(Failure(BadInput("no row can be an eval item")))
+        await tui.until(pilot, lambda: "No row can be an eval item" in tui.screen_text(pilot.app))
+        assert "ctrl+w does that here" not in tui.screen_text(pilot.app), "nothing is shared"
         await pilot.press("ctrl+w")
         await tui.until(pilot, lambda: "no-without-held" in tui.screen_text(pilot.app))
         await tui.until(pilot, lambda: "4 runs" in tui.screen_text(pilot.app))
@@ -170,6 +178,36 @@ async def test_rows_shared_with_the_eval_set_and_a_source_for_a_version_are_said
         await go(tui, pilot, compare=("no-rows", "yes"))
         await asked(tui, pilot)
         await tui.until(pilot, lambda: "only frozen versions are trained on" in tui.screen_text(pilot.app))
+
+
+async def test_esc_while_it_is_planned_starts_no_job(tui, ws, monkeypatch):
+    begun, go_on, over = threading.Event(), threading.Event(), threading.Event()
+
+    def plan(*args):
+        begun.set()
+        assert go_on.wait(20)
+        try:
+            return planned(*args)
+        finally:
+            over.set()
+
+    planned = experiments.plan
+    started: list[str] = []
+    async with tui.running(ws, base="yes") as pilot:
+        app = pilot.app
+        monkeypatch.setattr(experiments, "plan", plan)
+        monkeypatch.setattr(app.experiments.jobs, "start", started.append)
+        await go(tui, pilot, compare=("no", "no"))
+        await asked(tui, pilot)
+        await tui.until(pilot, lambda: "4 runs" in tui.screen_text(app))
+        await pilot.press("enter")
+        await tui.until(pilot, begun.is_set)
+        await pilot.press("escape")
+        await tui.until(pilot, lambda: not isinstance(app.screen, CompareDialog))
+        go_on.set()
+        await tui.until(pilot, over.is_set)
+        await pilot.pause(0.2)
+        assert started == []
 
 
 async def test_without_an_eval_set_one_is_imported_from_the_dialog(tui, workspace, tmp_path):
