@@ -16,9 +16,11 @@ from textual.widgets import OptionList
 
 from workbench.token_facts import counts
 from workbench.tokens import Row, lens, see
+from workbench.tui import lens_dialogs
 from workbench.tui.actions import actions_of
 from workbench.tui.screens.tokens import TokensScreen
 from workbench.tui.widgets.row_list import RowList
+from workbench.tui.widgets.status import StatusBar
 from workbench.tui.widgets.token_layout import lay_out
 from workbench.tui.widgets.token_view import GUTTER, TokenView
 from workbench.workspace import Workspace
@@ -117,6 +119,26 @@ async def test_another_policy_says_what_changed(tui, made_for_tokens, tmp_path):
         tui.type_text(pilot.app, ":policy most\n")
         await tui.until(pilot, lambda: "there is no policy 'most'" in tui.said(pilot.app))
         assert f"trained {every.total} of {every.total}" in tui.screen_text(pilot.app)
+
+
+@needs_tokenizers
+async def test_a_change_that_is_still_being_made_outlasts_the_next(tui, made_for_tokens, tmp_path, monkeypatch):
+    read, held = lens_dialogs.model_lens, threading.Event()
+    monkeypatch.setattr(lens_dialogs, "model_lens", lambda model: held.wait(20) and read(model))
+    async with looking(tui, made_for_tokens, tmp_path, TOKENIZERS / "smollm2") as pilot:
+        screen = pilot.app.screen
+        for model, turns, told in (
+            (TOKENIZERS / "qwen3", "last", "As qwen3 reads it. Policy last: trained "),
+            ("/nowhere/at/all", "full", "/nowhere/at/all"),
+        ):
+            held.clear()
+            tui.type_text(pilot.app, f":model {model}\n:policy {turns}\n")
+            await tui.until(pilot, lambda: len(screen._asked) == 2)
+            held.set()
+            await tui.until(pilot, lambda told=told: told in tui.said(pilot.app), 60)
+            seen_as = (Path(screen._lens.model).name, screen._lens.policy.turns)
+            assert seen_as == ("qwen3", turns), "a model that cannot be had leaves the one that there is"
+        assert (screen._asked, screen.query_one(StatusBar).progress) == ([], "")
 
 
 @needs_tokenizers

@@ -34,7 +34,7 @@ from workbench.tui.lens_dialogs import (
     ask_template,
     ask_truncation,
 )
-from workbench.tui.messages import Said
+from workbench.tui.messages import Failure, Said
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.tokens_actions import TOKENS_ACTIONS
 from workbench.tui.token_preview import default_model, model_lens
@@ -50,13 +50,19 @@ from workbench.tui.workers import Cancelled, background
 
 @dataclass
 class _Looked(Message):
-    """A row was tokenised; `told` says what was changed, empty for another row."""
+    """A row was tokenised, through the lens that `changes` made of the one before; those that `failed` left it."""
 
     detail: ExampleDetail
     lens: Lens
     seen: Seen
     pages: list[Page]
-    told: str
+    changes: list[LensChange]
+    failed: dict[LensChange, Exception]
+
+    @property
+    def told(self) -> str:
+        """What was changed; empty for another row."""
+        return ". ".join(change.told for change in self.changes if change not in self.failed)
 
 
 @dataclass
@@ -105,6 +111,7 @@ class TokensScreen(BenchScreen):
         self._detail: ExampleDetail | None = None
         self._model = ""
         self._lens: Lens | None = None
+        self._asked: list[LensChange] = []  # changes of it that are still being made
         self._seen: Seen | None = None
         self._pages: list[Page] = []
         self._page = 0
@@ -151,8 +158,13 @@ class TokensScreen(BenchScreen):
         self.progress("reading the tokenizer …")
         self._look()
 
-    def _look(self, change: Callable[[Lens], Lens] = lambda lens: lens, told: str = "") -> None:
-        """Tokenise the row in a worker, through a changed lens; it is kept only if that works."""
+    def _look(self, *changes: LensChange) -> None:
+        """Tokenise the row in a worker, through a changed lens; it is kept only if that works.
+
+        The worker before is called off, so what it was to change is changed by this one.
+        """
+        self._asked += changes
+        asked = [*self._asked]
         workspace, base, id, lens = self.bench.workspace, self._base, self._example_id, self._lens
         model = self._model or default_model(workspace)
 
@@ -161,10 +173,15 @@ class TokensScreen(BenchScreen):
             if lens is None:
                 first = model_lens(model)
                 self.post_message(_Read(first))
-            through = change(lens or first)
+            through, failed = lens or first, {}
+            for change in asked:
+                try:
+                    through = change.apply(through)
+                except Exception as error:  # told, and the changes behind it still get their turn
+                    failed[change] = error
             tools = canonical_json(detail.tools) if detail.tools else None
             seen = see(through, Row(detail.row, detail.id, canonical_json(detail.messages), tools))
-            return _Looked(detail, through, seen, pages(seen), told)
+            return _Looked(detail, through, seen, pages(seen), asked, failed)
 
         background(self, work, lambda looked: looked, group="look")
 
@@ -175,7 +192,8 @@ class TokensScreen(BenchScreen):
 
     @on(_Looked)
     def _show(self, message: _Looked) -> None:
-        self.progress("")
+        self._asked = [change for change in self._asked if change not in message.changes]
+        self.progress("tokenising …" if self._asked else "")
         same_row = self._detail is not None and self._detail.id == message.detail.id
         same_ids = [_reached(page) for page in self._pages] == [_reached(page) for page in message.pages]
         same_model = self._lens is not None and self._lens.model == message.lens.model
@@ -192,6 +210,10 @@ class TokensScreen(BenchScreen):
             before, now = self._before, self._counts
             total = f"{now.total:,}" if now.total == before.total else f"{before.total:,} → {now.total:,}"
             self.say(f"{message.told}: trained {before.trained:,} → {now.trained:,}, of {total} tokens.")
+        else:
+            self.say(f"{message.told}.")
+        for error in message.failed.values():
+            self.bench.post_message(Failure(error))  # not by way of the screen: what is still asked for goes on
 
     def _lay_out(self, cursor: int | None = None) -> None:
         """Lay the example out in a worker; the cursor goes to a token, or stays where it is by then."""
@@ -342,7 +364,7 @@ class TokensScreen(BenchScreen):
         """Ask how to see the row, unless that is `given`, and see it so."""
         if self._lens is not None and (change := await ask(self.app, self._lens, given)):
             self.progress("tokenising …")
-            self._look(change.apply, change.told)
+            self._look(change)
 
     @dialogue
     async def action_model(self, model: str = "") -> None:
@@ -412,6 +434,7 @@ class TokensScreen(BenchScreen):
     def on_failure(self) -> None:
         """Nothing is waited for any more; the app tells what was wrong."""
         self._heat.measuring = False
+        self._asked.clear()
         self.progress("")
 
     # Out of the app
