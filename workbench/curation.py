@@ -226,14 +226,24 @@ def _begin_or_resume(
 ) -> RecipeRun:
     """The run that was stopped, or a new one. What the guard let pass stands with the guard off, not the reverse."""
     asked = _asked(recipe_hash, allow_wipeout)
-    stopped = find_run(store, asked, input_hash, "running")
-    if not stopped and allow_wipeout and (guarded := find_run(store, recipe_hash, input_hash, "running")):
+    names = [named.name for named in members.names]
+    by_hand = [len(step.drops) for step in manual]
+
+    def stopped_as(recipe_hash: str) -> list[RecipeRun]:
+        # The same rows may have come from elsewhere, where no step by hand comes first.
+        return [
+            run
+            for run in find_run(store, recipe_hash, input_hash, "running")
+            if list(run.inputs) == names and [s.dropped for s in ledger(store, run.id) if s.name == MANUAL] == by_hand
+        ]
+
+    stopped = stopped_as(asked)
+    if not stopped and allow_wipeout and (guarded := stopped_as(recipe_hash)):
         with store.transaction() as cursor:
             rename_run(cursor, guarded[0].id, asked)
         stopped = guarded
     if stopped:
         return stopped[0]
-    names = [named.name for named in members.names]
     with store.transaction() as cursor:
         rows_in = members.rows + sum(len(step.drops) for step in manual)
         run_id = begin_run(cursor, recipe.text, asked, input_hash, rows_in, names)

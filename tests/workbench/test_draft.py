@@ -9,7 +9,7 @@ import pytest
 
 from filters.step import Score
 from workbench import curation
-from workbench.errors import BadInput, NotFound, Problem, UsageProblem
+from workbench.errors import BadInput, NotFound, Problem, Stopped, UsageProblem
 from workbench.store.scores import StoredScores
 from workbench.store.windows import ViewQuery
 from workbench.tui.listing import write_rows
@@ -158,6 +158,24 @@ def test_what_people_do_while_a_version_is_made_is_not_in_it(ws, tmp_path, monke
     told = [("manual", 10, 1), ("exact", 9, 1) if way == "run" else ("without", 9, 0)]
     assert [(step.name, step.rows_in, step.dropped) for step in stage.steps] == told
     assert draft.summary().dropped == 2, "it stays in the draft, for the next version"
+    assert not [check for check in ws.check() if check.problem]
+
+
+def test_a_stopped_run_is_not_gone_on_with_from_the_version_that_its_draft_became(ws, tmp_path):
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text("steps:\n  - exact\n  - length: {on: response, max_words: 1000}\n")
+    ws.draft("rows").drop(ids(ws)[:1], "dull")
+
+    def stop(done, total, what):
+        if what == "length":
+            raise Stopped("Stopped")
+
+    with pytest.raises(Stopped):
+        ws.run_recipe(recipe, ["rows"], "x", progress=stop)
+    ws.freeze("rows", "v")
+    made = ws.run_recipe(recipe, ["v"], "w")
+    assert [(step.name, step.rows_in, step.dropped) for step in made.steps] == [("exact", 9, 1), ("length", 8, 0)]
+    assert ws.run_recipe(recipe, ["rows"], "x").resumed == 1
     assert not [check for check in ws.check() if check.problem]
 
 
