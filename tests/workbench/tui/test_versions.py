@@ -85,6 +85,7 @@ async def test_the_list_draws_lineage_and_the_ledger_tells_every_step(tui, edite
         cursor.execute("UPDATE sources SET license = ?", [tui.hostile[:-1]])
     async with versions(tui, edited, size=size) as pilot:
         await tui.until(pilot, lambda: "54 in, 2 dropped, 52 left" in scrolled(tui, pilot))
+        await tui.until(pilot, lambda: "   └─ mended" in tui.screen_text(pilot.app))
         text = tui.screen_text(pilot.app)
         assert "2 versions, 1 source" in text
         assert "└─ curated" in text
