@@ -67,6 +67,7 @@ async def test_help_lists_what_works_where_it_is_asked_for(tui, workspace):
         text = tui.screen_text(pilot.app)
         assert "Drop the row, or all marked rows" in text
         assert "Mark all rows listed" in text
+        assert "docs/" not in text, "an installed app has no such files"
         await pilot.press("escape", "enter", "question_mark")
         await tui.until(pilot, lambda: "Scroll a line down." in tui.screen_text(pilot.app))
         assert "Mark all rows listed" not in tui.screen_text(pilot.app), "the list has not the focus"

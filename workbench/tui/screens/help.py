@@ -43,7 +43,7 @@ class HelpScreen(ModalScreen[None]):
         """A section a scope, a line an action."""
         with VerticalScroll() as box:
             box.border_title = "Keys that work here"
-            box.border_subtitle = "j k scroll · esc closes · all keys: docs/keys.md"
+            box.border_subtitle = "j k scroll · esc closes · ctrl+p finds any action"
             yield Static(self._text(), markup=False)
 
     def _text(self) -> Text:
