@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
-from filters.dedup.survivor import Keep, Rank, rank
-from filters.step import Drop, FilterParams, Outside, Pair, Row, SetResult, SetStep, Survivors
+import numpy as np
+from pydantic import model_validator
+
+from filters.dedup.jaccard import Pairs
+from filters.dedup.known import line_up
+from filters.dedup.star import settle
+from filters.dedup.survivor import DedupParams, compared_text
+from filters.step import Outside, Row, SetResult, SetStep, Survivors
 from filters.text import normalise
 from trainer.conversation import Side, canonical_json, content_text
 
 
-class ExactParams(FilterParams):
+class ExactParams(DedupParams):
     """What is compared, and who survives."""
 
     on: Side = "both"
     ignore_case: bool = False
-    keep: Keep = "longest"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_target(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "target" in given:
+            raise ValueError(
+                "exact has no `target`: the same text is the same, and there is no threshold to lower. "
+                "To come down to a size, put `minhash: {target: ...}` behind it"
+            )
+        return given
 
 
 class Exact(SetStep[ExactParams]):
@@ -25,34 +41,35 @@ class Exact(SetStep[ExactParams]):
     """
 
     name = "exact"
+    version = 2
     kind = "dedup"
     params_model = ExactParams
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What `against` names."""
+        return self.params.against
+
     def select(self, rows: Survivors, outside: Outside) -> SetResult:
         """Each dropped row points at the survivor of its group."""
-        groups: dict[bytes, list[tuple[Rank, int]]] = {}
-        done = 0
-        for batch in rows:
-            for row in batch:
-                if text := self._text(row):
-                    groups.setdefault(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), []).append(
-                        (rank(row, self.params.keep), row.id)
-                    )
-            done += len(batch)
-            outside.progress(done, len(rows), self.name)
-        result = SetResult()
-        for members in groups.values():
-            (_, survivor), *others = sorted(members)
-            result.drops += [Drop(id_, "exact duplicate", 1.0, survivor) for _, id_ in others]
-            result.pairs += [Pair(id_, survivor, 1.0) for _, id_ in others]
-        return result
+        lineup = line_up(rows, outside, self.params, self.name, self._digest)
+        best: dict[bytes, int] = {}
+        same = [
+            (survivor, place)
+            for place, digest in enumerate(lineup.compared)
+            if digest and (survivor := best.setdefault(digest, place)) != place
+        ]
+        first, second = np.array(same, dtype=np.int64).reshape(-1, 2).T
+        return settle(lineup, Pairs(first, second, np.ones(len(same))), "exact duplicate", None, 1.0)
+
+    def _digest(self, row: Row) -> bytes:
+        """A hash of what is compared; empty when there is nothing to compare."""
+        text = self._text(row)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest() if text else b""
 
     def _text(self, row: Row) -> str:
-        """What is compared; empty when there is nothing to compare."""
         if self.params.on != "both":
-            calls = [m["tool_calls"] for m in row.messages if self.params.on == "response" and m.get("tool_calls")]
-            text = normalise(row.text(self.params.on), ignore_case=self.params.ignore_case)
-            return text + canonical_json(calls) if calls else text
+            return normalise(compared_text(row, self.params.on), ignore_case=self.params.ignore_case)
         turns = []
         for message in row.messages:
             text = normalise(content_text(message.get("content")), ignore_case=self.params.ignore_case)

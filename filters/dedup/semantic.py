@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from filters.dedup.star import FLOOR, KEPT
-from filters.dedup.survivor import Keep, Rank, rank
-from filters.step import Drop, Embed, FilterParams, Outside, Pair, SetResult, SetStep, Survivors
+from filters.dedup.survivor import DedupParams, Rank, ranks
+from filters.step import Drop, Embed, Outside, Pair, SetResult, SetStep, Survivors
 from filters.text import normalise, words
 from trainer.conversation import Side
 from trainer.errors import UsageProblem
@@ -34,13 +34,12 @@ _SHORT_TEXT = 2
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
-class SemanticParams(FilterParams):
+class SemanticParams(DedupParams):
     """What is compared and how near is near. `answer_threshold: 0` drops rows whatever their answers say."""
 
     on: Side = "prompt"
     threshold: float = Field(default=0.9, gt=0, le=1)
     answer_threshold: float = Field(default=0.8, ge=0, le=1)
-    keep: Keep = "longest"
     model: str = DEFAULT_EMBEDDER
 
 
@@ -73,7 +72,7 @@ class Semantic(SetStep[SemanticParams]):
                 do="Pass embed= to the pipeline.",
             )
         result = SetResult()
-        entries, vectors = self._embedded(rows, outside.embed, result)
+        entries, vectors = self._embedded(rows, outside, outside.embed, result)
         candidates = self._neighbours(entries, vectors, result, outside)
         if len(candidates):
             answers = _Answers(rows, {entries[i].id for i in candidates}, outside.embed, self.params)
@@ -89,12 +88,14 @@ class Semantic(SetStep[SemanticParams]):
         one, other = pair.id, pair.duplicate_of
         return says_the_same(texts[one], texts[other]) and answers.agree(one, other)
 
-    def _embedded(self, rows: Survivors, embed: Embed, result: SetResult) -> tuple[list[_Entry], Vectors]:
+    def _embedded(
+        self, rows: Survivors, outside: Outside, embed: Embed, result: SetResult
+    ) -> tuple[list[_Entry], Vectors]:
         """Rows with a usable vector, best survivor first, and their vectors (n, d)."""
         entries = [
-            _Entry(rank(row, self.params.keep), row.id, normalise(row.text(self.params.on)))
+            _Entry(rank, row.id, normalise(row.text(self.params.on)))
             for batch in rows
-            for row in batch
+            for row, rank in zip(batch, ranks(batch, self.params, outside, self.name), strict=True)
         ]
         entries.sort(key=lambda entry: entry.rank)
         vectors = embed_unique(embed, [entry.text for entry in entries], self.params.model)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from graphlib import TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from filters.dedup.jaccard import Pairs
+from filters.dedup.known import Lineup
+from filters.step import Drop, Pair, SetResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,38 +25,97 @@ KEPT = 20
 Falls = dict[int, tuple[int, float]]
 """Row that falls -> the kept row that it is most like, and how like it is. Rows by their place in the preference."""
 
+Agree = Callable[[int, int], bool]
+"""Whether two rows that are alike may fall for each other, by their places: a second look that costs more."""
 
-def stars(pairs: Pairs, threshold: float, standing: int = 0) -> Falls:
+
+def stars(pairs: Pairs, threshold: float, standing: int = 0, agree: Agree | None = None) -> Falls:
     """Which rows fall at `threshold`: from the most preferred down, each that is like a kept one.
 
     `pairs` name rows by their place in the preference, the first preferred. The first `standing` rows never fall.
     """
-    near = np.flatnonzero((pairs.similarity >= threshold) & (pairs.second >= standing))
-    order = near[np.lexsort((pairs.first[near], -pairs.similarity[near], pairs.second[near]))]
+    return walk((pairs,), threshold, standing, agree)
+
+
+def walk(chunks: Iterable[Pairs], threshold: float, standing: int = 0, agree: Agree | None = None) -> Falls:
+    """As `stars`, with the pairs in parts: all pairs of one `second` row in the same part, lower rows before higher."""
     falls: Falls = {}
-    for first, second, similarity in zip(
-        pairs.first[order].tolist(), pairs.second[order].tolist(), pairs.similarity[order].tolist(), strict=True
-    ):
-        if second not in falls and first not in falls:
-            falls[second] = (first, similarity)
+    for pairs in chunks:
+        near = np.flatnonzero((pairs.similarity >= threshold) & (pairs.second >= standing))
+        if falls:
+            near = near[~np.isin(pairs.first[near], np.fromiter(falls, np.int64, len(falls)))]
+        order = near[np.lexsort((pairs.first[near], -pairs.similarity[near], pairs.second[near]))]
+        for first, second, similarity in zip(
+            pairs.first[order].tolist(), pairs.second[order].tolist(), pairs.similarity[order].tolist(), strict=True
+        ):
+            if second not in falls and first not in falls and (agree is None or agree(first, second)):
+                falls[second] = (first, similarity)
     return falls
 
 
-def threshold_for(pairs: Pairs, least: int, lowest: float = FLOOR, standing: int = 0) -> float | None:
+def threshold_for(
+    pairs: Pairs, least: int, lowest: float = FLOOR, standing: int = 0, agree: Agree | None = None
+) -> float | None:
     """A high threshold, not below `lowest`, at which at least `least` rows fall; None where there is none.
 
     Hundredths are tried from 1 down, then the similarities above the first that will do: every one of up to 100, else
     a hundred of them. No search by halves: lower is not always more, as a row that falls sets those free that fell
     for it alone.
     """
+
+    def enough(threshold: float) -> bool:
+        return len(stars(pairs, threshold, standing, agree)) >= least
+
     for hundredths in range(100, math.ceil(lowest * 100 - 1e-9) - 1, -1):
-        if len(stars(pairs, hundredths / 100, standing)) >= least:
+        if enough(hundredths / 100):
             marks = np.unique(pairs.similarity)
             marks = marks[(marks > hundredths / 100) & (marks < (hundredths + 1) / 100)][::-1]
             finer = marks[:: max(1, math.ceil(len(marks) / 100))].tolist()
-            enough = (mark for mark in finer if len(stars(pairs, mark, standing)) >= least)
-            return float(next(enough, hundredths / 100))
+            return float(next(filter(enough, finer), hundredths / 100))
     return None
+
+
+def settle(
+    lineup: Lineup[Any],
+    pairs: Pairs,
+    reason: str,
+    measure: str | None,
+    threshold: float,
+    target: int | None = None,
+    agree: Agree | None = None,
+) -> SetResult:
+    """What falls of `lineup` by its `pairs`, for `reason`; `measure` is what people call the similarity, if they do.
+
+    Rows that are there already themselves fall as `known row`, and are like nobody but themselves. With a `target`,
+    where `threshold` leaves more rows, it is lowered as far as it takes, to `FLOOR` at the least, and settled.
+    """
+    result = SetResult()
+    again = lineup.again
+    if again:
+        new = ~(np.isin(pairs.first, again) | np.isin(pairs.second, again))
+        pairs = Pairs(pairs.first[new], pairs.second[new], pairs.similarity[new])
+    ids, standing = lineup.ids, lineup.standing
+    result.drops += [Drop(ids[place], "known row", 1.0, ids[place]) for place in again]
+    falls = stars(pairs, threshold, standing, agree)
+    if target is not None:
+        most = len(ids) - standing - len(again) - target
+        if most > len(falls):
+            floor = min(FLOOR, threshold)
+            threshold = threshold_for(pairs, most, floor, standing, agree) or floor
+            falls = stars(pairs, threshold, standing, agree)
+        result.settled = {"threshold": threshold}
+    for place, (survivor, similarity) in falls.items():
+        detail = f"{measure} {similarity:.3f}" if measure else None
+        result.drops.append(Drop(ids[place], reason, similarity, ids[survivor], detail))
+    own = pairs.second >= standing
+    few = worth_keeping(Pairs(pairs.first[own], pairs.second[own], pairs.similarity[own]))
+    result.pairs += [
+        Pair(ids[second], ids[first], similarity)
+        for first, second, similarity in zip(
+            few.first.tolist(), few.second.tolist(), few.similarity.tolist(), strict=True
+        )
+    ]
+    return result
 
 
 def preferred_first(

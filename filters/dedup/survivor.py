@@ -2,33 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from filters.step import Row
+from pydantic import Field, model_validator
+
+from filters.step import FilterParams, Outside, Row
 from filters.text import words
-from trainer.conversation import Side, canonical_json
+from trainer.conversation import Side, canonical_json, content_text
+from trainer.errors import UsageProblem
 
-Keep = Literal["longest", "shortest", "first", "newest"]
-Rank = tuple[int, str, int]
+Keep = Literal["longest", "shortest", "first", "newest", "best"]
+Rank = tuple[bool, float, int, str, int]
+"""A sort key, the preferred row first: no score, merit, length, content hash, id."""
 
 
-def rank(row: Row, keep: Keep) -> Rank:
-    """A sort key: of any two rows the one with the smaller key survives.
+class DedupParams(FilterParams):
+    """What all deduplicators ask: who survives, and which rows are there already.
+
+    `keep: best` takes the row with the highest (`lowest: true`: the lowest) score of the scorer `by`. `against` names
+    versions or sources whose rows are there already: what is like one of them falls, and they never do.
+    """
+
+    keep: Keep = "longest"
+    by: str | None = Field(default=None, min_length=1)
+    lowest: bool = False
+    against: tuple[str, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _best_needs_a_score(self) -> DedupParams:
+        if self.keep == "best" and self.by is None:
+            raise ValueError("`keep: best` needs `by`, the name of a score")
+        if self.keep != "best" and (self.by is not None or self.lowest):
+            raise ValueError(f"`by` and `lowest` go with `keep: best`, not with `keep: {self.keep}`")
+        return self
+
+
+def ranks(rows: Sequence[Row], params: DedupParams, outside: Outside, step: str) -> list[Rank]:
+    """A sort key for each of `rows`: of any two rows the one with the smaller key survives.
 
     `longest` and `shortest` go by the words of the response. `first` and `newest` go by the id, which grows with
-    every import: they ask for the order of input. Equals are settled by content hash; the id comes last and
-    decides only between rows of the very same content.
+    every import: they ask for the order of input. With `best`, rows without the score come last; of equal scores the
+    longest is preferred. Equals are settled by content hash; the id comes last and decides only between rows of the
+    very same content.
+
+    Raises UsageProblem for a score that there is not.
     """
-    if keep == "first":
-        return (row.id, row.content_hash, row.id)
-    if keep == "newest":
-        return (-row.id, row.content_hash, row.id)
-    length = len(words(row.text("response")))
-    return (length if keep == "shortest" else -length, row.content_hash, row.id)
+    if params.keep == "best":
+        return _by_score(rows, params, outside, step)
+    if params.keep in ("first", "newest"):
+        sign = 1 if params.keep == "first" else -1
+        return [(False, sign * row.id, 0, row.content_hash, row.id) for row in rows]
+    sign = 1 if params.keep == "shortest" else -1
+    return [(False, 0.0, sign * _length(row), row.content_hash, row.id) for row in rows]
+
+
+def _by_score(rows: Sequence[Row], params: DedupParams, outside: Outside, step: str) -> list[Rank]:
+    if outside.scored is None or params.by is None:
+        raise UsageProblem(
+            f"{step} is to keep the best by {params.by!r}, and the caller gave no way to look scores up",
+            where=step,
+            do="Pass scores that can be looked up by name to the pipeline.",
+        )
+    sign = 1 if params.lowest else -1
+    return [
+        (score.value is None, sign * (score.value or 0.0), -_length(row), row.content_hash, row.id)
+        for row, score in zip(rows, outside.scored(params.by, rows), strict=True)
+    ]
+
+
+def _length(row: Row) -> int:
+    return len(words(row.text("response")))
 
 
 def compared_text(row: Row, on: Side) -> str:
-    """The text of a side with the tools that it calls: answers that only call a tool are not all the same."""
-    text = row.text(on)
-    calls = [message["tool_calls"] for message in row.messages if message.get("tool_calls")]
-    return f"{text}\n{canonical_json(calls)}" if calls and on != "prompt" else text
+    """The text of a side with the tools that it calls, by turns: answers that only call a tool are not all the same.
+
+    Turns without either are left out. A call is its function and arguments. Its id is a random label, and says nothing.
+    """
+    roles = {"prompt": ("user",), "response": ("assistant",), "both": None}[on]
+    turns = []
+    for message in row.messages:
+        if roles is None or message["role"] in roles:
+            said = [content_text(message.get("content"))]
+            said += [canonical_json(call.get("function", call)) for call in message.get("tool_calls") or ()]
+            if text := "\n".join(part for part in said if part):
+                turns.append(text if roles else f"{message['role']}: {text}")
+    return "\n".join(turns)
