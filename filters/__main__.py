@@ -1,12 +1,27 @@
-"""`python -m filters FOLDER`: compute the embeddings that a run folder asks for."""
+"""`python -m filters FOLDER`: run the job of a run folder. See `trainer.protocol`."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
-from filters.job import embed_folder
-from trainer.protocol import run_as_job
+from pydantic import BaseModel
+
+from trainer.protocol import Events, read_plan, run_as_job
+
+
+class _Plan(BaseModel):
+    kind: Literal["embed"]
+
+
+def _work(folder: Path, events: Events) -> None:
+    # Imported here: whatever fails in loading the libraries is reported like any other error of the job.
+    match read_plan(folder, _Plan).kind:
+        case "embed":
+            from filters.job import embed_folder
+
+            embed_folder(folder, events)
 
 
 def main() -> int:
@@ -14,7 +29,7 @@ def main() -> int:
     if len(sys.argv) != 2:
         sys.stderr.write("usage: python -m filters FOLDER\n")
         return 2
-    return run_as_job(Path(sys.argv[1]), embed_folder)
+    return run_as_job(Path(sys.argv[1]), _work)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
 from filters.guard import guard
 from filters.recipe import Recipe
 from filters.remaining import Remaining, Rows, parsed
 from filters.rules.language import language_scorer
-from filters.step import Drop, Embed, Outside, Pair, Progress, Row, RowStep, Score, Scorer, SetStep, Step, StepOutcome
+from filters.step import (
+    Compute,
+    Drop,
+    Embed,
+    JobScorer,
+    Outside,
+    Pair,
+    Progress,
+    Row,
+    RowStep,
+    Score,
+    Scored,
+    Scorer,
+    SetStep,
+    Step,
+    StepOutcome,
+)
+from trainer.errors import UsageProblem
 
 
 class ScoreCache(Protocol):
@@ -27,6 +45,10 @@ class ScoreCache(Protocol):
 
     def put(self, scores: Mapping[str, Score], scorer: str, fingerprint: str) -> None:
         """Keep these scores (content hash -> score), replacing older ones."""
+        ...
+
+    def scorers(self) -> Mapping[str, Sequence[str]]:
+        """The fingerprints that scores are kept under, by the scorer's name."""
         ...
 
 
@@ -45,6 +67,13 @@ class MemoryScores:
         """Keep these scores."""
         self._scores.setdefault((scorer, fingerprint), {}).update(scores)
 
+    def scorers(self) -> Mapping[str, Sequence[str]]:
+        """The fingerprints that scores are kept under, by the scorer's name."""
+        found: dict[str, list[str]] = {}
+        for scorer, fingerprint in self._scores:
+            found.setdefault(scorer, []).append(fingerprint)
+        return found
+
 
 def run(
     recipe: Recipe,
@@ -52,6 +81,7 @@ def run(
     *,
     scores: ScoreCache | None = None,
     embed: Embed | None = None,
+    compute: Compute | None = None,
     others: Callable[[str], Rows] | None = None,
     finished: Sequence[Collection[int]] = (),
     allow_wipeout: bool = False,
@@ -61,8 +91,9 @@ def run(
 
     `rows()` must give the same rows in the same order each time it is called, as Arrow batches with `id` int64,
     `content_hash`, `messages`, `tools`, `source` and `category`. `finished` holds the dropped ids of steps already
-    done: these are neither run nor yielded again. `embed` is needed by steps on embeddings only, and `others`, the
-    rows of a version or source by name, by steps that compare with one.
+    done: these are neither run nor yielded again. `embed` is needed by steps on embeddings only, `compute` by steps
+    whose scores take a model or a service, and `others`, the rows of a version or source by name, by steps that
+    compare with one.
     `progress(done, total, what)` counts rows within a step.
 
     Raises `Wipeout`, before the step is yielded, where the guard stops it, unless `allow_wipeout`.
@@ -79,9 +110,9 @@ def run(
         step = recipe.steps[position]
         started = time.perf_counter()
         work = (
-            _judge_rows(step, left, cache, tell)
+            _judge_rows(step, left, cache, compute, tell)
             if isinstance(step, RowStep)
-            else _judge_set(step, left, _outside(embed, tell, others))
+            else _judge_set(step, left, _outside(embed, tell, others, _scored(recipe.steps[:position], cache)))
         )
         if not allow_wipeout:
             where = f"{recipe.name}, step {position + 1} ({step.name})"
@@ -102,19 +133,48 @@ def run(
         )
 
 
-def score_rows(scorer: Scorer, rows: Sequence[Row], cache: ScoreCache) -> list[Score]:
-    """The scores of `rows`, from `cache` where it has them; new ones go there."""
+def score_rows(scorer: Scorer | JobScorer, rows: Sequence[Row], cache: ScoreCache) -> list[Score]:
+    """The scores of `rows`, from `cache` where it has them; new ones go there.
+
+    What a job has not scored (`compute_missing`) is an error.
+    """
     known = dict(cache.get([row.content_hash for row in rows], scorer.name, scorer.fingerprint))
     missing = {
         row.content_hash: row
         for row in rows
         if row.content_hash not in known or known[row.content_hash].state == "error"
     }
-    if missing:
+    if missing and isinstance(scorer, JobScorer):
+        known = {key: Score.error("its job gave no score") for key in missing} | known
+    elif missing and isinstance(scorer, Scorer):
         fresh = dict(zip(missing, scorer.score(list(missing.values())), strict=True))
         cache.put(fresh, scorer.name, scorer.fingerprint)
         known.update(fresh)
     return [known[row.content_hash] for row in rows]
+
+
+def compute_missing(scorer: JobScorer, left: Remaining, cache: ScoreCache, compute: Compute | None) -> None:
+    """Have the scores computed that `cache` lacks, or has as errors; every part goes there as it comes."""
+
+    def missing() -> Iterator[list[Row]]:
+        for batch in left:
+            known = cache.get([row.content_hash for row in batch], scorer.name, scorer.fingerprint)
+            fresh = [r for r in batch if r.content_hash not in known or known[r.content_hash].state == "error"]
+            if fresh:
+                yield fresh
+
+    rows = missing()
+    first = next(rows, None)
+    if first is None:
+        return
+    if compute is None:
+        raise UsageProblem(
+            f"{scorer.name} needs a model or a service, and the caller gave no way to ask it",
+            where=scorer.name,
+            do="Pass compute= to the pipeline.",
+        )
+    for part in compute(scorer, chain([first], rows)):
+        cache.put(part, scorer.name, scorer.fingerprint)
 
 
 def kept_ids(rows: Rows, outcomes: Iterable[StepOutcome]) -> list[int]:
@@ -134,8 +194,13 @@ class _Work:
     settled: dict[str, Any] = field(default_factory=dict)
 
 
-def _judge_rows(step: RowStep[Any], left: Remaining, cache: ScoreCache, progress: Progress) -> _Work:
+def _judge_rows(
+    step: RowStep[Any], left: Remaining, cache: ScoreCache, compute: Compute | None, progress: Progress
+) -> _Work:
     work = _Work()
+    for scorer in step.scorers:
+        if isinstance(scorer, JobScorer):
+            compute_missing(scorer, left, cache, compute)
     done, total = 0, len(left)
     for batch in left:
         columns = [score_rows(scorer, batch, cache) for scorer in step.scorers]
@@ -152,11 +217,42 @@ def _judge_rows(step: RowStep[Any], left: Remaining, cache: ScoreCache, progress
     return work
 
 
-def _outside(embed: Embed | None, progress: Progress, others: Callable[[str], Rows] | None) -> Outside:
+def _outside(embed: Embed | None, progress: Progress, others: Callable[[str], Rows] | None, scored: Scored) -> Outside:
     if others is None:
-        return Outside(embed, progress)
+        return Outside(embed, progress, scored=scored)
     rows_of = others
-    return Outside(embed, progress, lambda name: parsed(rows_of(name)))
+    return Outside(embed, progress, lambda name: parsed(rows_of(name)), scored)
+
+
+def _scored(before: Sequence[Step[Any]], cache: ScoreCache) -> Scored:
+    """Scores by name: those of the nearest step before that has the scorer, else the only ones in the cache."""
+    own = {scorer.name: scorer.fingerprint for step in before if isinstance(step, RowStep) for scorer in step.scorers}
+
+    def scored(scorer: str, rows: Sequence[Row]) -> list[Score]:
+        fingerprint = own.get(scorer) or _only(scorer, cache.scorers())
+        known = cache.get([row.content_hash for row in rows], scorer, fingerprint)
+        return [known.get(row.content_hash) or Score.unscored("no score") for row in rows]
+
+    return scored
+
+
+def _only(name: str, scorers: Mapping[str, Sequence[str]]) -> str:
+    """The fingerprint of the scores of `name`. Raises UsageProblem where there are none, or several."""
+    found = scorers.get(name, ())
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageProblem(
+            f"there are scores {name!r} of {len(found)} settings or models",
+            where=name,
+            do="Put the step that computes the ones meant before this one, into the same recipe.",
+        )
+    names = ", ".join(sorted(scorers)) or "none"
+    raise UsageProblem(
+        f"no row has a score {name!r}",
+        where=name,
+        do=f"Put a step that computes it before this one. Scores there are: {names}.",
+    )
 
 
 def _judge_set(step: Step[Any], left: Remaining, outside: Outside) -> _Work:

@@ -6,7 +6,8 @@ not part of a scorer's fingerprint.
 
 A **set step** sees all rows that are left: deduplicators and selectors.
 
-Steps do no I/O. What they need from outside (embeddings, progress) comes in through `Outside`.
+Steps do no I/O. What they need from outside (embeddings, stored scores, progress) comes in through `Outside`, and a
+scorer that needs a model or a service names a job (`JobScorer`) that the caller has done.
 """
 
 from __future__ import annotations
@@ -108,8 +109,31 @@ class Scorer:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over name, version and parameters: with the content hash, the key of a cached score."""
-        text = canonical_json([self.name, self.version, dict(self.params)])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return _fingerprint(self.name, self.version, self.params)
+
+
+@dataclass(frozen=True)
+class JobScorer:
+    """A scorer whose scores come from a job in another process: a model must be loaded, or a service asked.
+
+    `plan` is the `plan.json` of that job (`filters.scoring`); `params` holds only what the scores depend on, so that
+    a batch size in the plan changes no fingerprint.
+    """
+
+    name: str
+    version: int
+    params: Mapping[str, object]
+    plan: BaseModel
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """As that of `Scorer`."""
+        return _fingerprint(self.name, self.version, self.params)
+
+
+def _fingerprint(name: str, version: int, params: Mapping[str, object]) -> str:
+    text = canonical_json([name, version, dict(params)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def each(score_row: Callable[[Row], Score]) -> Callable[[Sequence[Row]], list[Score]]:
@@ -182,6 +206,25 @@ class Embed(Protocol):
 Progress = Callable[[int, int | None, str], None]
 
 
+class Compute(Protocol):
+    """Has the job of a scorer done."""
+
+    def __call__(self, scorer: JobScorer, rows: Iterable[list[Row]]) -> Iterator[Mapping[str, Score]]:
+        """The scores of `rows` by content hash, in parts as they come; what came is yielded before any error."""
+        ...
+
+
+class Scored(Protocol):
+    """Looks up scores that are there, by the scorer's name."""
+
+    def __call__(self, scorer: str, rows: Sequence[Row]) -> list[Score]:
+        """The scores of `rows` in their order, `unscored` where there is none.
+
+        Raises UsageProblem for a name that no score has, or several scorers have, with the names there are.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Outside:
     """What a set step may ask of its caller."""
@@ -190,6 +233,8 @@ class Outside:
     progress: Progress
     others: Callable[[str], Iterable[list[Row]]] | None = None
     """The rows of another version or source by its name, in batches."""
+    scored: Scored | None = None
+    """Scores that an earlier step of the recipe or an earlier run computed, by the scorer's name."""
 
 
 class Survivors(Protocol):
@@ -250,7 +295,7 @@ class RowStep(Step[P]):
 
     @cached_property
     @abstractmethod
-    def scorers(self) -> Sequence[Scorer]:
+    def scorers(self) -> Sequence[Scorer | JobScorer]:
         """The scores that `decide` needs, in its order."""
 
     @abstractmethod

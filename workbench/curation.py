@@ -16,6 +16,7 @@ from workbench.embeddings import CachedEmbeddings
 from workbench.errors import BadInput, UsageProblem
 from workbench.importing import check_name
 from workbench.resources import data_dir, recipe_names
+from workbench.scoring import ScoreJobs
 from workbench.store.database import Store, VersionRow
 from workbench.store.drafts import MANUAL
 from workbench.store.evalsets import EvalSet, overlapping_members
@@ -99,6 +100,7 @@ def run_recipe(
     version: str,
     *,
     embed: CachedEmbeddings,
+    compute: ScoreJobs,
     dry_run: bool,
     allow_wipeout: bool,
     progress: Progress | None,
@@ -120,7 +122,7 @@ def run_recipe(
         opened.enter_context(closing(members))
         scores = opened.enter_context(closing(StoredScores(store)))
         if dry_run:
-            outcomes = _steps(recipe, members, others, scores, embed, (), allow_wipeout, progress)
+            outcomes = _steps(recipe, members, others, scores, embed, compute, (), allow_wipeout, progress)
             return _dry_report(members, [*manual, *outcomes])
         input_hash = _input_hash(members)
         recipe_hash = " against ".join([recipe.recipe_hash, *map(_input_hash, others.values())])
@@ -129,7 +131,7 @@ def run_recipe(
             return done
         run = _begin_or_resume(store, recipe, recipe_hash, input_hash, members, manual, allow_wipeout)
         finished = dropped_ids(store, run.id)[len(manual) :]
-        for outcome in _steps(recipe, members, others, scores, embed, finished, allow_wipeout, progress):
+        for outcome in _steps(recipe, members, others, scores, embed, compute, finished, allow_wipeout, progress):
             with store.transaction() as cursor:
                 save_step(cursor, run.id, replace(outcome, position=outcome.position + len(manual)))
         steps = ledger(store, run.id)
@@ -183,6 +185,7 @@ def _steps(
     others: Mapping[str, Members],
     scores: StoredScores,
     embed: CachedEmbeddings,
+    compute: ScoreJobs,
     finished: Sequence[Sequence[int]],
     allow_wipeout: bool,
     progress: Progress | None,
@@ -194,6 +197,7 @@ def _steps(
         members.batches,
         scores=scores,
         embed=embed,
+        compute=compute,
         others=lambda name: others[name].batches,
         finished=finished,
         allow_wipeout=allow_wipeout,

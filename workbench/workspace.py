@@ -22,6 +22,7 @@ from workbench.formats.read import Trees
 from workbench.growing import grow_source
 from workbench.importing import ImportReport, import_source
 from workbench.rejects import ExportedRejects, FixedRejects, export_rejects, import_fixes
+from workbench.scoring import ScoreJobs
 from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
 from workbench.store.catalogue import Entry, catalogue
@@ -290,6 +291,7 @@ class Workspace:
             from_,
             version,
             embed=CachedEmbeddings(self.cache_dir, self.runs_dir, progress, cancelled),
+            compute=ScoreJobs(self.runs_dir, progress, cancelled),
             dry_run=dry_run,
             allow_wipeout=allow_wipeout,
             progress=progress,

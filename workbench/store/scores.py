@@ -71,3 +71,10 @@ class StoredScores:
             )
             cursor.unregister("fresh")
             insert(cursor, "scores", table)
+
+    def scorers(self) -> Mapping[str, Sequence[str]]:
+        """The fingerprints that scores are kept under, by the scorer's name."""
+        found: dict[str, list[str]] = {}
+        for scorer, fingerprint in fetch(self._reader, "SELECT DISTINCT scorer, fingerprint FROM scores ORDER BY ALL"):
+            found.setdefault(scorer, []).append(fingerprint)
+        return found

@@ -1,0 +1,124 @@
+"""Scoring jobs: a run folder with rows becomes the same folder with their scores.
+
+    plan.json         a model whose `kind` names the work (`filters.job`)
+    rows.parquet      content_hash, messages, tools: distinct contents
+    parts/*.parquet   content_hash, value, label, state, detail: scores, as they come
+
+It can be killed at any time: every part that was written is kept, and the next start goes on behind it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from filters.step import Row, Score
+from trainer.errors import BadInput
+from trainer.protocol import PLAN, Events, write_atomic
+
+ROWS = "rows.parquet"
+PARTS = "parts"
+
+ScoreRows = Callable[[Sequence[Row]], Iterator[Mapping[str, Score]]]
+"""Scores rows of distinct contents, by content hash, a few at a time as they are known."""
+
+_EVERY = 2.0  # seconds of work that a kill may cost
+_ROWS = pa.schema([("content_hash", pa.string()), ("messages", pa.string()), ("tools", pa.string())])
+_SCORES = pa.schema(
+    [
+        ("content_hash", pa.string()),
+        ("value", pa.float64()),
+        ("label", pa.string()),
+        ("state", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+
+
+def write_job(folder: Path, rows: Iterable[list[Row]], plan: BaseModel) -> int:
+    """Fill the run folder with the distinct contents of `rows` and the plan, which is written last.
+
+    Returns how many contents there are.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: set[str] = set()
+    with pq.ParquetWriter(folder / ROWS, _ROWS) as writer:
+        for batch in rows:
+            fresh = {row.content_hash: row for row in batch if row.content_hash not in seen}
+            seen.update(fresh)
+            columns = zip(*((key, row.messages_json, row.tools_json) for key, row in fresh.items()), strict=True)
+            if fresh:
+                writer.write_batch(pa.record_batch([pa.array(c, pa.string()) for c in columns], schema=_ROWS))
+    write_atomic(folder / PLAN, plan.model_dump_json())
+    return len(seen)
+
+
+def score_folder(folder: Path, events: Events, score: ScoreRows, what: str) -> None:
+    """Score the rows of the run folder that have no score yet. Raises BadInput where the folder's files do not fit.
+
+    `what` names the work in the progress events, which count rows.
+    """
+    rows = _read_rows(folder / ROWS)
+    (folder / PARTS).mkdir(exist_ok=True)
+    known = {key for part in read_parts(folder) for key in part}
+    missing = [row for row in rows if row.content_hash not in known]
+    done, total = len(rows) - len(missing), len(rows)
+    events.emit("progress", done=done, total=total, what=what)
+    if not missing:
+        return
+    held: dict[str, Score] = {}
+    written = time.monotonic()
+    try:
+        for part in score(missing):
+            held.update(part)
+            if time.monotonic() - written > _EVERY:
+                done += _write_part(folder, held)
+                events.emit("progress", done=done, total=total, what=what)
+                written = time.monotonic()
+    finally:  # stopped or failed: what is known is kept
+        done += _write_part(folder, held)
+        events.emit("progress", done=done, total=total, what=what)
+
+
+def read_parts(folder: Path) -> Iterator[dict[str, Score]]:
+    """The scores that the job of `folder` has written so far, part by part."""
+    for path in sorted((folder / PARTS).glob("[0-9]*.parquet")):
+        columns = pq.read_table(path).to_pydict()
+        keys = columns.pop("content_hash")
+        yield {
+            key: Score(*values)
+            for key, *values in zip(keys, *(columns[name] for name in _SCORES.names[1:]), strict=True)
+        }
+
+
+def _write_part(folder: Path, held: dict[str, Score]) -> int:
+    """Write `held` as the next part, empty it, and return how many scores it held."""
+    if not held:
+        return 0
+    values = list(held.values())
+    columns: list[Sequence[object]] = [list(held), *([getattr(v, n) for v in values] for n in _SCORES.names[1:])]
+    table = pa.table(columns, schema=_SCORES)
+    path = folder / PARTS / f"{sum(1 for _ in (folder / PARTS).glob('[0-9]*.parquet')):06d}.parquet"
+    part = path.with_name(f".{path.name}.part")
+    pq.write_table(table, part)
+    part.replace(path)
+    held.clear()
+    return len(values)
+
+
+def _read_rows(path: Path) -> list[Row]:
+    try:
+        table = pq.read_table(path, schema=_ROWS)
+    except (OSError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise BadInput(
+            f"the rows cannot be read ({error})",
+            where=str(path),
+            do="It must be Parquet with the columns content_hash, messages and tools.",
+        ) from error
+    columns = (table.column(name).to_pylist() for name in _ROWS.names)
+    return [Row(i, *values) for i, values in enumerate(zip(*columns, strict=True))]

@@ -1,0 +1,58 @@
+"""Scores that take a model or a service: computed by jobs in other processes (`filters.scoring`)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.jobs import Event, Wish, run_job, stop
+
+if TYPE_CHECKING:
+    from filters.step import JobScorer, Progress, Row, Score
+
+
+class ScoreJobs:
+    """`filters.step.Compute` for a workspace: one run folder for each scorer, `runs/score-<fingerprint>`.
+
+    What a job knew when it was stopped, killed or left behind is taken over by the next call for that scorer,
+    whatever rows it asks for: nothing is computed, or paid, twice.
+    """
+
+    def __init__(self, runs: Path, progress: Progress | None, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """A job is stopped once `cancelled()` says so."""
+        self._runs = runs
+        self._progress = progress
+        self._cancelled = cancelled
+
+    def __call__(self, scorer: JobScorer, rows: Iterable[list[Row]]) -> Iterator[Mapping[str, Score]]:
+        """The scores of `rows` in parts, and before them those that an earlier job for this scorer left.
+
+        Raises what the job raised, after the scores that it knew: ModelUnavailable, Stopped, BadInput.
+        """
+        from filters.scoring import read_parts, write_job
+
+        folder = self._runs / f"score-{scorer.fingerprint}"
+        known: set[str] = set()
+        if folder.exists():
+            stop(folder)  # it may work for a bench that is gone, and on rows that nobody asks for any more
+            for part in read_parts(folder):
+                known.update(key for key, score in part.items() if score.state != "error")
+                yield part
+            shutil.rmtree(folder)
+        if write_job(folder, ([row for row in batch if row.content_hash not in known] for batch in rows), scorer.plan):
+            try:
+                run_job("filters", folder, self._on_event, wish=self._wish)
+            except Exception:
+                yield from read_parts(folder)
+                raise
+            yield from read_parts(folder)
+        shutil.rmtree(folder)
+
+    def _wish(self) -> Wish:
+        return "stop" if self._cancelled() else "watch"
+
+    def _on_event(self, event: Event) -> None:
+        if event["event"] == "progress" and self._progress:
+            self._progress(int(event["done"]), int(event["total"]), str(event["what"]))
