@@ -325,7 +325,7 @@ def _exported_data(done: Exported, out: str | None) -> dict[str, Any]:
 def rm(ctx: click.Context, name: str, as_json: bool) -> None:
     """Remove a version; its rows stay in their sources.
 
-    A version that another was made out of, or that was trained on, cannot be removed.
+    A version that another was made out of or compared with, or that was trained on, cannot be removed.
     """
     with common.workspace(ctx) as workspace:
         workspace.remove_version(name)

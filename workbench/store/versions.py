@@ -171,7 +171,7 @@ def history(store: Store, name: str) -> list[Stage]:
 
 
 def check_removable(store: Store, name: str) -> None:
-    """Raise UsageProblem where a version is worked on, trained on, or where another version was made out of it."""
+    """Raise UsageProblem where a version is worked on, trained on, or where another was made out of or against it."""
     version = get_version(store, name)
     store.check_unused(name)
     experiments = store.rows(
@@ -194,6 +194,24 @@ def check_removable(store: Store, name: str) -> None:
             f"version {name!r} is where {', '.join(children)} came from, with the reasons for dropped rows",
             do=f"Remove {children[0]} first.",
         )
+    if compared := _compared_with(store, name):
+        raise UsageProblem(
+            f"version {name!r} is what {', '.join(compared)} was compared with: what it had already was left out there",
+            do=f"Remove {compared[0]} first.",
+        )
+
+
+def _compared_with(store: Store, name: str) -> list[str]:
+    """The versions whose deduplicators name `name` in `against`, oldest first."""
+    from filters.registry import STEPS
+
+    dedup = [step.name for step in STEPS.values() if step.kind == "dedup"]
+    found = store.rows(
+        """SELECT DISTINCT v.id, v.name FROM versions v JOIN steps s ON s.recipe_run_id = v.recipe_run_id
+           WHERE s.name IN (SELECT unnest(?)) AND json_contains(s.params->'$.against', to_json(?)) ORDER BY v.id""",
+        [dedup, name],
+    )
+    return [version for _, version in found]
 
 
 def remove_version(store: Store, name: str) -> None:

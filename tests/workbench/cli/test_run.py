@@ -208,6 +208,8 @@ def test_only_what_is_new_against_a_version_that_is_there(curated, root, tmp_pat
     assert_intact(root)
     refused = curated("sources", "rm", "raw")
     assert (refused.code, "rest" in refused.err) == (2, True)
+    refused = curated("versions", "rm", "curated")
+    assert (refused.code, "compared with" in refused.err) == (2, True)
     unknown = _recipe(tmp_path, "minhash: {against: [nowhere]}", "unknown")
     refused = curated("run", unknown, "--from", "more", "--name", "x")
     assert refused.code == 2
