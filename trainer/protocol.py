@@ -32,7 +32,8 @@ DONE = "done.json"
 LOG = "log.txt"
 LOCK = "lock"
 STARTING = "starting"
-"""Holds the id of a process that was started and does not hold the lock yet; the process itself removes it."""
+"""Holds the id of a process that was started and does not hold the lock yet, and when it began (seconds since the
+epoch); the process itself removes it."""
 
 Plan = TypeVar("Plan", bound=BaseModel)
 

@@ -10,7 +10,7 @@ import json
 import math
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.protocol import DONE, LOG, PLAN, read_events
 from workbench import jobs
 from workbench.errors import Problem, Stopped
+from workbench.experiment_removal import Removal, remove_experiment
 from workbench.following import Progress, planned_runs
 from workbench.store import experiments as rows
 from workbench.store.experiments import ExperimentRow, State
@@ -152,6 +153,33 @@ class Jobs:
             rows.set_state(self._ws.store, id, "running")
             if not (folder / DONE).exists():
                 self._processes[id] = jobs.start("trainer", folder)
+
+    def begin(self, question: Question, cancelled: Callable[[], bool] = lambda: False) -> str:
+        """Plan a comparison and start its job, where it is not done; returns the experiment's id.
+
+        Raises as `experiments.plan`; Stopped where it was called off meanwhile, and then what is new is taken back.
+        """
+        from workbench.experiments import plan
+
+        known = dict(rows.states(self._ws.store))
+        planned = plan(self._ws, question)
+        if cancelled():
+            if planned.id not in known:
+                self.remove(planned.id)
+            raise Stopped("called off")
+        if not planned.done:
+            self.start(planned.id)
+        return planned.id
+
+    def remove(self, id: str) -> Removal:
+        """Delete an experiment with all that is its own; see `workbench.experiment_removal`."""
+        with self._lock:  # nobody looks at it, or starts it, meanwhile
+            removal = remove_experiment(self._ws, id)
+            for known in (self._done, self._followed, self._processes):
+                known.pop(id, None)
+            for ids in (self._running, self._stopping, self._refused):
+                ids.discard(id)  # asked again, the same question has the same id
+            return removal
 
     def stop(self, id: str) -> None:
         """Stop the job of an experiment and wait until it has left its checkpoint."""

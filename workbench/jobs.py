@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped, UsageProblem
 from trainer.protocol import DONE, EVENTS, LOG, STARTING, holding, read_events
 
@@ -28,6 +30,7 @@ Wish = Literal["watch", "leave", "stop"]
 _POLL = 0.1  # seconds between looks at the event file
 _GRACE = 60.0  # seconds a stopped job has to leave its checkpoint
 _NO_ROOM = 1 << 20  # bytes free on a disk on which a job could not even write why it ended
+_SAME = 1.0  # seconds that two readings of when a process began may lie apart
 _BUSY = 4  # exit code of a job that found another process at work on its folder
 
 
@@ -100,7 +103,7 @@ def start(module: Literal["trainer", "filters"], folder: Path) -> subprocess.Pop
             stderr=log,
             start_new_session=True,
         )
-        (folder / STARTING).write_text(str(process.pid), encoding="utf-8")
+        (folder / STARTING).write_text(f"{process.pid} {_born(process.pid)}", encoding="utf-8")
     return process
 
 
@@ -127,14 +130,21 @@ def _in_main_thread() -> bool:
 def _starting(folder: Path) -> int | None:
     """The process that was started last, where it lives and has not come to hold the folder yet."""
     try:
-        pid = int((folder / STARTING).read_text(encoding="utf-8"))
-        os.kill(pid, 0)
-    except (OSError, ValueError):
+        pid, _, born = (folder / STARTING).read_text(encoding="utf-8").partition(" ")
+        # After a restart of the machine, or on another one, the number may be that of any process.
+        if abs(_born(int(pid)) - float(born)) > _SAME:
+            return None
+    except (OSError, ValueError, psutil.Error):
         return None
     with contextlib.suppress(ChildProcessError, AttributeError):  # no child of this process, or no way to ask (macOS)
-        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):  # dead, and nobody has asked yet
+        if os.waitid(os.P_PID, int(pid), os.WEXITED | os.WNOHANG | os.WNOWAIT):  # dead, and nobody has asked yet
             return None
-    return pid
+    return int(pid)
+
+
+def _born(pid: int) -> float:
+    """When a process began, in seconds since the epoch. Raises psutil.Error where there is none."""
+    return float(psutil.Process(pid).create_time())
 
 
 def ending(folder: Path) -> Problem:

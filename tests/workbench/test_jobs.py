@@ -204,6 +204,13 @@ def test_a_process_that_died_before_it_held_the_folder_does_not_count(job):
     assert not is_running(folder)
     (folder / STARTING).write_text("half a numb")
     assert not is_running(folder)
+    # The machine was restarted, or the folder copied: another process has the number now.
+    (folder / STARTING).write_text(f"{os.getpid()} {psutil.Process().create_time() - 3600}")
+    assert not is_running(folder)
+    (folder / STARTING).write_text(f"{os.getpid()} {psutil.Process().create_time()}")
+    assert is_running(folder)
+    (folder / STARTING).write_text(f"{os.getpid()}")
+    assert not is_running(folder)
     run(folder)
     assert not (folder / STARTING).exists()
 

@@ -12,7 +12,7 @@ from workbench.cli.compare import carry_out, print_result, stored_result
 
 @click.group("experiments")
 def command() -> None:
-    """List, show and resume experiments."""
+    """List, show, resume and delete experiments."""
 
 
 @command.command("ls")
@@ -81,3 +81,28 @@ def resume(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> 
 
         found = experiments.find(ws, experiment)
     carry_out(ctx, found, as_json=as_json, answers=answers)
+
+
+@command.command("rm")
+@click.argument("experiment")
+@common.json_option
+@click.pass_context
+def rm(ctx: click.Context, experiment: str, as_json: bool) -> None:
+    """Delete EXPERIMENT: its runs, numbers and answers, and its run folder with the adapters.
+
+    Versions and eval sets stay. One whose job runs cannot be deleted: stop it first.
+    """
+    with common.workspace(ctx) as ws:
+        from workbench.experiment_removal import remove_experiment
+
+        gone = remove_experiment(ws, experiment)
+    if as_json:
+        common.print_json({"removed": gone.id, "bytes": gone.size})
+        return
+    from rich.filesize import decimal as size_text
+
+    from workbench.text import safe_text
+
+    common.out().print(f"{gone.id} ({safe_text(gone.name)}) is deleted; {size_text(gone.size)} on disk are free.")
+    if gone.freed:
+        common.note(f"No experiment uses {safe_text(' and '.join(gone.freed))} any more.")

@@ -13,7 +13,8 @@ import pyarrow as pa
 from workbench.errors import NotFound
 from workbench.store.database import Store, insert, now
 
-State = Literal["running", "stopped", "failed", "done"]
+State = Literal["planned", "running", "stopped", "failed", "done"]
+"""`planned`: written down, and its job was not started yet."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,10 @@ def get_experiment(store: Store, id: str) -> ExperimentRow | None:
 
 
 def save_experiment(store: Store, id: str, name: str, plan: str) -> None:
-    """Note a new experiment as running; one that is there keeps its plan and its date and runs again."""
+    """Note a new experiment, whose job is to be started."""
     with store.transaction() as cursor:
         cursor.execute(
-            """INSERT INTO experiments (id, name, plan, state, created_at) VALUES (?, ?, ?, 'running', ?)
-               ON CONFLICT (id) DO UPDATE SET state = 'running'""",
+            "INSERT INTO experiments (id, name, plan, state, created_at) VALUES (?, ?, ?, 'planned', ?)",
             [id, name, plan, now()],
         )
 
@@ -105,6 +105,23 @@ def save_result(store: Store, id: str, result: str) -> None:
         cursor.execute(
             "UPDATE experiments SET state = 'done', result = ?, finished_at = ? WHERE id = ?", [result, now(), id]
         )
+
+
+def delete_experiment(store: Store, id: str) -> None:
+    """Delete an experiment with its runs and all that was measured in them.
+
+    The base model's run belongs to every experiment that is measured beside it: it goes with the last of them.
+    """
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM experiments WHERE id = ?", [id])
+        cursor.execute(
+            """CREATE OR REPLACE TEMP TABLE gone AS
+               SELECT id FROM runs WHERE experiment_id = ? OR (experiment_id IS NULL
+               AND settings_hash NOT IN (SELECT plan->>'$.base' FROM experiments))""",
+            [id],
+        )
+        for table, key in (("item_metrics", "run_id"), ("generations", "run_id"), ("runs", "id")):
+            cursor.execute(f"DELETE FROM {table} WHERE {key} IN (SELECT id FROM gone)")
 
 
 def save_run(store: Store, run: RunRow, metrics: pa.Table, generations: pa.Table) -> None:

@@ -186,7 +186,8 @@ def check_removable(store: Store, name: str) -> None:
         raise UsageProblem(
             f"version {name!r} was trained on, and its results would lose their data",
             where=f"experiment {listed}",
-            do="Keep it; versions share their rows, so it takes little space.",
+            do="Keep it (versions share their rows, so it takes little space), or delete the experiment first: "
+            f"`workbench experiments rm {experiments[0][0]}`.",
         )
     children = [v.name for v in versions(store) if name in recipe_run(store, v.recipe_run_id).inputs]
     if children:

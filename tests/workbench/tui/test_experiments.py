@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from trainer.protocol import DONE, Events, holding
 from workbench import experiments
-from workbench.comparing import listing
+from workbench.comparing import listing, setup
 from workbench.errors import BadInput
 from workbench.jobs import is_running
 from workbench.store import experiments as rows
@@ -206,8 +206,63 @@ async def test_esc_while_it_is_planned_starts_no_job(tui, ws, monkeypatch):
         await tui.until(pilot, lambda: not isinstance(app.screen, CompareDialog))
         go_on.set()
         await tui.until(pilot, over.is_set)
+        await tui.until(pilot, lambda: len(rows.states(ws.store)) == 1)
         await pilot.pause(0.2)
         assert started == []
+        assert len(rows.states(ws.store)) == 1, "what was planned is taken back"
+
+
+async def test_what_was_planned_and_never_started_says_so_and_can_be_started_or_deleted(tui, ws, monkeypatch):
+    id = experiments.plan(ws, setup(ws, "no", "yes").question).id
+    started: list[str] = []
+    async with tui.running(ws, base="yes", size=(80, 24)) as pilot:
+        app = pilot.app
+        monkeypatch.setattr(app.experiments.jobs, "start", started.append)
+        await go(tui, pilot, show=id)
+        await tui.until(pilot, lambda: now(app) == "planned")
+        assert tui.screen_text(app).count("not started") >= 2, "in the list and below it"
+        await pilot.press("x")
+        await tui.until(pilot, lambda: tui.said(app) == "No job runs here.")
+        await pilot.press("r")
+        await tui.until(pilot, lambda: started == [id])
+        assert tui.said(app) == "no vs yes is started."
+        await pilot.press("X")
+        await tui.until(pilot, lambda: "Delete experiment no vs yes?" in tui.screen_text(app))
+        await pilot.press("y")
+        await tui.until(pilot, lambda: len(rows.states(ws.store)) == 1)
+        await tui.until(pilot, lambda: now(app) == "done")
+        assert not (ws.runs_dir / id).exists()
+
+
+async def test_deleting_an_experiment_is_asked_about_says_what_goes_and_frees_its_versions(tui, ws):
+    [(id, _)] = rows.states(ws.store)
+    async with tui.running(ws, base="yes", size=(80, 24)) as pilot:
+        app = pilot.app
+        await go(tui, pilot)
+        with holding(ws.runs_dir / id):
+            await pilot.press("X")
+            await tui.until(pilot, lambda: "the job of yes vs no runs" in tui.said(app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: app.screen.query_one(VerdictView).has_focus_within)
+        await pilot.press("X")
+        await tui.until(pilot, lambda: "Delete experiment yes vs no?" in tui.screen_text(app))
+        asked = " ".join(tui.screen_text(app).replace("│", " ").split())
+        assert "answers and adapters go (" in asked
+        assert "yes and no can be deleted after it" in asked
+        await pilot.press("n")
+        await tui.until(pilot, lambda: "Delete experiment" not in tui.screen_text(app))
+        assert len(rows.states(ws.store)) == 1
+        await pilot.press("X")
+        await tui.until(pilot, lambda: "Delete experiment yes vs no?" in tui.screen_text(app))
+        await pilot.press("y")
+        await tui.until(pilot, lambda: "No experiment yet" in tui.screen_text(app))
+        assert tui.said(app) == "Deleted yes vs no."
+        assert not (ws.runs_dir / id).exists()
+        tui.type_text(app, ":delete\n")
+        await tui.until(pilot, lambda: tui.said(app) == "There is no experiment to delete.")
+        ws.remove_version("no")
+        tui.type_text(app, ":delete nowhere\n")
+        await tui.until(pilot, lambda: "no experiment 'nowhere'" in tui.said(app))
 
 
 async def test_without_an_eval_set_one_is_imported_from_the_dialog(tui, workspace, tmp_path):

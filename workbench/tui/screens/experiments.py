@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from rich.filesize import decimal as size_text
 from textual import on
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -14,6 +15,7 @@ from textual.widgets import Static
 
 from workbench.comparing import Listed, Seen, setup
 from workbench.errors import UsageProblem
+from workbench.experiment_removal import Removal, foresee_removal
 from workbench.tables import Value
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
@@ -31,6 +33,10 @@ EXPERIMENT_ACTIONS = declare(
     ),
     Action("stop", ("x",), "stop", "Stop the job that runs; it leaves its checkpoint.", "experiments"),
     Action("resume", ("r",), "resume", "Go on with a stopped or failed experiment where it was.", "experiments"),
+    Action(
+        "remove", ("X",), "delete", "Delete this one with its runs, answers and adapters.", "experiments",
+        takes="EXPERIMENT",
+    ),
     Action("evalset", (), "eval set", "Make an eval set of a file.", "experiments", takes="FILE"),
 )  # fmt: skip
 
@@ -128,6 +134,9 @@ class ExperimentsScreen(BenchScreen):
         if self._go_to in self._listed:
             self.table.go_to(self._go_to)
             self._go_to = None
+        opened = self._listed.get(self._opened)
+        if opened is None or opened.state != "done":
+            self._opened = ""  # deleted; asked again, the same question has the same id
         self.set_class(not rows, "-empty")
         self.query_one("#about", Static).update(flat(_summed(seen)))
         self._show_current()
@@ -235,7 +244,23 @@ class ExperimentsScreen(BenchScreen):
             self.say("It runs already." if listed and listed.state == "running" else "There is nothing to resume here.")
             return
         await asyncio.to_thread(self.bench.experiments.jobs.start, listed.id)
-        self.say(f"{listed.name} goes on.")
+        self.say(f"{listed.name} {'is started' if listed.state == 'planned' else 'goes on'}.")
+        self.bench.experiments.look()
+
+    @dialogue
+    async def action_remove(self, name: str = "") -> None:
+        """Delete an experiment."""
+        name = name or self.table.current or ""
+        if not name:
+            self.say("There is no experiment to delete.")
+            return
+        removal = await asyncio.to_thread(foresee_removal, self.bench.workspace, name)
+        if not await confirm(self.app, f"Delete experiment {removal.name}?", _removal_told(removal)):
+            return
+        await asyncio.to_thread(self.bench.experiments.jobs.remove, removal.id)
+        self.remove_class("-zoomed")
+        self.focus_home()
+        self.say(f"Deleted {removal.name}.")
         self.bench.experiments.look()
 
     @dialogue
@@ -257,6 +282,16 @@ def _cells(listed: Listed) -> list[Value | Cell]:
         listed.model,
         f"{listed.created_at:%Y-%m-%d %H:%M}",
     ]
+
+
+def _removal_told(removal: Removal) -> str:
+    told = (
+        f"Its runs, numbers, answers and adapters go ({size_text(removal.size)} on disk). Versions and eval sets stay"
+    )
+    if removal.freed:
+        them = "them" if len(removal.freed) > 1 else "it"
+        told += f"; {' and '.join(removal.freed)} can be deleted after it, as no other experiment uses {them}"
+    return f"{told}. This cannot be undone."
 
 
 def _summed(seen: Seen) -> str:

@@ -17,7 +17,7 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from workbench.comparing import Setup, apart_from, promises
-from workbench.errors import BadInput, Problem, SharedPrompts, Stopped
+from workbench.errors import BadInput, Problem, SharedPrompts
 from workbench.tui.cells import flat
 from workbench.tui.messages import Failure
 from workbench.tui.widgets.choice import Choice
@@ -232,19 +232,8 @@ class CompareDialog(Dialog[str]):
             return
         self._starting, self._wanted = True, None
         self._tell("Starting …")
-        workspace, jobs = self.bench.workspace, self.bench.experiments.jobs
-
-        def work(cancelled: Cancelled) -> str:
-            from workbench.experiments import plan
-
-            experiment = plan(workspace, ask)
-            if cancelled():  # esc, which closes the dialog, came meanwhile
-                raise Stopped("called off")
-            if not experiment.done:
-                jobs.start(experiment.id)
-            return experiment.id
-
-        background(self, work, _Started, group="start")
+        jobs = self.bench.experiments.jobs
+        background(self, lambda cancelled: jobs.begin(ask, cancelled), _Started, group="start")
 
     @on(_Started)
     def _started(self, message: _Started) -> None:

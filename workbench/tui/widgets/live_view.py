@@ -14,6 +14,7 @@ from workbench.following import Progress
 from workbench.tui.cells import flat
 from workbench.tui.widgets.loss_plot import COLOURS, DOTS, LossPlot
 
+_STATES = {"planned": "not started"}
 _BAR = 32  # cells at most
 
 
@@ -49,13 +50,15 @@ class LiveView(Vertical):
 
     def _told(self, listed: Listed) -> Text:
         muted = self.app.theme_variables["muted"]
-        text = Text.assemble((flat(listed.name), "bold"), f"  {listed.state}\n")
+        text = Text.assemble((flat(listed.name), "bold"), f"  {_STATES.get(listed.state, listed.state)}\n")
         setting = f"{listed.model} · {listed.budget} · {listed.seeds} seed{'s' * (listed.seeds != 1)}"
         text.append(f"{flat(f'{setting} · eval set {listed.evalset}')}\n", muted)
         progress = listed.progress
         if listed.state == "failed":
             text.append(f"{flat(listed.why)}\n", self.app.theme_variables["error"])
             text.append(f"Its log: {flat(str(listed.log))}\nr tries again from where it was.\n")
+        elif listed.state == "planned":
+            text.append("It is planned, and its job was not started yet: r starts it, X deletes it.\n")
         elif listed.state == "stopped" and progress:
             text.append(f"Stopped with {len(progress.seconds)} of {len(progress.runs)} runs done; r goes on with it.\n")
         elif progress:
@@ -104,7 +107,7 @@ def state_told(listed: Listed) -> str:
     """The state of an experiment in the few words that a table has room for."""
     progress = listed.progress
     if listed.state != "running" or progress is None:
-        return listed.state
+        return _STATES.get(listed.state, listed.state)
     left = progress.seconds_left(time.time())
     told = f"running {progress.share():.0%}"
     return f"{told}, {duration(left)} left" if left is not None else told
