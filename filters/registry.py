@@ -8,11 +8,17 @@ from filters.audit import Audit
 from filters.dedup.exact import Exact
 from filters.dedup.near import Near
 from filters.dedup.semantic import Semantic
+from filters.rules.answer_format import Format
+from filters.rules.boilerplate import Boilerplate
+from filters.rules.code_fence import CodeFence
 from filters.rules.cut_off import CutOff
+from filters.rules.echo import Echo
 from filters.rules.language import Language
 from filters.rules.length import Length
 from filters.rules.markup import Markup
 from filters.rules.mojibake import Mojibake
+from filters.rules.pii import Pii
+from filters.rules.readability import Readability
 from filters.rules.refusal import Refusal
 from filters.rules.repetition import Repetition
 from filters.selection import LongestK, RandomK
@@ -24,11 +30,17 @@ STEPS: dict[str, type[Step[Any]]] = {
     "semantic": Semantic,
     "length": Length,
     "refusal": Refusal,
+    "boilerplate": Boilerplate,
     "cut-off": CutOff,
+    "code-fence": CodeFence,
+    "format": Format,
+    "echo": Echo,
     "markup": Markup,
     "repetition": Repetition,
     "mojibake": Mojibake,
     "language": Language,
+    "readability": Readability,
+    "pii": Pii,
     "audit": Audit,
     "random-k": RandomK,
     "longest-k": LongestK,

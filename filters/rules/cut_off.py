@@ -9,12 +9,11 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
+from filters.fences import fences
 from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
 from filters.text import HAN_KANA, UNSPACED, code_share, without_code, words
 from trainer.conversation import content_text
 
-# What follows an opening fence holds no backtick: ```this``` is code inside a line.
-_FENCE = re.compile(r"^[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(`{3,}(?=[^`\n]*$)|~{3,})", re.MULTILINE)
 _CLOSERS = "\"'”’»)]}*_`」』）】》〉］"
 _ENDS = ".!?…。！？；;:：।؟۔"
 _OPENERS = {"(": ")", "[": "]", "{": "}", "（": "）", "【": "】", "「": "」", "『": "』", "《": "》", "“": "”"}
@@ -78,7 +77,7 @@ class CutOff(RowStep[CutOffParams]):
     @cached_property
     def scorers(self) -> Sequence[Scorer]:
         """1 with the kind as label where a turn breaks off, else 0."""
-        return [Scorer("cut-off", 2, {}, each(_score))]
+        return [Scorer("cut-off", 3, {}, each(_score))]
 
     def decide(self, scores: Sequence[Score]) -> Finding | None:
         """A turn that breaks off in one of the chosen ways."""
@@ -106,7 +105,7 @@ def break_off(text: str) -> Kind | None:
     text = text.rstrip()
     if not text:
         return None
-    if _open_fence(text):
+    if any(not fence.closed for fence in fences(text)):
         return "open code fence"
     last = text.splitlines()[-1].strip()
     if last.startswith("|"):
@@ -122,18 +121,6 @@ def break_off(text: str) -> Kind | None:
     if last[-1] in _ENDS + _CLOSERS or not (last[-1].isalnum() or last[-1] in _BROKEN_ENDS + "-"):
         return None
     return _broken_sentence(text, last)
-
-
-def _open_fence(text: str) -> bool:
-    """Whether the last fence that was opened stays open (a shorter or other fence does not close it)."""
-    opened: str | None = None
-    for match in _FENCE.finditer(text):
-        fence = match.group(1)
-        if opened is None:
-            opened = fence
-        elif fence[0] == opened[0] and len(fence) >= len(opened):
-            opened = None
-    return opened is not None
 
 
 def _unclosed(text: str) -> bool:

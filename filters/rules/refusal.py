@@ -72,7 +72,7 @@ _SORRY = re.compile("|".join(_DECLINES), re.IGNORECASE)
 _HEAD = 2000  # characters: more than two sentences have
 _OPENING = 2  # a refusal is said in the first sentences of a turn; later it is a caveat or a quotation
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
-_QUOTED = re.compile(
+QUOTED = re.compile(
     r"\"[^\"\n]*\"|“[^”\n]*”|„[^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|(?<!\w)'[^'\n]{12,}'(?!\w)|^\s*>.*$", re.MULTILINE
 )
 _ASKED_FOR = re.compile(
@@ -134,7 +134,7 @@ def _score(row: Row) -> Score:
 
 def refusal(text: str) -> tuple[str, str] | None:
     """The kind of refusal that `text` opens with and the words that say so, or None."""
-    prose = _QUOTED.sub(" ", without_code(text[:_HEAD])).strip()
+    prose = QUOTED.sub(" ", without_code(text[:_HEAD])).strip()
     sentences = [piece.strip() for piece in _SENTENCE.split(prose) if piece.strip()]
     for sentence in sentences[:_OPENING]:
         if found := _AS_AN_AI.search(sentence):
