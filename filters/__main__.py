@@ -12,7 +12,7 @@ from trainer.protocol import Events, read_plan, run_as_job
 
 
 class _Plan(BaseModel):
-    kind: Literal["embed"]
+    kind: Literal["embed", "likelihood"]
 
 
 def _work(folder: Path, events: Events) -> None:
@@ -22,6 +22,10 @@ def _work(folder: Path, events: Events) -> None:
             from filters.job import embed_folder
 
             embed_folder(folder, events)
+        case "likelihood":
+            from filters.likelihood import score_likelihood
+
+            score_likelihood(folder, events)
 
 
 def main() -> int:

@@ -204,6 +204,7 @@ def _judge_rows(
     done, total = 0, len(left)
     for batch in left:
         columns = [score_rows(scorer, batch, cache) for scorer in step.scorers]
+        _derive(step, batch, columns, cache)
         for row, scores in zip(batch, zip(*columns, strict=True), strict=True):
             states = {score.state for score in scores}
             if "error" in states:
@@ -217,6 +218,21 @@ def _judge_rows(
     return work
 
 
+def _derive(step: RowStep[Any], batch: Sequence[Row], columns: Sequence[list[Score]], cache: ScoreCache) -> None:
+    """Keep the scores that follow from those of the step; rows that lack one of these have none."""
+    hashes = [row.content_hash for row in batch]
+    for derived in step.derived:
+        fingerprint = derived.fingerprint(step.scorers)
+        known = cache.get(hashes, derived.name, fingerprint)
+        fresh = {
+            key: derived.derive(scores)
+            for key, *scores in zip(hashes, *columns, strict=True)
+            if key not in known and all(score.state == "ok" for score in scores)
+        }
+        if fresh:
+            cache.put(fresh, derived.name, fingerprint)
+
+
 def _outside(embed: Embed | None, progress: Progress, others: Callable[[str], Rows] | None, scored: Scored) -> Outside:
     if others is None:
         return Outside(embed, progress, scored=scored)
@@ -226,7 +242,11 @@ def _outside(embed: Embed | None, progress: Progress, others: Callable[[str], Ro
 
 def _scored(before: Sequence[Step[Any]], cache: ScoreCache) -> Scored:
     """Scores by name: those of the nearest step before that has the scorer, else the only ones in the cache."""
-    own = {scorer.name: scorer.fingerprint for step in before if isinstance(step, RowStep) for scorer in step.scorers}
+    own: dict[str, str] = {}
+    for step in before:
+        if isinstance(step, RowStep):
+            own |= {scorer.name: scorer.fingerprint for scorer in step.scorers}
+            own |= {derived.name: derived.fingerprint(step.scorers) for derived in step.derived}
 
     def scored(scorer: str, rows: Sequence[Row]) -> list[Score]:
         fingerprint = own.get(scorer) or _only(scorer, cache.scorers())

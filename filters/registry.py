@@ -8,6 +8,7 @@ from filters.audit import Audit
 from filters.dedup.exact import Exact
 from filters.dedup.near import Near
 from filters.dedup.semantic import Semantic
+from filters.likelihood import Likelihood
 from filters.rules.answer_format import Format
 from filters.rules.boilerplate import Boilerplate
 from filters.rules.code_fence import CodeFence
@@ -42,6 +43,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "readability": Readability,
     "pii": Pii,
     "audit": Audit,
+    "likelihood": Likelihood,
     "random-k": RandomK,
     "longest-k": LongestK,
 }

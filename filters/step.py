@@ -131,6 +131,20 @@ class JobScorer:
         return _fingerprint(self.name, self.version, self.params)
 
 
+@dataclass(frozen=True)
+class DerivedScorer:
+    """A score that follows from the scores of a step without a look at the row: kept to sort and pick by."""
+
+    name: str
+    version: int
+    derive: Callable[[Sequence[Score]], Score]
+    """Takes the step's scores of a row, all of them `ok`."""
+
+    def fingerprint(self, scorers: Sequence[Scorer | JobScorer]) -> str:
+        """16 hex digits over name, version and the scorers that it derives from."""
+        return _fingerprint(self.name, self.version, {"from": [scorer.fingerprint for scorer in scorers]})
+
+
 def _fingerprint(name: str, version: int, params: Mapping[str, object]) -> str:
     text = canonical_json([name, version, dict(params)])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -297,6 +311,11 @@ class RowStep(Step[P]):
     @abstractmethod
     def scorers(self) -> Sequence[Scorer | JobScorer]:
         """The scores that `decide` needs, in its order."""
+
+    @property
+    def derived(self) -> Sequence[DerivedScorer]:
+        """Further scores that follow from those of `scorers`."""
+        return ()
 
     @abstractmethod
     def decide(self, scores: Sequence[Score]) -> Finding | None:

@@ -58,6 +58,17 @@ class PolicySetting(_Frozen):
         return MaskPolicy(**self.model_dump(exclude={"template_args", "template"}), template_args=args)
 
 
+class LikelihoodPlan(_Frozen):
+    """How likely a model finds the answers of rows; see `trainer.likelihood`. Lengths are in tokens."""
+
+    kind: Literal["likelihood"] = "likelihood"
+    model: ModelSetting
+    policy: PolicySetting
+    alone: bool
+    max_length: int = Field(gt=0)
+    micro_tokens: int = Field(gt=0)
+
+
 class TrainingSetting(_Frozen):
     """One LoRA fine-tuning. Practice: r=16, alpha=32 on all linear layers, cosine, 3% warm-up, clip 1.0.
 
