@@ -5,9 +5,10 @@ A freeze of the base, or a recipe run on it, applies the draft first, as a step 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from filters.step import Drop, StepOutcome
+from filters.step import StepOutcome
 from trainer.conversation import Message, canonical_json
 from workbench.errors import BadInput
 from workbench.store import drafts
@@ -16,6 +17,16 @@ from workbench.store.drafts import MANUAL, Change, DraftCounts
 from workbench.store.members import Members, resolve
 
 LABELS = ("good", "bad", "1", "2", "3", "4", "5")
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A row that says what another says: its id, the other's, how alike they are, and that in words."""
+
+    id: int
+    of: int
+    similarity: float
+    reason: str
 
 
 class Draft:
@@ -37,15 +48,33 @@ class Draft:
         with self._store.transaction() as cursor:
             there = drafts.inside(cursor, self.base, ids, or_restored=True)
             changes: list[Change] = [(id, "dropped", reason) for id in ids if id in there]
+            changes += [(id, "duplicate_of", None) for id in ids]
             return drafts.record(cursor, self.base, "drop", lambda n: f"dropped {_rows(n)} ({reason})", changes)
 
     def restore(self, ids: Sequence[int]) -> int:
         """Take rows back in, whether a person or a recipe dropped them; returns how many came back."""
         with self._store.transaction() as cursor:
             inside = drafts.inside(cursor, self.base, ids)
-            changes: list[Change] = [(id, "dropped", None) for id in ids]
-            changes += [(id, "restored", "yes") for id in ids if id not in inside]
+            changes = _kept(ids, inside)
             return drafts.record(cursor, self.base, "restore", lambda n: f"restored {_rows(n)}", changes)
+
+    def settle(self, what: str, falls: Sequence[Duplicate], back: Sequence[int], as_came: Sequence[int] = ()) -> int:
+        """Drop rows as duplicates, take others `back`, and leave rows `as_came`, all as one action told by `what`.
+
+        Rows `as_came` are again where the base has them: in it, or dropped by the recipe that made it. Returns how
+        many rows changed.
+        """
+        with self._store.transaction() as cursor:
+            inside = drafts.inside(cursor, self.base, [*back, *(fall.id for fall in falls)])
+            changes = _kept(back, inside)
+            for fall in falls:
+                pointed = canonical_json({"of": fall.of, "similarity": fall.similarity})
+                changes += [(fall.id, "dropped", fall.reason), (fall.id, "duplicate_of", pointed)]
+                if fall.id not in inside:  # a recipe dropped it, for another row: the later word is a person's
+                    changes.append((fall.id, "restored", "yes"))
+            for id in as_came:
+                changes += [(id, "dropped", None), (id, "duplicate_of", None), (id, "restored", None)]
+            return drafts.record(cursor, self.base, "duplicates", lambda _: what, changes)
 
     def edit(self, id: int, messages: Sequence[Message]) -> int:
         """Put other messages in the place of a row's. The row stays as it was; returns the id of the new example.
@@ -105,12 +134,22 @@ def manual_step(store: Store, members: Members) -> list[StepOutcome]:
     changed = {name: counts for name, counts in changed.items() if counts.changes_rows}
     if not changed:
         return []
-    reasons = dict(pair for base in members.names for pair in drafts.dropped(store, base))
-    gone = members.absent(list(reasons))  # a row may be dropped in one of the inputs and stay in another
-    drops = [Drop(id, MANUAL, detail=reason) for id, reason in reasons.items() if id in gone]
+    found = {drop.id: drop for base in members.names for drop in drafts.dropped(store, base)}
+    gone = members.absent(list(found))  # a row may be dropped in one of the inputs and stay in another
+    drops = [drop for id, drop in found.items() if id in gone]
     # What the drops do not tell.
     params = {name: {"edited": counts.edited, "restored": counts.restored} for name, counts in changed.items()}
     return [StepOutcome(0, MANUAL, "filter", params, members.rows + len(drops), drops, [], 0.0)]
+
+
+def _kept(ids: Iterable[int], inside: set[int]) -> list[Change]:
+    """What makes rows stand as kept; those that are not `inside` the base were dropped on the way to it."""
+    changes: list[Change] = []
+    for id in ids:
+        changes += [(id, "dropped", None), (id, "duplicate_of", None)]
+        if id not in inside:
+            changes.append((id, "restored", "yes"))
+    return changes
 
 
 def _rows(count: int) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from workbench.store.duplicates import Member
 
 _WIDTH = 76  # of a prompt
-_MEMBERS = 5  # of a cluster
+_MEMBERS = 5  # of a cluster, for people
+_MEMBERS_DATA = 20  # of a cluster, with --json
 
 
 @click.command("dupes")
@@ -30,6 +31,13 @@ _MEMBERS = 5  # of a cluster
 )
 @click.option("--on", type=click.Choice(["prompt", "response", "both"]), help="With --method: what is compared.")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Clusters shown.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N clusters.")
+@click.option(
+    "--members",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Rows of a cluster shown beside its survivor. Default: {_MEMBERS}, with --json {_MEMBERS_DATA}.",
+)
 @common.json_option
 @click.pass_context
 def command(
@@ -40,13 +48,15 @@ def command(
     method: str | None,
     on: str | None,
     limit: int,
+    offset: int,
+    members: int | None,
     as_json: bool,
 ) -> None:
     """Show clusters of duplicates: who survives, who falls, and how alike they are.
 
     Of a version, those that fell on the way to it; --threshold says what another threshold would have done, by the
     pairs that were kept, without comparing again. Of a source, or with --method, what is found now; nothing is
-    written.
+    written. The largest clusters come first; --limit and --offset page through them.
 
     \b
     workbench dupes curated --threshold 0.75
@@ -54,17 +64,19 @@ def command(
     """
     from workbench import duplicates
 
+    shown = members if members is not None else _MEMBERS_DATA if as_json else _MEMBERS
+    pages = duplicates.Pages(offset, limit, shown)
     with common.workspace(ctx) as workspace, common.progress_bar("comparing") as progress:
         found = duplicates.look(
-            workspace, name, step=step, method=method, threshold=threshold, on=on, limit=limit, progress=progress
+            workspace, name, step=step, method=method, threshold=threshold, on=on, pages=pages, progress=progress
         )
     if as_json:
-        common.print_json({"name": name, "steps": [_data(one) for one in found]})
+        common.print_json({"name": name, "offset": offset, "steps": [_data(one) for one in found]})
         return
     if not found:
         common.note(f"No step on the way to {name} looked for duplicates. --method minhash looks for them now.")
         return
-    _print(found, moved=threshold is not None and method is None)
+    _print(found, offset, moved=threshold is not None and method is None)
 
 
 def _data(found: StepDuplicates) -> dict[str, Any]:
@@ -76,13 +88,14 @@ def _data(found: StepDuplicates) -> dict[str, Any]:
         "params": found.params,
         "rows_in": found.rows_in,
         "threshold": found.threshold,
-        "dropped": found.dropped,
+        "dropped": found.counts.rows,
         "dropped_then": found.dropped_then,
         "at_most": found.at_most,
         "about": found.about,
-        "clusters_in_all": found.clusters_in_all,
+        "clusters_in_all": found.counts.clusters,
         "clusters": [
             {
+                "size": cluster.size,
                 "survivor": row(cluster.survivor),
                 "members": [row(member) | {"similarity": similarity} for member, similarity in cluster.members],
             }
@@ -91,31 +104,35 @@ def _data(found: StepDuplicates) -> dict[str, Any]:
     }
 
 
-def _print(found: list[StepDuplicates], *, moved: bool) -> None:
+def _print(found: list[StepDuplicates], offset: int, *, moved: bool) -> None:
     from workbench.report.terminal import table
 
     out = common.out()
-    counts = ("rows in", "threshold", "dropped", "clusters", "largest")
-    summary = table("step", "on", *counts, right=counts)
+    numbers = ("rows in", "threshold", "dropped", "clusters", "largest")
+    summary = table("step", "on", *numbers, right=numbers)
     for one in found:
-        hedge = "at most " if one.at_most else "about " if one.about else ""
-        dropped = f"{hedge}{one.dropped:,}" + (f" (was {one.dropped_then:,})" if moved else "")
+        counts = one.counts
+        dropped = f"{one.hedge}{counts.rows:,}" + (f" (was {one.dropped_then:,})" if moved else "")
         threshold = "" if one.threshold is None else f"{one.threshold:g}"
         on = str(one.params.get("on", ""))
         summary.add_row(
-            one.step, on, f"{one.rows_in:,}", threshold, dropped, f"{one.clusters_in_all:,}", f"{one.largest:,}"
+            one.step, on, f"{one.rows_in:,}", threshold, dropped, f"{counts.clusters:,}", f"{counts.largest:,}"
         )
     out.print(summary)
     for one in found:
         for cluster in one.clusters:
             out.print()
             out.print(_line("kept", cluster.survivor, one))
-            for member, similarity in cluster.members[:_MEMBERS]:
+            for member, similarity in cluster.members:
                 out.print(_line(f"{similarity:.3f}", member, one))
-            if (more := len(cluster.members) - _MEMBERS) > 0:
+            if (more := cluster.size - len(cluster.members)) > 0:
                 out.print(f"       and {more:,} more", style="dim")
-        if (more := one.clusters_in_all - len(one.clusters)) > 0 and one.clusters:
-            common.note(f"{one.step}: {counted(more, 'more cluster')}; --limit shows more.")
+        if one.clusters and (more := one.counts.clusters - offset - len(one.clusters)) > 0:
+            common.note(
+                f"{one.step}: {counted(more, 'more cluster')}; go on with --offset {offset + len(one.clusters)}."
+            )
+        elif offset and not one.clusters and one.counts.clusters:
+            common.note(f"{one.step}: there are only {counted(one.counts.clusters, 'cluster')}.")
     if any(one.at_most for one in found):
         common.note("At most: below the threshold of the run the answers of a pair were not compared.")
     if moved:

@@ -1,8 +1,9 @@
 """What people did by hand to a source or version: a log that only grows, and where each row stands by it.
 
 `operations` and `operation_rows` are the log: every value a row had before and after. Undo appends the inverse.
-`draft_rows` holds what the log adds up to: for a row (`example_id`) its `dropped` reason, the example it was
-`replaced` by in an edit, that it was `restored` (a recipe had dropped it), its `label`.
+`draft_rows` holds what the log adds up to: for a row (`example_id`) its `dropped` reason, the row that it is a
+`duplicate_of` where that is why (JSON: `of`, `similarity`), the example it was `replaced` by in an edit, that it was
+`restored` (a recipe had dropped it), its `label`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Literal
 
 import pyarrow as pa
 
+from filters.step import Drop
 from trainer.conversation import content_hash
 from workbench.errors import BadInput
 from workbench.store.database import Connection, Store, fetch, next_id, now
 from workbench.store.members import Named, rows_sql
 
-Field = Literal["dropped", "replaced", "restored", "label"]
+Field = Literal["dropped", "duplicate_of", "replaced", "restored", "label"]
 MANUAL = "manual"
 """The name of the step that stands for a draft in a version's ledger."""
 
@@ -122,15 +124,18 @@ def log(store: Store, base: Named, limit: int = 20) -> list[Operation]:
     return [Operation(*row) for row in rows]
 
 
-def dropped(store: Store, base: Named) -> list[tuple[int, str]]:
-    """The rows that the draft drops, as they would stand in a freeze: (example id, reason), in the order of ids."""
+def dropped(store: Store, base: Named) -> list[Drop]:
+    """The rows that the draft drops, as they would stand in a freeze, in the order of ids; the detail says why."""
     return [
-        (int(id), str(reason))
-        for id, reason in store.rows(
-            """SELECT coalesce(CAST(r.value AS BIGINT), d.example_id), d.value FROM draft_rows d
-               LEFT JOIN draft_rows r ON (r.base_kind, r.base_id, r.example_id, r.field) =
-                (d.base_kind, d.base_id, d.example_id, 'replaced')
-               WHERE d.base_kind = ? AND d.base_id = ? AND d.field = 'dropped' ORDER BY 1""",
+        Drop(id, MANUAL, similarity, survivor, reason)
+        for id, reason, survivor, similarity in store.rows(
+            """WITH d AS (FROM draft_rows WHERE base_kind = ? AND base_id = ?),
+               edited AS (SELECT example_id, CAST(value AS BIGINT) AS id FROM d WHERE field = 'replaced'),
+               falls AS (SELECT example_id, CAST(value ->> '$.of' AS BIGINT) AS of,
+                         CAST(value ->> '$.similarity' AS DOUBLE) AS similarity FROM d WHERE field = 'duplicate_of')
+               SELECT coalesce(e.id, d.example_id), d.value, coalesce(k.id, f.of), f.similarity FROM d
+               LEFT JOIN edited e ON e.example_id = d.example_id LEFT JOIN falls f ON f.example_id = d.example_id
+               LEFT JOIN edited k ON k.example_id = f.of WHERE d.field = 'dropped' ORDER BY 1""",
             [base.kind, base.id],
         )
     ]

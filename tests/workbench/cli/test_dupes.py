@@ -55,11 +55,11 @@ def test_what_a_moved_threshold_says_is_what_a_run_at_it_does(imported, tmp_path
     made = _recipe(tmp_path, "minhash: {on: both, threshold: 0.85, max_drop: 1}", "made")
     imported("run", made, "--from", "raw", "--name", "v")
     for threshold in (0.72, 0.8, 0.97):
-        said = fallen(imported("dupes", "v", "--threshold", threshold, "--limit", 999, "--json"))
+        said = fallen(imported("dupes", "v", "--threshold", threshold, "--limit", 999, "--members", 999, "--json"))
         again = _recipe(tmp_path, f"minhash: {{on: both, threshold: {threshold}, max_drop: 1}}", "again")
         imported("run", again, "--from", "raw", "--name", f"v{threshold}")
         assert said
-        assert said == fallen(imported("dupes", f"v{threshold}", "--limit", 999, "--json"))
+        assert said == fallen(imported("dupes", f"v{threshold}", "--limit", 999, "--members", 999, "--json"))
 
 
 def test_a_source_is_looked_through_now_and_nothing_is_written(near):
