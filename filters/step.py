@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Kind = Literal["filter", "dedup", "selector"]
+Kind = Literal["filter", "dedup", "selector", "report"]
 State = Literal["ok", "error", "unscored"]
 
 
@@ -189,11 +189,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two rows found alike (cosine, Jaccard, or 1.0 for exact), dropped or not. `duplicate_of` is the one preferred."""
+    """Two rows found alike (cosine, Jaccard, or 1.0 for exact), dropped or not. `duplicate_of` is the one preferred.
+
+    `answer_similarity` is that of their answers, where the step looked at both.
+    """
 
     id: int
     duplicate_of: int
     similarity: float
+    answer_similarity: float | None = None
 
 
 @dataclass

@@ -101,6 +101,8 @@ MIGRATIONS: tuple[str, ...] = (
     UPDATE fixed_rejects SET altered = nullif(concat_ws(', ', CASE WHEN length(raw) >= 100000 THEN 'cut' END,
         CASE WHEN reason LIKE '%is not UTF-8' THEN 'escaped' END), '');
     """,
+    # 6: how alike the answers of a pair are, where a step looked at them, too (conflicts).
+    "ALTER TABLE duplicate_pairs ADD COLUMN answer_similarity DOUBLE",
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -28,6 +28,7 @@ _PAIRS = pa.schema(
         ("example_id", pa.int64()),
         ("duplicate_of", pa.int64()),
         ("similarity", pa.float64()),
+        ("answer_similarity", pa.float64()),
     ]
 )
 
@@ -144,7 +145,7 @@ def save_step(cursor: Connection, run_id: int, outcome: StepOutcome) -> None:
         ],
     )
     drops = [(step_id, d.id, d.reason, d.score, d.duplicate_of, d.detail) for d in outcome.drops]
-    pairs = [(step_id, p.id, p.duplicate_of, p.similarity) for p in outcome.pairs]
+    pairs = [(step_id, p.id, p.duplicate_of, p.similarity, p.answer_similarity) for p in outcome.pairs]
     for table, rows, schema in (("decisions", drops, _DECISIONS), ("duplicate_pairs", pairs, _PAIRS)):
         if rows:
             insert(cursor, table, pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema))
