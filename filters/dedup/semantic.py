@@ -1,23 +1,25 @@
 """`semantic`: texts that mean the same, by the cosine of their embeddings.
 
 A cosine alone takes "advantages of remote work" and "disadvantages of remote work" for the same (0.92 with
-all-MiniLM-L6-v2), and "convert 10 km" and "convert 25 km" nearly so (0.89). So a row falls only if, besides, the
-numbers in both texts do not contradict each other and the answers agree.
+all-MiniLM-L6-v2), and "convert 10 km" and "convert 25 km" nearly so (0.89). So a row falls only if, besides, nothing
+particular in the two texts contradicts (`filters.dedup.particulars`) and the answers agree.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from filters.dedup.star import FLOOR, KEPT
-from filters.dedup.survivor import DedupParams, Rank, ranks
-from filters.step import Drop, Embed, Outside, Pair, SetResult, SetStep, Survivors
+from filters.dedup.jaccard import Pairs
+from filters.dedup.known import Lineup, line_up
+from filters.dedup.particulars import Particulars
+from filters.dedup.star import FLOOR, Agree, Falls, settle, walk, worth_keeping
+from filters.dedup.survivor import DedupParams, compared_text
+from filters.neighbours import Neighbours
+from filters.step import Embed, Outside, Row, SetResult, SetStep, Survivors
 from filters.text import normalise, words
 from trainer.conversation import Side
 from trainer.errors import UsageProblem
@@ -27,27 +29,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vectors = NDArray[np.float32]
+    Ints = NDArray[np.int64]
 
-_BLOCK_CELLS = 2**24  # similarities held at a time: 64 MB
 _SHORT_ANSWER = 5  # words; embeddings of so few words say little
-_SHORT_TEXT = 2
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 class SemanticParams(DedupParams):
-    """What is compared and how near is near. `answer_threshold: 0` drops rows whatever their answers say."""
+    """What is compared and how near is near. `answer_threshold: 0` drops rows whatever their answers say.
+
+    `target` takes, where `threshold` leaves more rows, a lower one, as high as it may be and at least 0.7, that
+    leaves at most so many; where none does, 0.7.
+    """
 
     on: Side = "prompt"
     threshold: float = Field(default=0.9, gt=0, le=1)
     answer_threshold: float = Field(default=0.8, ge=0, le=1)
+    target: int | None = Field(default=None, ge=1)
     model: str = DEFAULT_EMBEDDER
 
 
-@dataclass(frozen=True)
-class _Entry:
-    rank: Rank
-    id: int
+class _Said(NamedTuple):
+    """What is compared of a row; `answer` is empty where answers do not matter."""
+
     text: str
+    answer: str
 
 
 class Semantic(SetStep[SemanticParams]):
@@ -60,141 +65,128 @@ class Semantic(SetStep[SemanticParams]):
     """
 
     name = "semantic"
+    version = 2
     kind = "dedup"
     params_model = SemanticParams
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What `against` names."""
+        return self.params.against
+
     def select(self, rows: Survivors, outside: Outside) -> SetResult:
-        """Compare all rows with all, in blocks, best survivor first."""
+        """Each dropped row points at a kept one that says the same."""
         if outside.embed is None:
             raise UsageProblem(
                 "semantic needs embeddings, and the caller gave no way to compute them",
                 where="semantic",
                 do="Pass embed= to the pipeline.",
             )
-        result = SetResult()
-        entries, vectors = self._embedded(rows, outside, outside.embed, result)
-        candidates = self._neighbours(entries, vectors, result, outside)
-        if len(candidates):
-            answers = _Answers(rows, {entries[i].id for i in candidates}, outside.embed, self.params)
-            self._walk(entries, vectors, candidates, answers, result)
-            texts = {entries[i].id: entries[i].text for i in candidates}
-            result.pairs = [pair for pair in result.pairs if self._may_fall(pair, texts, answers)]
+        params = self.params
+        lineup = line_up(rows, outside, params, self.name, self._said)
+        vectors = embed_unique(outside.embed, [normalise(said.text) for said in lineup.compared], params.model)
+        places = np.flatnonzero(np.isfinite(vectors.sum(axis=1)))
+        if len(places) < len(vectors):
+            vectors = vectors[places]
+        floor = min(FLOOR, params.threshold)
+        judged = floor if params.target is not None else params.threshold  # from here up pairs are looked at closely
+
+        def progress(done: int, total: int) -> None:
+            outside.progress(done, total, f"{self.name}: comparing")
+
+        near = Neighbours(vectors, floor)
+        kept: list[Pairs] = []
+        alike = np.zeros(len(vectors), dtype=np.bool_)
+        for pairs in near.chunks(progress):
+            kept.append(worth_keeping(pairs))
+            over = pairs.similarity >= judged
+            alike[pairs.first[over]] = alike[pairs.second[over]] = True
+        candidates = np.flatnonzero(alike)
+        same = _Sameness(lineup, places[candidates], outside.embed, params)
+        again = Neighbours(vectors[candidates], params.threshold).chunks()
+        falls = walk((_at(places[candidates], chunk) for chunk in again), params.threshold, lineup.standing, same.agree)
+        reported = [_true(_at(places, pairs), judged, same.agree) for pairs in kept]
+        result = settle(
+            lineup,
+            _with(reported, falls, len(lineup.ids)),
+            "semantic duplicate",
+            "cosine",
+            params.threshold,
+            params.target,
+        )
+        result.unscored = len(lineup.ids) - lineup.standing - int(np.count_nonzero(places >= lineup.standing))
+        if near.recall is not None:
+            result.settled |= {"index_recall": round(near.recall.share, 4), "index_checked_rows": near.recall.rows}
         return result
 
-    def _may_fall(self, pair: Pair, texts: Mapping[int, str], answers: _Answers) -> bool:
-        """Whether a pair says the same, as far as it was looked at: answers are not below the threshold."""
-        if pair.similarity < self.params.threshold:
-            return True
-        one, other = pair.id, pair.duplicate_of
-        return says_the_same(texts[one], texts[other]) and answers.agree(one, other)
-
-    def _embedded(
-        self, rows: Survivors, outside: Outside, embed: Embed, result: SetResult
-    ) -> tuple[list[_Entry], Vectors]:
-        """Rows with a usable vector, best survivor first, and their vectors (n, d)."""
-        entries = [
-            _Entry(rank, row.id, normalise(row.text(self.params.on)))
-            for batch in rows
-            for row, rank in zip(batch, ranks(batch, self.params, outside, self.name), strict=True)
-        ]
-        entries.sort(key=lambda entry: entry.rank)
-        vectors = embed_unique(embed, [entry.text for entry in entries], self.params.model)
-        usable: NDArray[np.bool_] = np.isfinite(vectors.sum(axis=1))
-        result.unscored = int((~usable).sum())
-        return [entry for entry, good in zip(entries, usable, strict=True) if good], vectors[usable]
-
-    def _neighbours(
-        self, entries: Sequence[_Entry], vectors: Vectors, result: SetResult, outside: Outside
-    ) -> NDArray[np.int64]:
-        """Report the pairs from `FLOOR` up, and give back the rows that have one from `threshold` up."""
-        floor = min(FLOOR, self.params.threshold)
-        near = np.zeros(len(entries), dtype=np.bool_)
-        for start, block in similarity_blocks(vectors):
-            for offset, line in enumerate(block):
-                i = start + offset
-                better = line[:i]  # pairs once: each row with those that are preferred to it
-                found = np.flatnonzero(better >= floor)
-                if not len(found):
-                    continue
-                over = found[better[found] >= self.params.threshold]
-                near[over] = True
-                near[i] |= len(over) > 0
-                # As in `worth_keeping`: those that the row may fall for, and the nearest of the others.
-                preferred, rest = found[: KEPT // 2], found[KEPT // 2 :]
-                nearest = rest[np.lexsort((rest, -better[rest]))][: KEPT - KEPT // 2]
-                result.pairs += [
-                    Pair(entries[i].id, entries[j].id, float(round(float(better[j]), 4)))
-                    for j in (*preferred.tolist(), *nearest.tolist())
-                ]
-            outside.progress(start + len(block), len(entries), self.name)
-        return np.flatnonzero(near)
-
-    def _walk(
-        self,
-        entries: Sequence[_Entry],
-        vectors: Vectors,
-        candidates: NDArray[np.int64],
-        answers: _Answers,
-        result: SetResult,
-    ) -> None:
-        """From the best survivor down: a row falls if a row kept so far says the same."""
-        kept = np.zeros(len(candidates), dtype=np.bool_)
-        for start, block in similarity_blocks(vectors[candidates]):
-            for offset, line in enumerate(block):
-                i = start + offset
-                row = entries[candidates[i]]
-                over = np.flatnonzero((line[:i] >= self.params.threshold) & kept[:i])
-                for j in over[np.lexsort((over, -line[over]))]:
-                    other = entries[candidates[j]]
-                    if says_the_same(row.text, other.text) and answers.agree(row.id, other.id):
-                        cosine = float(round(float(line[j]), 4))
-                        result.drops.append(
-                            Drop(row.id, "semantic duplicate", cosine, other.id, f"cosine {cosine:.3f}")
-                        )
-                        break
-                else:
-                    kept[i] = True
+    def _said(self, row: Row) -> _Said:
+        params = self.params
+        answers = params.answer_threshold > 0 and params.on != "response"
+        return _Said(compared_text(row, params.on), normalise(compared_text(row, "response")) if answers else "")
 
 
-class _Answers:
-    """The responses of the candidate rows and how near they are."""
+def _at(places: Ints, pairs: Pairs) -> Pairs:
+    """Pairs of `places` out of pairs of indices into them."""
+    return Pairs(places[pairs.first], places[pairs.second], pairs.similarity)
 
-    def __init__(self, rows: Survivors, ids: set[int], embed: Embed, params: SemanticParams) -> None:
+
+def _true(pairs: Pairs, judged: float, agree: Agree) -> Pairs:
+    """The pairs without those from `judged` up that do not say the same."""
+    keep = pairs.similarity < judged
+    for k in np.flatnonzero(~keep).tolist():
+        keep[k] = agree(int(pairs.first[k]), int(pairs.second[k]))
+    return Pairs(pairs.first[keep], pairs.second[keep], pairs.similarity[keep])
+
+
+def _with(some: Sequence[Pairs], falls: Falls, rows: int) -> Pairs:
+    """All of the pairs of `rows` rows with those of `falls`, none twice."""
+    first = np.concatenate([*(pairs.first for pairs in some), [to for to, _ in falls.values()]]).astype(np.int64)
+    second = np.concatenate([*(pairs.second for pairs in some), list(falls)]).astype(np.int64)
+    similarity = np.concatenate([*(pairs.similarity for pairs in some), [how for _, how in falls.values()]])
+    _, each = np.unique(second * rows + first, return_index=True)
+    return Pairs(first[each], second[each], similarity[each])
+
+
+class _Sameness:
+    """Whether two rows that are near say the same: nothing particular in the texts contradicts, and the answers agree.
+
+    `places` are those that will be asked about.
+    """
+
+    def __init__(self, lineup: Lineup[_Said], places: Ints, embed: Embed, params: SemanticParams) -> None:
+        self._said = lineup.compared
+        self._particulars: dict[int, Particulars] = {}
+        self._answers: dict[int, list[str]] = {}
         self._least = 0.0 if params.on == "response" else params.answer_threshold
-        self._texts: dict[int, str] = {}
-        self._vectors: dict[int, Vectors] = {}
-        if not self._least:
-            return
-        for batch in rows:
-            for row in batch:
-                if row.id in ids:
-                    calls = [str(m["tool_calls"]) for m in row.messages if m.get("tool_calls")]
-                    self._texts[row.id] = normalise("\n".join([row.text("response"), *calls]))
-        ordered = sorted(self._texts)
-        vectors = embed_unique(embed, [self._texts[id_] for id_ in ordered], params.model)
-        self._vectors = dict(zip(ordered, vectors, strict=True))
+        self._row = dict(zip(places.tolist(), range(len(places)), strict=True))
+        if self._least:
+            self._vectors = embed_unique(embed, [self._said[place].answer for place in places.tolist()], params.model)
 
     def agree(self, one: int, other: int) -> bool:
-        """Whether two answers say the same; short ones by their words, unreadable ones only if equal."""
-        if not self._least:
+        """Whether the rows at two places say the same."""
+        if self._particulars_of(one).contradicts(self._particulars_of(other)):
+            return False
+        return not self._least or self._answers_agree(one, other)
+
+    def _particulars_of(self, place: int) -> Particulars:
+        if place not in self._particulars:
+            self._particulars[place] = Particulars.of(self._said[place].text)
+        return self._particulars[place]
+
+    def _answers_agree(self, one: int, other: int) -> bool:
+        """Short answers by their words, unreadable ones only if equal."""
+        short, long = sorted((self._answer_of(one), self._answer_of(other)), key=len)
+        if short == long:
             return True
-        first, second = _bare(self._texts[one]), _bare(self._texts[other])
-        if first == second:
-            return True
-        if min(len(first), len(second)) <= _SHORT_ANSWER:
-            short, long = sorted((first, second), key=len)
+        if len(short) <= _SHORT_ANSWER:
             return len(short) > 0 and any(long[i : i + len(short)] == short for i in range(len(long) - len(short) + 1))
-        cosine = float(self._vectors[one] @ self._vectors[other])  # NaN where unreadable: not at or above anything
+        cosine = float(self._vectors[self._row[one]] @ self._vectors[self._row[other]])  # NaN is not above anything
         return round(cosine, 4) >= self._least
 
-
-def says_the_same(one: str, other: str) -> bool:
-    """Whether two near texts can mean the same: no number in each that the other lacks; short ones word for word."""
-    first, second = _bare(one), _bare(other)
-    if min(len(first), len(second)) <= _SHORT_TEXT:
-        return first == second
-    numbers, others = set(_NUMBER.findall(one)), set(_NUMBER.findall(other))
-    return not (numbers - others and others - numbers)
+    def _answer_of(self, place: int) -> list[str]:
+        if place not in self._answers:
+            self._answers[place] = [word.casefold() for word in words(self._said[place].answer)]
+        return self._answers[place]
 
 
 def embed_unique(embed: Embed, texts: Sequence[str], model: str) -> Vectors:
@@ -205,24 +197,7 @@ def embed_unique(embed: Embed, texts: Sequence[str], model: str) -> Vectors:
     distinct = sorted({text for text in texts if text})
     found = np.asarray(embed(distinct, model), dtype=np.float32) if distinct else np.empty((0, 1), dtype=np.float32)
     place = {text: i for i, text in enumerate(distinct)}
+    at = np.array([place.get(text, -1) for text in texts], dtype=np.int64)
     vectors = np.full((len(texts), found.shape[1]), np.nan, dtype=np.float32)
-    for i, text in enumerate(texts):
-        if text:
-            vectors[i] = found[place[text]]
+    vectors[at >= 0] = found[at[at >= 0]]
     return vectors
-
-
-def similarity_blocks(vectors: Vectors) -> Iterator[tuple[int, Vectors]]:
-    """Cosines of the unit rows `vectors` (n, d) in blocks: (first row, block (rows, first row + rows)).
-
-    Rounded to 4 digits, so that a threshold means what is shown. Only rows up to the block's own are compared: the
-    other half of the matrix is the same. Never more than 64 MB of them at a time, for up to 16 million rows.
-    """
-    rows = max(1, min(1024, _BLOCK_CELLS // max(len(vectors), 1)))
-    for start in range(0, len(vectors), rows):
-        block = vectors[start : start + rows] @ vectors[: start + rows].T
-        yield start, np.round(block, 4)
-
-
-def _bare(text: str) -> list[str]:
-    return [word.casefold() for word in words(text)]

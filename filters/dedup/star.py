@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from filters.dedup.jaccard import Pairs
+from filters.dedup.jaccard import CROWD, Pairs
 from filters.dedup.known import Lineup
 from filters.step import Drop, Pair, SetResult
 
@@ -38,18 +38,29 @@ def stars(pairs: Pairs, threshold: float, standing: int = 0, agree: Agree | None
 
 
 def walk(chunks: Iterable[Pairs], threshold: float, standing: int = 0, agree: Agree | None = None) -> Falls:
-    """As `stars`, with the pairs in parts: all pairs of one `second` row in the same part, lower rows before higher."""
+    """As `stars`, with the pairs in parts: all pairs of one `second` row in the same part, lower rows before higher.
+
+    Of a crowd of kept rows that a row is like and may not fall for, the nearest `CROWD` are tried: rows made from one
+    template would else be asked about in a square.
+    """
     falls: Falls = {}
     for pairs in chunks:
         near = np.flatnonzero((pairs.similarity >= threshold) & (pairs.second >= standing))
         if falls:
             near = near[~np.isin(pairs.first[near], np.fromiter(falls, np.int64, len(falls)))]
         order = near[np.lexsort((pairs.first[near], -pairs.similarity[near], pairs.second[near]))]
+        row, refused = -1, 0
         for first, second, similarity in zip(
             pairs.first[order].tolist(), pairs.second[order].tolist(), pairs.similarity[order].tolist(), strict=True
         ):
-            if second not in falls and first not in falls and (agree is None or agree(first, second)):
+            if second != row:
+                row, refused = second, 0
+            if second in falls or first in falls or refused == CROWD:
+                continue
+            if agree is None or agree(first, second):
                 falls[second] = (first, similarity)
+            else:
+                refused += 1
     return falls
 
 

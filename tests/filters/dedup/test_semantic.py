@@ -5,8 +5,10 @@ import random
 import numpy as np
 import pytest
 
-from filters.dedup import semantic
-from filters.dedup.semantic import Semantic, SemanticParams, says_the_same, similarity_blocks
+from filters import neighbours
+from filters.dedup import star
+from filters.dedup.particulars import Particulars
+from filters.dedup.semantic import Semantic, SemanticParams
 from filters.dedup.star import KEPT
 from filters.embedding import embed_here
 from filters.errors import RecipeProblem
@@ -79,18 +81,6 @@ def test_who_survives_is_a_choice(outcomes, batches, talk, keep, survivor):
     assert set(drops(outcome).values()) == {survivor}
 
 
-def test_small_blocks_give_what_one_block_gives(monkeypatch):
-    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    whole = np.vstack([np.pad(block, ((0, 0), (0, 50 - block.shape[1]))) for _, block in similarity_blocks(vectors)])
-    monkeypatch.setattr(semantic, "_BLOCK_CELLS", 150)
-    pieces = list(similarity_blocks(vectors))
-    assert len(pieces) == 17
-    assert max(block.size for _, block in pieces) <= 150
-    cut = np.vstack([np.pad(block, ((0, 0), (0, 50 - block.shape[1]))) for _, block in pieces])
-    assert np.allclose(np.tril(whole), np.tril(cut), atol=1e-4)
-
-
 def test_neighbours_are_reported_from_the_floor_up_and_capped(outcomes, batches, talk):
     angles = {"this is " + "w" * i: 0.1 * i for i in range(1, 31)}
     angles["text far away"] = 50  # cosine about 0.67 to 0.64
@@ -109,20 +99,6 @@ def test_texts_the_model_cannot_read_are_kept_and_counted(outcomes, batches, tal
     (outcome,) = outcomes(STAR, rows, embed=geometry(angles))
     assert outcome.drops == []
     assert outcome.unscored == 3
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("Convert 10 km to miles.", "Convert 25 km to miles.", False),
-        ("Is 17 prime?", "Is 18 a prime?", False),
-        ("Give three tips.", "Give me 3 tips, please.", True),
-        ("Paris", "Paris!", True),
-        ("Paris", "Berlin", False),
-    ],
-)
-def test_numbers_and_single_words_tell_near_texts_apart(one, other, same):
-    assert says_the_same(one, other) is same
 
 
 def test_near_prompts_with_other_answers_stay(outcomes, batches, talk):
@@ -195,3 +171,86 @@ def test_embedding_is_asked_for_each_distinct_text_once(make_row):
     rows = Rows([[make_row("b b b", "x", id=0), make_row("a a a", "x", id=1), make_row("b  b b", "y", id=2)]])
     Semantic(SemanticParams(answer_threshold=0, max_drop=1)).select(rows, Outside(embed, lambda *_: None))
     assert asked == ["a a a", "b b b"]
+
+
+AGAINST = "steps: [{semantic: {threshold: 0.9, answer_threshold: 0, against: [v1], max_drop: 1}}]"
+
+
+def test_only_what_is_new_is_kept(outcomes, batches, talk):
+    angles = {"text of a": 0, "text of b": 5, "text of c": 60, "text of d": 62, "old and there": 2, "old and far": 120}
+    known = [(90, talk("old and there", "x")), (91, talk("old and far", "x"))]
+    new = [(i, talk(prompt, "x " * (i + 3))) for i, prompt in enumerate(list(angles)[:4])]
+    others = {"v1": batches(known)}
+    (outcome,) = outcomes(AGAINST, batches([*new, known[1]]), embed=geometry(angles), others=others.__getitem__)
+    assert drops(outcome) == {0: 90, 1: 90, 2: 3, 91: 91}  # the longer answers of a and b do not save them
+    assert {drop.id: drop.reason for drop in outcome.drops}[91] == "known row"
+    assert not {pair.id for pair in outcome.pairs} & {90, 91}
+
+
+def test_answers_of_known_rows_are_compared_too(outcomes, batches, talk):
+    angles = {
+        "asked one way": 0,
+        "asked another way": 1,
+        "yes it is so in all of them": 100,
+        "quite another long answer": 180,
+    }
+    known = batches([(90, talk("asked one way", "yes it is so in all of them"))])
+    recipe = AGAINST.replace("answer_threshold: 0", "answer_threshold: 0.8")
+
+    def gone(answer):
+        rows = batches([(1, talk("asked another way", answer))])
+        (outcome,) = outcomes(recipe, rows, embed=geometry(angles), others=lambda name: known)
+        return drops(outcome)
+
+    assert gone("yes it is so in all of them") == {1: 90}
+    assert gone("quite another long answer") == {}
+
+
+def test_a_target_lowers_the_threshold_as_far_as_it_takes(outcomes, batches, talk):
+    angles = {"text of a": 0, "text of b": 20, "text of c": 90, "text of d": 120, "text of e": 180}
+    recipe = "steps: [{semantic: {threshold: 0.99, answer_threshold: 0, target: 4, max_drop: 1}}]"
+    (outcome,) = outcomes(recipe, batches([talk(prompt, "x") for prompt in angles]), embed=geometry(angles))
+    assert len(outcome.drops) == 1
+    assert outcome.params["threshold"] == pytest.approx(np.cos(np.radians(20)), abs=0.01)
+    (outcome,) = outcomes(recipe.replace("4", "2"), batches([talk(p, "x") for p in angles]), embed=geometry(angles))
+    assert len(outcome.drops) == 2  # a and b, c and d: the others are nobody's
+    assert outcome.params["threshold"] == 0.7
+
+
+def test_a_target_drops_no_row_that_says_something_else(outcomes, batches, talk):
+    angles = {"Is 17 a prime?": 0, "Is 18 a prime?": 1, "Is 17 a prime, please?": 30}
+    recipe = "steps: [{semantic: {threshold: 0.99, answer_threshold: 0, target: 1, max_drop: 1}}]"
+    (outcome,) = outcomes(recipe, batches([talk(prompt, "x") for prompt in angles]), embed=geometry(angles))
+    assert {frozenset(pair) for pair in drops(outcome).items()} == {frozenset((0, 2))}
+
+
+def test_the_best_by_a_score_survives(outcomes, batches, talk):
+    angles = {"text of a": 0, "text of b": 1, "text of c": 2}
+    rows = batches([talk("text of a", "x"), talk("text of b", "x x x"), talk("text of c", "x x")])
+    best = "steps: [{length: {on: response, max_words: 99}}, {semantic: {keep: best, by: length-words, lowest: true, "
+    (_, outcome) = outcomes(best + "answer_threshold: 0, max_drop: 1}}]", rows, embed=geometry(angles))
+    assert set(drops(outcome).values()) == {0}
+
+
+def test_an_index_is_told_of_in_the_ledger(outcomes, batches, talk, monkeypatch):
+    places = random.Random(3)
+    angles = {"this is text " + "w" * (i + 1): places.uniform(0, 360) for i in range(150)}
+    rows = batches([talk(prompt, "x") for prompt in angles])
+    (exact,) = outcomes(STAR, rows, embed=geometry(angles))
+    assert "index_recall" not in exact.params
+    monkeypatch.setattr(neighbours, "INDEX_FROM", 100)
+    (outcome,) = outcomes(STAR, rows, embed=geometry(angles))
+    assert outcome.params["index_recall"] >= 0.99
+    assert outcome.params["index_checked_rows"] == 150
+    assert set(drops(outcome)) <= set(range(150))
+    assert len(outcome.drops) == pytest.approx(len(exact.drops), abs=3)
+
+
+def test_rows_of_one_template_are_not_asked_about_in_a_square(outcomes, batches, talk, monkeypatch):
+    asked = []
+    monkeypatch.setattr(star, "CROWD", 5)
+    monkeypatch.setattr(Particulars, "contradicts", lambda one, other: asked.append(1) or True)
+    angles = {f"Convert {i} miles to feet.": i * 0.001 for i in range(200)}
+    (outcome,) = outcomes(STAR, batches([talk(prompt, "x") for prompt in angles]), embed=geometry(angles))
+    assert outcome.drops == []
+    assert len(asked) < 200 * (5 + KEPT)  # of 19,900 pairs
