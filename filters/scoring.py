@@ -3,12 +3,16 @@
     plan.json         a model whose `kind` names the work (`filters.job`)
     rows.parquet      content_hash, messages, tools: distinct contents
     parts/*.parquet   content_hash, value, label, state, detail: scores, as they come
+    held.jsonl        the same, one JSON list a line: scores that are not in a part yet
 
-It can be killed at any time: every part that was written is kept, and the next start goes on behind it.
+It can be killed at any time: every score that was there is kept, and the next start goes on behind it. An answer of a
+service may have been paid for.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,11 +27,12 @@ from trainer.protocol import PLAN, Events, write_atomic
 
 ROWS = "rows.parquet"
 PARTS = "parts"
+HELD = "held.jsonl"
 
 ScoreRows = Callable[[Sequence[Row]], Iterator[Mapping[str, Score]]]
 """Scores rows of distinct contents, by content hash, a few at a time as they are known."""
 
-_EVERY = 2.0  # seconds of work that a kill may cost
+_EVERY = 2.0  # seconds between two parts
 _ROWS = pa.schema([("content_hash", pa.string()), ("messages", pa.string()), ("tools", pa.string())])
 _SCORES = pa.schema(
     [
@@ -71,11 +76,13 @@ def score_folder(folder: Path, events: Events, score: ScoreRows, what: str) -> N
     events.emit("progress", done=done, total=total, what=what)
     if not missing:
         return
+    _write_part(folder, _read_held(folder))  # of a killed process; its last line may be half a one
     held: dict[str, Score] = {}
     written = time.monotonic()
     try:
         for part in score(missing):
             held.update(part)
+            _hold(folder, part)
             if time.monotonic() - written > _EVERY:
                 done += _write_part(folder, held)
                 events.emit("progress", done=done, total=total, what=what)
@@ -94,11 +101,32 @@ def read_parts(folder: Path) -> Iterator[dict[str, Score]]:
             key: Score(*values)
             for key, *values in zip(keys, *(columns[name] for name in _SCORES.names[1:]), strict=True)
         }
+    if held := _read_held(folder):
+        yield held
+
+
+def _hold(folder: Path, scores: Mapping[str, Score]) -> None:
+    """Put scores down at once, at the price of a line each: a kill loses none."""
+    with (folder / HELD).open("a", encoding="utf-8") as file:
+        for key, score in scores.items():
+            file.write(json.dumps([key, score.value, score.label, score.state, score.detail]) + "\n")
+
+
+def _read_held(folder: Path) -> dict[str, Score]:
+    """The scores that are in no part yet."""
+    held = {}
+    if (folder / HELD).exists():
+        for line in (folder / HELD).read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # half a line of a killed process
+                key, *values = json.loads(line)
+                held[key] = Score(*values)
+    return held
 
 
 def _write_part(folder: Path, held: dict[str, Score]) -> int:
     """Write `held` as the next part, empty it, and return how many scores it held."""
     if not held:
+        (folder / HELD).unlink(missing_ok=True)
         return 0
     values = list(held.values())
     columns: list[Sequence[object]] = [list(held), *([getattr(v, n) for v in values] for n in _SCORES.names[1:])]
@@ -107,6 +135,7 @@ def _write_part(folder: Path, held: dict[str, Score]) -> int:
     part = path.with_name(f".{path.name}.part")
     pq.write_table(table, part)
     part.replace(path)
+    (folder / HELD).unlink(missing_ok=True)
     held.clear()
     return len(values)
 
