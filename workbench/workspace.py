@@ -27,12 +27,19 @@ from workbench.store import diff as diffs
 from workbench.store import evalsets, versions
 from workbench.store.catalogue import Entry, catalogue
 from workbench.store.database import Store, VersionRow
-from workbench.store.detail import ExampleDetail, example_detail
+from workbench.store.detail import (
+    ExampleDetail,
+    ExampleHistory,
+    StoredScore,
+    example_detail,
+    example_history,
+    example_scores,
+)
 from workbench.store.examples import Page, Which, examples
 from workbench.store.experiments import users
 from workbench.store.facets import Facets, facets, histogram
 from workbench.store.integrity import Check, check
-from workbench.store.members import CURATION_COLUMNS, Members, resolve
+from workbench.store.members import CURATION_COLUMNS, Members, resolve, resolve_base
 from workbench.store.rejects import RejectRow, fixed_rows, reject_reasons, rejects
 from workbench.store.sources import (
     Origin,
@@ -187,8 +194,18 @@ class Workspace:
         return open_view(self.store, query, cancelled=cancelled, on_found=on_found)
 
     def detail(self, name: str, id: int) -> ExampleDetail:
-        """One row of a source or version with all that is known of it."""
-        return example_detail(self.store, resolve(self.store, name), id)
+        """One row of a source or version, as people left it."""
+        return example_detail(self.store, resolve_base(self.store, name), id)
+
+    def scores(self, example: ExampleDetail) -> list[StoredScore]:
+        """What scorers said of a row."""
+        return example_scores(self.store, example.content_hash)
+
+    def history(
+        self, name: str, example: ExampleDetail, cancelled: Callable[[], bool] = lambda: False
+    ) -> ExampleHistory:
+        """What happened to a row of a source or version, and where else its content stands."""
+        return example_history(self.store, resolve_base(self.store, name), example, cancelled)
 
     def facets(self, name: str) -> Facets:
         """What a source or version is made of, in counts."""

@@ -425,10 +425,10 @@ def test_the_history_of_a_row_is_told(ws, tmp_path):
     ws.run_recipe(recipe, ["rows"], "v")
     every = ids(ws)
     ws.draft("rows").label([every[7]], "bad")
-    told = ws.detail("rows", every[7]).history
+    told = ws.history("rows", ws.detail("rows", every[7])).told
     assert told[0] == "came as row 8 of source rows"
     assert "dropped on the way to version v by exact" in told[1]
     assert "row 3 of rows" in told[1]
     assert told[2] == "by hand in rows: labelled 1 row bad"
-    assert ws.detail("rows", every[0]).history[-1] == "in version v"
-    assert ws.detail("rows", every[3]).also_in == [("rows", 8)]
+    assert ws.history("rows", ws.detail("rows", every[0])).told[-1] == "in version v"
+    assert ws.history("rows", ws.detail("rows", every[3])).also_in == [("rows", 8)]

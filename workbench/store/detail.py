@@ -1,16 +1,37 @@
-"""One example with all that is known of it: scores, what happened to it, where else it stands."""
+"""One example with all that is known of it: scores, what happened to it, where else it stands.
+
+Each part is read by itself: what a person looks at comes at once, whatever the rest costs.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.conversation import Message
 from workbench.errors import NotFound
-from workbench.store.database import Connection, Store, fetch
-from workbench.store.members import Named
+from workbench.store.database import Connection, Store, fetch, interruptible
+from workbench.store.members import Base
 from workbench.store.sources import also_in
+
+
+@dataclass(frozen=True)
+class ExampleDetail:
+    """An example as it stands in a source or version by its draft.
+
+    `id` is the id that the row came with; `shown_id` the one whose text is shown, another where it was edited.
+    """
+
+    id: int
+    shown_id: int
+    source: str
+    row: int
+    messages: list[Message]
+    tools: list[dict[str, Any]] | None
+    meta: dict[str, Any]
+    content_hash: str
 
 
 @dataclass(frozen=True)
@@ -25,57 +46,63 @@ class StoredScore:
 
 
 @dataclass(frozen=True)
-class ExampleDetail:
-    """An example as it stands in a source or version by its draft.
+class ExampleHistory:
+    """What happened to an example, in sentences, the oldest first, and the rows of equal content: (source, row)."""
 
-    `id` is the id that the row came with; `shown_id` the one whose text is shown, another where it was edited.
-    `history` are sentences, the oldest first. `also_in` names rows of equal content: (source, row).
-    """
-
-    id: int
-    shown_id: int
-    source: str
-    row: int
-    messages: list[Message]
-    tools: list[dict[str, Any]] | None
-    meta: dict[str, Any]
-    content_hash: str
-    scores: list[StoredScore]
-    history: list[str]
+    told: list[str]
     also_in: list[tuple[str, int]]
 
 
-def example_detail(store: Store, base: Named, id: int) -> ExampleDetail:
+def example_detail(store: Store, base: Base, id: int) -> ExampleDetail:
     """Example `id` as `base` has it. Raises NotFound where there is no such example."""
     with store.reading() as cursor:
         replaced = _draft_value(cursor, base, id, "replaced")
         shown = int(replaced) if replaced else id
         rows = fetch(
             cursor,
-            """SELECT s.name, e.row, e.messages, e.tools, e.meta, e.content_hash, s.license FROM examples e
-               JOIN sources s ON s.id = e.source_id WHERE e.id = ?""",
+            "SELECT source_id, row, messages, tools, meta, content_hash FROM examples WHERE id = ?",
             [shown],
         )
         if not rows:
             raise NotFound(f"there is no example {id}")
-        [(source, row, messages, tools, meta, content_hash, license)] = rows
-        origins = [o for o in also_in(cursor, [content_hash]).get(content_hash, []) if o != (source, row)]
-        return ExampleDetail(
-            id=id,
-            shown_id=shown,
-            source=source,
-            row=row,
-            messages=json.loads(messages),
-            tools=json.loads(tools) if tools else None,
-            meta=json.loads(meta or "{}"),
-            content_hash=content_hash,
-            scores=_scores(cursor, content_hash),
-            history=_history(cursor, base, id, shown, f"row {row} of source {source}", license),
-            also_in=origins,
-        )
+        [(source_id, row, messages, tools, meta, content_hash)] = rows
+        [(source,)] = fetch(cursor, "SELECT name FROM sources WHERE id = ?", [source_id])
+    return ExampleDetail(
+        id=id,
+        shown_id=shown,
+        source=source,
+        row=row,
+        messages=json.loads(messages),
+        tools=json.loads(tools) if tools else None,
+        meta=json.loads(meta or "{}"),
+        content_hash=content_hash,
+    )
 
 
-def _draft_value(cursor: Connection, base: Named, id: int, field: str) -> str | None:
+def example_scores(store: Store, content_hash: str) -> list[StoredScore]:
+    """The scores of a content, by the names of their scorers."""
+    rows = store.rows(
+        "SELECT scorer, value, label, state, detail FROM scores WHERE content_hash = ? ORDER BY scorer, fingerprint",
+        [content_hash],
+    )
+    return [StoredScore(*row) for row in rows]
+
+
+def example_history(
+    store: Store, base: Base, example: ExampleDetail, cancelled: Callable[[], bool] = lambda: False
+) -> ExampleHistory:
+    """What happened to an example of `base`. It looks through the hashes of all rows; Stopped once `cancelled()`."""
+    with store.reading() as cursor:
+
+        def read() -> ExampleHistory:
+            copies = also_in(cursor, [example.content_hash]).get(example.content_hash, [])
+            others = [copy for copy in copies if copy != (example.source, example.row)]
+            return ExampleHistory(_history(cursor, base, example), others)
+
+        return interruptible(cursor, read, cancelled)
+
+
+def _draft_value(cursor: Connection, base: Base, id: int, field: str) -> str | None:
     rows = fetch(
         cursor,
         "SELECT value FROM draft_rows WHERE base_kind = ? AND base_id = ? AND example_id = ? AND field = ?",
@@ -84,17 +111,11 @@ def _draft_value(cursor: Connection, base: Named, id: int, field: str) -> str | 
     return str(rows[0][0]) if rows else None
 
 
-def _scores(cursor: Connection, content_hash: str) -> list[StoredScore]:
-    rows = fetch(
-        cursor,
-        "SELECT scorer, value, label, state, detail FROM scores WHERE content_hash = ? ORDER BY scorer, fingerprint",
-        [content_hash],
-    )
-    return [StoredScore(*row) for row in rows]
-
-
-def _history(cursor: Connection, base: Named, id: int, shown: int, origin: str, license: str | None) -> list[str]:
+def _history(cursor: Connection, base: Base, example: ExampleDetail) -> list[str]:
     """What happened to an example: its origin, recipes, people, versions."""
+    id, shown = example.id, example.shown_id
+    [(license,)] = fetch(cursor, "SELECT license FROM sources WHERE name = ?", [example.source])
+    origin = f"row {example.row} of source {example.source}"
     told = [f"came as {origin}" + (f", under {license}" if license else "")]
     for version, step, reason, detail, kept_source, kept_row in fetch(
         cursor,

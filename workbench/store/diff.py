@@ -10,8 +10,8 @@ from trainer.conversation import Message
 from workbench.store.database import Connection, Store, fetch
 from workbench.store.drafts import MANUAL
 from workbench.store.members import Named, choose
+from workbench.store.previews import RowPreview, preview
 from workbench.store.versions import lineage_runs
-from workbench.store.windows import RowPreview, preview
 
 NOT_AN_INPUT = "not among the rows it was made from"
 EDITED = f"{MANUAL}: edited"

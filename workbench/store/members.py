@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 import pyarrow as pa
 
@@ -30,13 +30,29 @@ EXPORT_COLUMNS = ("id", "messages", "tools", "meta")
 
 
 @dataclass(frozen=True)
-class Named:
+class Base:
     """What a name in the workspace stands for."""
 
     kind: Literal["source", "version"]
     id: int
     name: str
+
+
+@dataclass(frozen=True)
+class Named(Base):
+    """What a name in the workspace stands for, and how many rows it has: of a source they are counted."""
+
     rows: int
+
+
+def find_base(store: Store, name: str) -> Base | None:
+    """The source or version of that name, at once."""
+    row = store.row(
+        """SELECT 'source', id, name FROM sources WHERE name = ?
+           UNION ALL SELECT 'version', id, name FROM versions WHERE name = ?""",
+        [name, name],
+    )
+    return Base(*row) if row else None
 
 
 def find(store: Store, name: str) -> Named | None:
@@ -53,9 +69,15 @@ def find(store: Store, name: str) -> Named | None:
 
 def resolve(store: Store, name: str) -> Named:
     """The source or version of that name. Raises NotFound with the names that come near."""
-    found = find(store, name)
-    if found:
-        return found
+    return find(store, name) or _missing(store, name)
+
+
+def resolve_base(store: Store, name: str) -> Base:
+    """As `resolve`, at once."""
+    return find_base(store, name) or _missing(store, name)
+
+
+def _missing(store: Store, name: str) -> NoReturn:
     known = [n for (n,) in store.rows("SELECT name FROM sources UNION ALL SELECT name FROM versions ORDER BY 1")]
     raise not_found("source or version", name, known, "`workbench import FILE` brings in a source.")
 
@@ -73,7 +95,7 @@ def not_found(kind: str, name: str, known: Sequence[str], first: str) -> NotFoun
     return NotFound(f"no {kind} named {name!r}", do=do)
 
 
-def rows_sql(name: Named) -> str:
+def rows_sql(name: Base) -> str:
     """SQL for the rows of a source or version as it came: `pos` and `example_id`."""
     if name.kind == "version":
         return f"SELECT pos, example_id FROM version_examples WHERE version_id = {name.id}"
@@ -82,7 +104,7 @@ def rows_sql(name: Named) -> str:
     return f"SELECT row AS pos, id AS example_id FROM examples WHERE source_id = {name.id} AND parent_id IS NULL"
 
 
-def drafted_sql(name: Named) -> str:
+def drafted_sql(name: Base) -> str:
     """SQL for the rows as people left them in the draft (workbench/store/drafts.py): `pos` and `example_id`.
 
     Edited rows stand in the place of the old ones, restored ones behind all others, in the order of their ids.

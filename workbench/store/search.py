@@ -51,16 +51,27 @@ class ViewQuery:
         return self == ViewQuery(self.name)
 
 
-def dense(cursor: Connection, base: Named) -> str | None:
-    """SQL for the members where their positions have no gaps: a version's always, a source's without rejects."""
+@dataclass(frozen=True)
+class Dense:
+    """Members whose positions have no gaps: `sql` gives `pos` and `example_id`.
+
+    Where ids follow the positions too, `first_id` is that of position 0.
+    """
+
+    sql: str
+    first_id: int | None = None
+
+
+def dense(cursor: Connection, base: Named) -> Dense | None:
+    """The members where their positions have no gaps: a version's always, a source's without rejects."""
     if base.kind == "version":
-        return rows_sql(base)
+        return Dense(rows_sql(base))
     came = f"FROM examples WHERE source_id = {base.id} AND parent_id IS NULL"
     [(rows, low, high)] = fetch(cursor, f"SELECT count(*), min(id), max(id) {came}")
     if not rows or high - low + 1 != rows or fetch(cursor, f"SELECT 1 {came} AND id - {low} <> row LIMIT 1"):
         return None
     # Ids follow rows, and id ranges are what DuckDB can skip by.
-    return f"SELECT id - {low} AS pos, id AS example_id FROM examples WHERE id >= {low} AND id <= {high}"
+    return Dense(f"SELECT id - {low} AS pos, id AS example_id FROM examples WHERE id >= {low} AND id <= {high}", low)
 
 
 class Search:
@@ -163,7 +174,7 @@ def _candidates(cursor: Connection, store: Store, base: Named, which: Which) -> 
         [lineage_runs(store, base.name) if base.kind == "version" and which == "dropped" else []],
     )
     if which == "all" and (whole := dense(cursor, base)):
-        return whole, base.rows
+        return whole.sql, base.rows
     came = rows_sql(base)
     by_hand = "SELECT example_id FROM draft WHERE field = 'dropped'"
     back = f"SELECT example_id FROM draft WHERE field = 'restored' AND example_id NOT IN ({by_hand})"

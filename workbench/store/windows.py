@@ -6,47 +6,22 @@ list of (pos, example_id) first, piece by piece: its first windows can be read w
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
 
 import pyarrow as pa
 
-from trainer.conversation import side_text
 from workbench.errors import Problem, Stopped
 from workbench.store.database import Connection, Store, arrow, fetch, interruptible
 from workbench.store.members import Named, resolve
-from workbench.store.search import Search, ViewQuery, Which, dense
+from workbench.store.previews import ListedRow, RowPreview, previews
+from workbench.store.search import Dense, Search, ViewQuery, Which, dense
 
-__all__ = ["PREVIEW", "RowPreview", "View", "ViewQuery", "Which", "open_view", "preview"]
+__all__ = ["View", "ViewQuery", "Which", "open_view"]
 
-State = Literal["kept", "dropped", "edited", "restored"]
-
-PREVIEW = 200  # characters of each side that a window carries
 _BATCH = 1024  # rows of a batch
 _TURN = 0.001  # seconds in which a window that is waited for is read between two pieces of a search
-
-
-@dataclass(frozen=True)
-class RowPreview:
-    """One row of a list: the first characters of its prompt and response, and where it stands.
-
-    `step` is what dropped it (`manual` where a person did), `reason` why. `chars` counts the stored text.
-    """
-
-    pos: int
-    id: int
-    prompt: str
-    response: str
-    turns: int
-    chars: int
-    state: State
-    label: str | None
-    step: str | None
-    reason: str | None
 
 
 class View:
@@ -56,12 +31,13 @@ class View:
     was looked at (0 to 1): below 1 the list holds the hits among these alone.
     """
 
-    def __init__(self, cursor: Connection, base: Named, source: str | Search) -> None:
-        """`source` is SQL for dense positions of all rows, or the search that makes the list."""
-        search = source if isinstance(source, Search) else None
+    def __init__(self, cursor: Connection, base: Named, source: Dense | Search) -> None:
+        """`source` is all rows, or the search that makes the list."""
+        search, whole = (source, None) if isinstance(source, Search) else (None, source)
         self.base = base
         self._cursor = cursor
-        self._members = source if isinstance(source, str) else "SELECT pos, example_id FROM listed"
+        self._members = whole.sql if whole else "SELECT pos, example_id FROM listed"
+        self._first_id = whole.first_id if whole else None
         self._search = search
         self._lock = threading.Lock()
         self._closed = False
@@ -102,9 +78,21 @@ class View:
         with self._lock:
             if self._closed:
                 return []
-            listed = self._search is not None
-            found = fetch(self._cursor, _window_sql(self.base, self._members, listed, start, count))
-        return [_preview(*row) for row in found]
+            return previews(self._cursor, self.base, self._listed(start, count))
+
+    def _listed(self, start: int, count: int) -> list[ListedRow]:
+        if self._first_id is not None:
+            return [(pos, self._first_id + pos, None, None) for pos in range(start, min(start + count, self.rows))]
+        # A whole list holds no row that a recipe dropped.
+        dropped, gone = (
+            ("g.step, g.reason", "LEFT JOIN gone g USING (example_id)") if self._search else ("NULL, NULL", "")
+        )
+        return fetch(
+            self._cursor,
+            f"""SELECT pos, example_id, {dropped}
+                FROM (SELECT pos, example_id FROM ({self._members}) WHERE pos >= {start} AND pos < {start + count})
+                {gone} ORDER BY pos""",
+        )
 
     def ids(self, start: int, stop: int) -> list[int]:
         """The example ids of positions `start` to `stop`."""
@@ -195,68 +183,3 @@ def _whole_sql(base: Named, members: str, start: int) -> str:
         ends AS (SELECT min(shown) AS low, max(shown) AS high FROM r)
         SELECT e.messages, e.tools, e.meta FROM r JOIN examples e ON e.id = r.shown
         WHERE e.id >= (SELECT low FROM ends) AND e.id <= (SELECT high FROM ends) ORDER BY r.pos"""
-
-
-def _window_sql(base: Named, members: str, listed: bool, start: int, count: int) -> str:
-    """One window: its rows with the text that stands now, and what the draft and the recipes say of them."""
-    draft = f"SELECT * FROM draft_rows WHERE base_kind = '{base.kind}' AND base_id = {base.id}"
-    # A whole list holds no row that a recipe dropped.
-    gone = "LEFT JOIN gone g ON g.example_id = m.example_id" if listed else ""
-    step, reason = ("g.step", "g.reason") if listed else ("NULL", "NULL")
-    return f"""
-        WITH m AS (SELECT pos, example_id FROM ({members}) WHERE pos >= {start} AND pos < {start + count}),
-        d AS (SELECT x.* FROM ({draft}) x SEMI JOIN m USING (example_id)),
-        f AS (SELECT example_id, max(value) FILTER (field = 'dropped') AS dropped,
-              max(value) FILTER (field = 'replaced') AS replaced, max(value) FILTER (field = 'restored') AS restored,
-              max(value) FILTER (field = 'label') AS label FROM d GROUP BY 1),
-        r AS (SELECT m.pos, m.example_id, coalesce(CAST(f.replaced AS BIGINT), m.example_id) AS shown, f.dropped,
-              f.replaced, f.restored, f.label, {step} AS step, {reason} AS reason
-              FROM m LEFT JOIN f ON f.example_id = m.example_id {gone}),
-        ends AS (SELECT min(shown) AS low, max(shown) AS high FROM r)
-        SELECT r.pos, r.example_id, e.messages, r.dropped, r.replaced, r.restored, r.label, r.step, r.reason
-        FROM r JOIN examples e ON e.id = r.shown
-        WHERE e.id >= (SELECT low FROM ends) AND e.id <= (SELECT high FROM ends) ORDER BY r.pos"""
-
-
-def _preview(
-    pos: int,
-    id: int,
-    messages: str,
-    dropped: str | None,
-    replaced: str | None,
-    restored: str | None,
-    label: str | None,
-    step: str | None,
-    reason: str | None,
-) -> RowPreview:
-    state: State = "kept"
-    if dropped or (step and not restored):
-        state = "dropped"
-    elif replaced:
-        state = "edited"
-    elif restored:
-        state = "restored"
-    return replace(
-        preview(pos, id, messages),
-        state=state,
-        label=label,
-        step="manual" if dropped else step if state == "dropped" else None,
-        reason=dropped or (reason if state == "dropped" else None),
-    )
-
-
-def preview(pos: int, id: int, messages: str) -> RowPreview:
-    """A row of a list by its `messages` (JSON) alone."""
-    turns = json.loads(messages)
-    return RowPreview(
-        pos=pos,
-        id=id,
-        prompt=side_text(turns, "prompt")[:PREVIEW],
-        response=side_text(turns, "response")[:PREVIEW],
-        turns=len(turns),
-        chars=len(messages),
-        state="kept",
-        label=None,
-        step=None,
-        reason=None,
-    )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import gc
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,13 @@ _HOLD_AT_MOST = 1.0  # seconds
 
 LOG = "app.log"
 """File in the workspace's cache that holds the tracebacks of what went wrong."""
+
+
+@cache
+def _keep_what_stays() -> None:
+    """What was imported is not looked through for garbage, which stopped the screen for a tenth of a second, often."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # else some libraries complain on the way out of what was never freed
 
 
 class WorkbenchApp(App[None]):
@@ -140,6 +150,7 @@ class WorkbenchApp(App[None]):
 
     def on_mount(self) -> None:
         """Find out what there is to look at."""
+        _keep_what_stays()
         asyncio.get_running_loop().set_default_executor(self._threads)
         if self._workspace is None:
             self.go("start")

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from workbench.store.drafts import DraftCounts
-from workbench.store.windows import RowPreview, ViewQuery
+from workbench.store.previews import RowPreview
+from workbench.store.windows import ViewQuery
 from workbench.tables import write_table
 
 ORDERS = {"prompt_chars": "prompt length", "response_chars": "response length", "turns": "turns"}

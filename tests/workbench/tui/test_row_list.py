@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual.app import App
 
-from workbench.store.windows import RowPreview
+from workbench.store.previews import RowPreview
 from workbench.tui.cells import fit, flat, wrap
 from workbench.tui.messages import Failure
 from workbench.tui.theme import DARK
+from workbench.tui.widgets import row_list
 from workbench.tui.widgets.row_cells import Columns, short_count
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.row_windows import WINDOW
@@ -74,13 +75,17 @@ async def listed(tui):
         yield pilot, rows, fetcher
 
 
-async def test_only_the_windows_in_sight_are_fetched(tui, listed):
+async def test_only_the_windows_in_sight_and_those_beside_them_are_fetched(tui, listed):
     pilot, rows, fetcher = listed
     await pilot.press("G")
-    await tui.until(pilot, lambda: rows.current is not None)
+    last = (ROWS - 1) // WINDOW
+    await tui.until(pilot, lambda: last - 1 in fetcher.asked)
+    await pilot.pause(0.1)
     assert rows.cursor == ROWS - 1
-    assert set(fetcher.asked) <= {0, (ROWS - 1) // WINDOW, (ROWS - 30) // WINDOW}
+    assert set(fetcher.asked) == {0, 1, last, last - 1}
     assert "1,000,000" in tui.screen_text(pilot.app)
+    rows.move_to(WINDOW)  # it is known by now, and what comes behind it will be
+    await tui.until(pilot, lambda: 2 in fetcher.asked)
 
 
 async def test_keys_move_while_rows_are_still_awaited(tui, listed):
@@ -95,6 +100,29 @@ async def test_keys_move_while_rows_are_still_awaited(tui, listed):
     fetcher.gate.set()
     await tui.until(pilot, lambda: rows.current is not None)
     assert pilot.app.seen[-1] == rows.cursor
+
+
+async def test_a_jump_is_painted_once_with_its_rows_or_without_them_where_they_take_long(tui, listed, monkeypatch):
+    pilot, rows, fetcher = listed
+    painted = []
+    paint = rows.render_line
+
+    def render_line(y):
+        painted.append((rows.scroll_offset.y + y, rows.row(rows.scroll_offset.y + y) is not None))
+        return paint(y)
+
+    monkeypatch.setattr(rows, "render_line", render_line)
+    monkeypatch.setattr(row_list, "_PATIENCE", 5.0)
+    rows.move_to(500_000)
+    await tui.until(pilot, lambda: painted[-1:] == [(500_000, True)])
+    assert all(known for _, known in painted)
+    assert [pos for pos, _ in painted].count(500_000) == 1
+    fetcher.gate.clear()
+    monkeypatch.setattr(row_list, "_PATIENCE", 0.01)
+    await pilot.press("g", "G")
+    await tui.until(pilot, lambda: (ROWS - 1, False) in painted)
+    fetcher.gate.set()
+    await tui.until(pilot, lambda: (ROWS - 1, True) in painted)
 
 
 async def test_windows_that_were_passed_by_are_not_waited_for(tui, listed):

@@ -108,7 +108,7 @@ class BrowseScreen(BenchScreen):
         self.query_one(TopBar).where = self.bench.where
         if base and base != self.base:
             workspace = self.bench.workspace
-            self.query_one(Preview).set_source(lambda id: workspace.detail(base, id), self._tokens.lines)
+            self.query_one(Preview).set_source(workspace, base, self._tokens.lines)
             self.query_one(FacetList).set_source(
                 lambda: workspace.facets(base), lambda scorer: workspace.histogram(base, scorer, 12)
             )

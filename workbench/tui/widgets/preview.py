@@ -19,18 +19,18 @@ from textual.widget import Widget
 
 from trainer.conversation import content_text
 from workbench.errors import Stopped
-from workbench.store.detail import ExampleDetail
+from workbench.store.detail import ExampleDetail, ExampleHistory, StoredScore
 from workbench.text_diff import differing
 from workbench.tui.cells import flat, wrap
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.workers import Cancelled, background
+from workbench.workspace import Workspace
 
 TABS = ("messages", "tokens", "scores", "history")
 _MOST = 400_000  # characters of a row that are laid out; the rest is counted
 
 _PASSING = 0.05  # seconds that a row is under the cursor before it is read: a held key passes rows faster
 
-Load = Callable[[int], ExampleDetail]
 Tokens = Callable[[ExampleDetail, int, Cancelled], Text]
 """`tokens(detail, width, cancelled)`: the tokens of a row as lines; slow the first time."""
 
@@ -91,7 +91,8 @@ class Preview(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._load: Load | None = None
+        self._workspace: Workspace | None = None
+        self._base = ""
         self._tokens: Tokens | None = None
         self._row_id: int | None = None
         self._search = ""
@@ -102,10 +103,9 @@ class Preview(Vertical):
         yield Tabs(TABS)
         yield LineView()
 
-    def set_source(self, load: Load, tokens: Tokens) -> None:
-        """Where rows and their tokens come from, both called in a worker."""
-        self._load = load
-        self._tokens = tokens
+    def set_source(self, workspace: Workspace, base: str, tokens: Tokens) -> None:
+        """Show rows of a source or version. `tokens` is called in a worker."""
+        self._workspace, self._base, self._tokens = workspace, base, tokens
 
     def show(self, id: int | None, search: str = "") -> None:
         """Show another row, scrolled to where `search` stands in it; None shows nothing."""
@@ -150,9 +150,10 @@ class Preview(Vertical):
         tabs.refresh()
 
     def _lay_out(self) -> None:
-        load, tokens, id, search = self._load, self._tokens, self._row_id, self._search
+        workspace, base, tokens = self._workspace, self._base, self._tokens
+        id, search = self._row_id, self._search
         width = self.text.scrollable_content_region.width
-        if load is None or id is None or width < 4:
+        if workspace is None or id is None or width < 4:
             return
         self._laid_width = width
         tab = TABS[self.query_one(Tabs).open]
@@ -161,14 +162,14 @@ class Preview(Vertical):
             time.sleep(_PASSING)
             if cancelled():
                 raise Stopped("passed by")
-            detail = load(id)
+            detail = workspace.detail(base, id)
             top = 0
             if tab == "messages":
                 lines, top = message_lines(detail, width, search)
             elif tab == "scores":
-                lines = score_lines(detail, width)
+                lines = score_lines(workspace.scores(detail), width)
             elif tab == "history":
-                lines = history_lines(detail, width)
+                lines = history_lines(detail, workspace.history(base, detail, cancelled), width)
             else:
                 lines = text_lines(tokens(detail, width, cancelled)) if tokens else []
             return Preview._Laid(id, lines, top, f"{flat(detail.source)} row {detail.row:,}")
@@ -256,16 +257,16 @@ def difference_lines(text: str, other: str, width: int) -> list[Line]:
     return lines
 
 
-def score_lines(detail: ExampleDetail, width: int) -> list[Line]:
+def score_lines(scores: Sequence[StoredScore], width: int) -> list[Line]:
     """The scores of a row, one a line, and why one is missing."""
-    if not detail.scores:
+    if not scores:
         return [
             [("No step has scored this row yet.", "muted")],
             [("Running a recipe scores what it looks at.", "muted")],
         ]
-    names = max(len(score.scorer) for score in detail.scores)
+    names = max(len(score.scorer) for score in scores)
     lines: list[Line] = []
-    for score in detail.scores:
+    for score in scores:
         told = f"{score.value:.4g}" if score.value is not None else (score.label or "")
         if score.value is not None and score.label:
             told += f" ({score.label})"
@@ -277,15 +278,15 @@ def score_lines(detail: ExampleDetail, width: int) -> list[Line]:
     return lines
 
 
-def history_lines(detail: ExampleDetail, width: int) -> list[Line]:
+def history_lines(detail: ExampleDetail, history: ExampleHistory, width: int) -> list[Line]:
     """What happened to a row, and what else its source said of it."""
     lines: list[Line] = []
-    for sentence in detail.history:
+    for sentence in history.told:
         first, *more = wrap(sentence, width - 2)
         lines.append([("· ", "accent"), (first, "text")])
         lines += _indented(more, "text")
-    if detail.also_in:
-        named = ", ".join(f"{source} row {row:,}" for source, row in detail.also_in[:20])
+    if history.also_in:
+        named = ", ".join(f"{source} row {row:,}" for source, row in history.also_in[:20])
         lines += [[], *_field("the same content is also in", named, width)]
     if detail.meta:
         lines += [[], *_field("other fields of the row", detail.meta, width)]

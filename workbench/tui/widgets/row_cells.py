@@ -13,7 +13,7 @@ from textual.app import RenderResult
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from workbench.store.windows import RowPreview
+from workbench.store.previews import RowPreview
 from workbench.tui.cells import fit, flat
 
 STATE_GLYPHS = {"kept": " ", "dropped": "×", "edited": "~", "restored": "+"}

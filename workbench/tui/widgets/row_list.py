@@ -13,12 +13,15 @@ from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.timer import Timer
 
-from workbench.store.windows import RowPreview
+from workbench.store.previews import RowPreview
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.widgets.row_cells import Columns, row_cells
 from workbench.tui.widgets.row_windows import WINDOW, Fetch, RowWindows
 from workbench.tui.workers import background
+
+_PATIENCE = 0.04  # seconds: rows come sooner, as a rule, and a list of numbers and dots would only delay them
 
 ROW_ACTIONS = declare(
     Action("move(1)", ("j", "down"), "down", "Go to the next row.", "rows"),
@@ -89,6 +92,8 @@ class RowList(ScrollView, can_focus=True):
         self._marking = 0  # how often all marks were taken away
         self._ids: Callable[[int, int], list[int]] = lambda start, stop: []
         self._windows = RowWindows(self)
+        self._landing: int | None = None  # the top line to be shown once its rows are known
+        self._patience: Timer | None = None
         self._told = -1  # the generation of windows in which the row under the cursor was told
 
     # What is listed
@@ -114,8 +119,8 @@ class RowList(ScrollView, can_focus=True):
         self._anchor = None
         self.cursor = max(min(cursor, rows - 1), 0)
         self.virtual_size = Size(0, rows)
-        self._show_cursor(middle=True)
-        self.refresh()
+        self._landing = None
+        self._show(self._top_for(self.cursor, self._top, middle=True))
         self._windows.want(self.cursor)
 
     def grow(self, rows: int) -> None:
@@ -149,15 +154,21 @@ class RowList(ScrollView, can_focus=True):
         message.stop()
         known = self.current
         number = self._windows.take(message)
-        if number is not None:
+        if number is None:
+            return
+        if self._landing is not None:
+            if self._is_known(self._landing):
+                self._show(self._landing)
+        elif self._top < (number + 1) * WINDOW and number * WINDOW < self._top + self.size.height:
             self.refresh()
-            # A list that grows has its last window fetched again and again: the row is told once.
-            if number == self.cursor // WINDOW and (known is None or self._told != self._windows.generation):
-                self._tell()
+        # A list that grows has its last window fetched again and again: the row is told once.
+        if number == self.cursor // WINDOW and (known is None or self._told != self._windows.generation):
+            self._tell()
 
     def on_failure(self) -> None:
         """Ask again for rows that could not be had when they are next in sight; the app tells what was wrong."""
         self._windows.give_up()
+        self._land()
 
     # Moving
 
@@ -167,9 +178,8 @@ class RowList(ScrollView, can_focus=True):
 
     def action_page(self, by: int) -> None:
         """Move the cursor and what is shown by a page."""
-        page = max(self.size.height - 1, 1)
-        self.scroll_to(y=self.scroll_offset.y + by * page, animate=False)
-        self.move_to(self.cursor + by * page)
+        by *= max(self.size.height - 1, 1)
+        self._go(self.cursor + by, self._top + by)
 
     def action_first(self) -> None:
         """Go to the first row."""
@@ -181,29 +191,65 @@ class RowList(ScrollView, can_focus=True):
 
     def move_to(self, pos: int, *, middle: bool = False) -> None:
         """Put the cursor on a position, as near as there is one, and show it."""
+        self._go(pos, self._top, middle=middle)
+
+    def _go(self, pos: int, top: int, *, middle: bool = False) -> None:
         pos = max(min(pos, self.rows - 1), 0)
         if pos == self.cursor:
             return
         before, self.cursor = self.cursor, pos
-        top = self.scroll_offset.y
-        self._show_cursor(middle=middle)
-        if self._anchor is not None or top != self.scroll_offset.y:
-            self.refresh()
-        else:
+        top = self._top_for(pos, top, middle=middle)
+        if top != self._top or self._anchor is not None:
+            self._go_and_show(top)
+        elif self._landing is None:
             self.refresh_line(before)
             self.refresh_line(pos)
         self._windows.want(pos)
         self._tell()
 
-    def _show_cursor(self, *, middle: bool = False) -> None:
+    def _go_and_show(self, top: int) -> None:
+        """Show other lines: painted once, when their rows are known, or without them where that takes too long."""
+        if self._is_known(top):
+            self._show(top)
+            return
+        self._windows.want(self._last(top))
+        self._windows.want(top)
+        self._landing = top
+        if self._patience is None:
+            self._patience = self.set_timer(_PATIENCE, self._land)
+
+    def _land(self) -> None:
+        if self._landing is not None:
+            self._show(self._landing)
+
+    def _show(self, top: int) -> None:
+        self._landing = None
+        if self._patience:
+            self._patience.stop()
+            self._patience = None
+        self.scroll_to(y=top, animate=False)
+        self.refresh()
+
+    @property
+    def _top(self) -> int:
+        """The top line, or the one that is about to be."""
+        return self.scroll_offset.y if self._landing is None else self._landing
+
+    def _top_for(self, pos: int, top: int, *, middle: bool = False) -> int:
+        """The top line nearest to `top` at which a position is in sight; far from it, with the position amid."""
         height = self.size.height
         if not height:
-            return
-        top = self.scroll_offset.y
-        if middle and not top <= self.cursor < top + height:
-            top = self.cursor - height // 2
-        top = min(max(top, self.cursor - height + 1), self.cursor)
-        self.scroll_to(y=max(top, 0), animate=False)
+            return top
+        if middle and not top <= pos < top + height:
+            top = pos - height // 2
+        top = min(max(top, pos - height + 1), pos)
+        return max(min(top, self.rows - height), 0)
+
+    def _last(self, top: int) -> int:
+        return max(min(top + self.size.height, self.rows) - 1, top)
+
+    def _is_known(self, top: int) -> bool:
+        return self._windows.has(top, self._last(top))
 
     def _tell(self) -> None:
         if row := self.current:
@@ -212,7 +258,7 @@ class RowList(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         """Keep the cursor in sight."""
-        self._show_cursor()
+        self._show(self._top_for(self.cursor, self._top))
 
     async def _on_click(self, event: events.Click) -> None:
         pos = self.scroll_offset.y + event.get_content_offset_capture(self).y

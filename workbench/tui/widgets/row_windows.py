@@ -1,4 +1,4 @@
-"""Windows of a long list: fetched in the background when they come in sight, and a few of them held."""
+"""Windows of a long list: fetched in the background as they come in sight or near it, and a few of them held."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from textual.message import Message
 from textual.widget import Widget
 
-from workbench.store.windows import RowPreview
+from workbench.store.previews import RowPreview
 from workbench.tui.workers import Cancelled, background
 
 WINDOW = 256
@@ -45,6 +45,7 @@ class RowWindows:
         self._stale: set[int] = set()
         self._wanted: list[int] = []
         self._loading: int | None = None
+        self._near = 0  # the window in sight
 
     def set_source(self, rows: int, fetch: Fetch) -> None:
         """Forget everything: another list of `rows` rows."""
@@ -55,6 +56,7 @@ class RowWindows:
         self._wanted.clear()
         self._stale.clear()
         self._loading = None
+        self._near = 0
 
     def grow(self, rows: int) -> None:
         """There are `rows` rows now: the last window may not have been full."""
@@ -74,26 +76,48 @@ class RowWindows:
         offset = pos % WINDOW
         return window[offset] if window is not None and offset < len(window) else None
 
+    def has(self, first: int, last: int) -> bool:
+        """Whether the rows of all these positions are known already."""
+        return all(number in self._held for number in range(first // WINDOW, last // WINDOW + 1))
+
     def want(self, pos: int) -> None:
-        """See to it that the window of a position comes, unless it is here as it stands now."""
+        """See to it that the window of a position comes, unless it is here as it stands now; then those beside it."""
         number = pos // WINDOW
         if number in self._held and number not in self._stale:
-            self._held.move_to_end(number)
+            if number != self._near:
+                self._near = number
+                self._held.move_to_end(number)
+                self._fetch_if_free()
             return
+        self._near = number
         if number == self._loading:
             return
         if number in self._wanted:
             self._wanted.remove(number)
         self._wanted.append(number)
         del self._wanted[:-_WANTED]
+        self._fetch_if_free()
+
+    def _fetch_if_free(self) -> None:
         if self._loading is None:
             self.fetch_next()
 
+    def _beside(self) -> int | None:
+        """A window next to the one in sight that is not known yet."""
+        if self._near in self._held:
+            for number in (self._near + 1, self._near - 1):
+                if 0 <= number * WINDOW < self._rows and number not in self._held:
+                    return number
+        return None
+
     def fetch_next(self) -> None:
-        """Fetch the window that was wanted last."""
-        if not self._wanted or not self._node.is_attached:
+        """Fetch the window that was wanted last; where none is, one beside what is in sight."""
+        if not self._node.is_attached:
             return
-        number, generation, total, fetch = self._wanted.pop(), self.generation, self._rows, self._fetch
+        number = self._wanted.pop() if self._wanted else self._beside()
+        if number is None:
+            return
+        generation, total, fetch = self.generation, self._rows, self._fetch
         self._loading = number
 
         def work(cancelled: Cancelled) -> RowWindows.Fetched:
