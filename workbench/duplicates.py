@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.embeddings import CachedEmbeddings
-from workbench.errors import UsageProblem
+from workbench.errors import Stopped, UsageProblem
 from workbench.store import duplicates as rows
 from workbench.store.database import Store
 from workbench.store.duplicates import Cluster, Counts, DedupStep, OpenClusters
 from workbench.store.members import Members, resolve, resolve_base
+from workbench.tables import Value, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,11 +68,13 @@ class Pages:
 class OpenDuplicates:
     """The duplicates that one step found on the way to a version, listed for any threshold that its pairs reach.
 
-    `clusters` is the list itself. Call from one thread at a time; `close` it when the screen is done.
+    `clusters` is the list itself. Who reads it more than once for one purpose holds `lock` meanwhile, so that the
+    threshold stays; `close` it when the screen is done.
     """
 
     def __init__(self, store: Store, version: str, step: DedupStep) -> None:
         self.step = step
+        self.lock = threading.RLock()
         self.own: float | None = step.params.get("threshold")
         self.floor = _floor(step)
         self.clusters = OpenClusters(store, resolve_base(store, version), step)
@@ -91,13 +96,16 @@ class OpenDuplicates:
                 where=f"step {self.step.name}",
                 do=f"Its pairs are kept from {self.floor:g} up to 1; below that, run the recipe again.",
             )
-        if threshold == self.own:
-            counts, about = self.clusters.show_own(), False
-        else:
-            falls, about = self._falls(threshold)
-            counts = self.clusters.show(falls, cancelled)
-        self.summary = self._sum_up(threshold, counts, about)
-        return self.summary
+        with self.lock:
+            if cancelled():
+                raise Stopped("another threshold was asked for")
+            if threshold == self.own:
+                counts, about = self.clusters.show_own(), False
+            else:
+                falls, about = self._falls(threshold)
+                counts = self.clusters.show(falls, cancelled)
+            self.summary = self._sum_up(threshold, counts, about)
+            return self.summary
 
     def _falls(self, threshold: float) -> tuple[pa.Table, bool]:
         """What falls by the kept pairs, and whether some rows had more near ones than those."""
@@ -232,6 +240,30 @@ def of_rows(
         return _page(summary, clusters, pages)
     finally:
         clusters.close()
+
+
+def write_clusters(opened: OpenDuplicates, path: Path) -> int:
+    """Write the list as a table, a line for each row, texts cut short; returns how many.
+
+    Raises as `write_table` does.
+    """
+    with opened.lock:
+        return write_table(path, _TITLES, _lines(opened))
+
+
+_TITLES = (
+    "cluster", "kind", "threshold", "similarity", "now", "id", "source", "row", "survivor", "prompt", "response",
+)  # fmt: skip
+_READ = 1024  # lines read at a time
+
+
+def _lines(opened: OpenDuplicates) -> Iterator[list[Value]]:
+    for start in range(0, opened.clusters.lines, _READ):
+        for row in opened.clusters.window(start, _READ):
+            yield [
+                row.cluster, opened.step.name, opened.summary.threshold, row.similarity, row.standing,
+                row.id, row.source, row.row, row.of, row.prompt, row.response,
+            ]  # fmt: skip
 
 
 def stepped(threshold: float, by: int) -> float:

@@ -31,21 +31,22 @@ class RecipeFlow:
     def __init__(self, app: WorkbenchApp) -> None:
         self._app = app
 
-    async def run(self, recipe: str = "") -> None:
-        """Ask, try, and make the version."""
-        app, base = self._app, self._app.base
+    async def run(self, recipe: str = "", base: str = "") -> str:
+        """Ask, try, and make the version; returns its name, empty where none was made."""
+        app, base = self._app, base or self._app.base
         recipe = recipe or await self._choose(base)
         if not recipe:
-            return
+            return ""
         called = Path(recipe).stem
         detail = "Next it is tried: you see what each step would drop before a version is made."
         name = await ask_text(app, f"Run {called} over {base}: name of the version", f"{base}-{called}", detail=detail)
         if not name:
-            return
+            return ""
         try:
-            await self._try_and_run(recipe, called, base, name)
+            return name if await self._try_and_run(recipe, called, base, name) else ""
         except Stopped:
             app.say("Stopped. The same recipe and name go on behind the steps that were done.")
+            return ""
 
     async def _choose(self, base: str) -> str:
         known = await asyncio.to_thread(self._app.workspace.recipes)
@@ -54,7 +55,7 @@ class RecipeFlow:
         detail = "Recipes (.yaml) of this workspace and those that ship. :run FILE takes any other."
         return await choose(self._app, f"Run over {base}", options, detail=detail) or ""
 
-    async def _try_and_run(self, recipe: str, called: str, base: str, name: str) -> None:
+    async def _try_and_run(self, recipe: str, called: str, base: str, name: str) -> bool:
         app, workspace = self._app, self._app.workspace
 
         def run(dry: bool, allow: bool) -> Callable[[Progress, Cancelled], RunReport]:
@@ -72,7 +73,7 @@ class RecipeFlow:
                 detail = f"{wipeout.where}: {wipeout.what}.\n\nYes lets steps drop that much in this run."
                 if not await confirm(app, "The recipe would drop too much: let it?", detail):
                     app.say("No version was made.")
-                    return
+                    return False
                 allow = True
         await app.tasks.until_free()
         kept = f"{tried.rows_out:,} of {tried.rows_in:,} rows would be left."
@@ -84,9 +85,10 @@ class RecipeFlow:
         )
         if not await app.push_screen_wait(dialog):
             app.say("No version was made.")
-            return
+            return False
         report = await app.tasks.run(f"running {called}", run(False, allow), if_stopped=_LATER)
         app.tasks.land(name, run_told(report))
+        return True
 
 
 def _about(file: RecipeFile) -> str:

@@ -349,9 +349,11 @@ class RowList(ScrollView, can_focus=True):
         low, high = sorted((self._anchor, self.cursor)) if self._anchor is not None else (0, -1)
         marked = (row is not None and row.id in self.marks) or low <= pos <= high
         gutter = Segment(("▌" if on_cursor else " ") + ("●" if marked else " "), base + self._style("accent"))
-        columns = Columns.of(width, self.rows)
-        cells = row_cells(pos, row, columns, self.highlight, base, self._style)
-        return Strip([gutter, *cells]).adjust_cell_length(width, base)
+        return Strip([gutter, *self.cells(pos, row, base)]).adjust_cell_length(width, base)
+
+    def cells(self, pos: int, row: RowPreview | None, base: Style) -> list[Segment]:
+        """What stands behind the gutter: other lists have other columns."""
+        return row_cells(pos, row, Columns.of(self._width, self.rows), self.highlight, base, self._style)
 
     def _style(self, name: str) -> Style:
         return self.get_component_rich_style(f"row-list--{name}", partial=True)
