@@ -12,7 +12,7 @@ from trainer.protocol import Events, read_plan, run_as_job
 
 
 class _Plan(BaseModel):
-    kind: Literal["embed", "likelihood"]
+    kind: Literal["embed", "likelihood", "judge"]
 
 
 def _work(folder: Path, events: Events) -> None:
@@ -26,6 +26,10 @@ def _work(folder: Path, events: Events) -> None:
             from filters.likelihood import score_likelihood
 
             score_likelihood(folder, events)
+        case "judge":
+            from filters.judge.job import judge_folder
+
+            judge_folder(folder, events)
 
 
 def main() -> int:

@@ -209,9 +209,13 @@ def _judge_rows(
             states = {score.state for score in scores}
             if "error" in states:
                 work.errors += 1
+                finding = step.without("error")
             elif "unscored" in states:
                 work.unscored += 1
-            elif finding := step.decide(scores):
+                finding = step.without("unscored")
+            else:
+                finding = step.decide(scores)
+            if finding:
                 work.drops.append(Drop(row.id, finding.reason, finding.score, detail=finding.detail))
         done += len(batch)
         progress(done, total, step.name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from filters.audit import Audit
+from filters.dedup.conflicts import Conflicts
 from filters.dedup.exact import Exact
 from filters.dedup.near import Near
 from filters.dedup.semantic import Semantic
+from filters.judge.step import Judge
 from filters.likelihood import Likelihood
 from filters.rules.answer_format import Format
 from filters.rules.boilerplate import Boilerplate
@@ -24,11 +26,13 @@ from filters.rules.refusal import Refusal
 from filters.rules.repetition import Repetition
 from filters.selection import LongestK, RandomK
 from filters.step import Step
+from filters.top import Top
 
 STEPS: dict[str, type[Step[Any]]] = {
     "exact": Exact,
     "minhash": Near,
     "semantic": Semantic,
+    "conflicts": Conflicts,
     "length": Length,
     "refusal": Refusal,
     "boilerplate": Boilerplate,
@@ -44,6 +48,8 @@ STEPS: dict[str, type[Step[Any]]] = {
     "pii": Pii,
     "audit": Audit,
     "likelihood": Likelihood,
+    "judge": Judge,
     "random-k": RandomK,
     "longest-k": LongestK,
+    "top": Top,
 }

@@ -323,7 +323,11 @@ class RowStep(Step[P]):
 
     @abstractmethod
     def decide(self, scores: Sequence[Score]) -> Finding | None:
-        """Whether a row with these scores leaves. Called only when all are `ok`: a row without is kept and counted."""
+        """Whether a row with these scores leaves. Called only when all are `ok`."""
+
+    def without(self, state: State) -> Finding | None:
+        """Whether a row leaves that has a score in `state` (`error`, `unscored`). By default it is kept and counted."""
+        return None
 
 
 class SetStep(Step[P]):

@@ -1,0 +1,224 @@
+"""Judges whose model runs in the job's own process: a causal model's expected rating, and a reward model's logit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from filters.judge.material import preference_request, rating_request
+from filters.judge.plan import LocalModel, RewardModel
+from filters.judge.rubric import Rubric
+from filters.step import Row, Score
+from trainer.chat import MaskPolicy, prompt_ids
+from trainer.conversation import Message
+from trainer.errors import ModelUnavailable, Problem, UsageProblem
+from trainer.models import quiet_libraries, resolve_model
+
+if TYPE_CHECKING:
+    import torch
+
+DAY = "2025-01-01"
+"""The day that chat templates see, so that a score is the same on every day."""
+LEAST_MASS = 0.1  # of the probability; a model that gives all ratings together less was not about to rate
+
+
+class LocalJudge:
+    """A causal model asked for a rating, of which it writes no word: its probabilities of the ratings are read.
+
+    The score is the expectation over the ratings' probabilities, as of a judge who rates many times (Liu et al.,
+    "G-Eval", 2023; Liu et al., DEITA, 2024). It is finer than the most likely rating, and never malformed.
+    """
+
+    def __init__(self, plan: LocalModel) -> None:
+        """Load the model. Raises ModelUnavailable."""
+        import torch
+
+        from trainer.base import load_base
+        from trainer.plan import ModelSetting
+
+        # float32 on a CPU: bfloat16 moves expectations in the second digit, and not the same way on every machine.
+        dtype = "auto" if torch.cuda.is_available() else "float32"
+        self._plan = plan
+        self._base = load_base(ModelSetting(name=plan.model, dtype=dtype))
+        config = self._base.model.config
+        self._window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
+
+    def score(self, rubric: Rubric, rows: Sequence[Row]) -> Iterator[dict[str, Score]]:
+        """Scores by content hash, in batches of like length. Raises UsageProblem for a scale it cannot read."""
+        lead, ratings = self._choices([str(level) for level in rubric.scale], "Rating: ")
+        rubric = rubric.model_copy(update={"explain": False})  # the rating is read at once: no reason comes first
+        prompts: dict[str, list[int]] = {}
+        settled: dict[str, Score] = {}
+        for row in rows:
+            request = rating_request(rubric, row)
+            if request is None:
+                settled[row.content_hash] = Score.unscored("nothing to judge")
+                continue
+            found = self._prompt(request, lead)
+            if isinstance(found, Score):
+                settled[row.content_hash] = found
+            else:
+                prompts[row.content_hash] = found
+        if settled:
+            yield settled
+        scale = [float(level) for level in rubric.scale]
+        for keys, shares in self._shares(prompts, ratings):
+            yield {key: _expected(share, scale) for key, share in zip(keys, shares, strict=True)}
+
+    def prefer(
+        self, rubric: Rubric, prompt: Sequence[Message], first: str, second: str
+    ) -> tuple[float | None, str | None]:
+        """How probable it is that the first of two answers is called better, or why that cannot be told."""
+        lead, letters = self._choices(["A", "B"], "Better: ")
+        rubric = rubric.model_copy(update={"explain": False})
+        found = self._prompt(preference_request(rubric, prompt, first, second), lead)
+        if isinstance(found, Score):
+            return None, found.detail
+        ((_, (share,)),) = self._shares({"": found}, letters)
+        if sum(share) < LEAST_MASS:
+            return None, _too_little(sum(share))
+        return share[0] / sum(share), None
+
+    def _prompt(self, request: list[Message], lead: list[int]) -> list[int] | Score:
+        """The ids up to where the rating stands, or the score of a row that cannot be asked about."""
+        # Chat markers in the material must stay text: taken for tokens they would end the turn.
+        policy = MaskPolicy(special="text", date=DAY)
+        try:
+            ids = prompt_ids(self._base.tokenizer, request, None, policy)
+        except Problem as problem:
+            return Score(state="error", label="rejected", detail=problem.what)
+        ids = [*ids, *lead]
+        if len(ids) > self._window:
+            return Score.unscored(f"{len(ids):,} tokens; the model sees {self._window:,}")
+        self._base.check_ids(ids)
+        return ids
+
+    def _choices(self, choices: Sequence[str], lead: str) -> tuple[list[int], list[int]]:
+        """The ids of `lead`, and the one token that each choice is behind it."""
+        encoded = [self._base.tokenizer.encode(lead + choice, add_special_tokens=False) for choice in choices]
+        before: list[int] = encoded[0][:-1]
+        if any(ids[:-1] != before for ids in encoded):
+            raise UsageProblem(
+                f"{', '.join(choices)} are not single tokens of this model, so their probabilities cannot be read",
+                where=f"model {self._plan.model}",
+                do="Use a rubric with one-digit ratings, another model, or an endpoint.",
+            )
+        return before, [int(ids[-1]) for ids in encoded]
+
+    def _shares(self, prompts: Mapping[str, list[int]], choices: list[int]) -> Iterator[tuple[list[str], Any]]:
+        """(keys, probabilities of the choices: rows x choices) for batches of like length."""
+        import torch
+
+        from trainer.losses import padded, scored_positions
+        from trainer.schedule import micro_batches
+
+        keys = list(prompts)
+        model = self._base.model
+        for batch in micro_batches([len(prompts[key]) for key in keys], self._plan.micro_tokens):
+            rows = [prompts[keys[i]] for i in batch]
+            ids = padded([(row, [-100] * len(row)) for row in rows])["input_ids"].to(self._base.device)
+            last = torch.zeros_like(ids, dtype=torch.bool)
+            last[range(len(rows)), [len(row) - 1 for row in rows]] = True
+            with torch.inference_mode(), self._base.autocast(), scored_positions(model) as select:
+                select(last)
+                logits = model(input_ids=ids, use_cache=False).logits.float()
+            yield [keys[i] for i in batch], logits.softmax(-1)[:, choices].tolist()
+
+
+class RewardJudge:
+    """A sequence classifier with one logit, which is the score: higher is better, on a scale of its own."""
+
+    def __init__(self, plan: RewardModel) -> None:
+        """Load the model. Raises ModelUnavailable where there is none, or one that has not one logit."""
+        quiet_libraries()
+        source = resolve_model(plan.model)
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        from trainer.models import load_tokenizer
+
+        where = f"model {plan.model}"
+        try:
+            self._model: Any = AutoModelForSequenceClassification.from_pretrained(source.path, **source.pin).eval()
+        except (OSError, ValueError, RuntimeError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ModelUnavailable(
+                f"it could not be loaded as a sequence classifier ({first})", where=where, do="Give a reward model."
+            ) from error
+        if self._model.config.num_labels != 1:
+            raise ModelUnavailable(
+                f"it has {self._model.config.num_labels} logits; a reward model has one",
+                where=where,
+                do="Give a reward model.",
+            )
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._model.to(self._device)
+        self._tokenizer = load_tokenizer(plan.model)
+        self._pad = self._model.config.pad_token_id
+        self._window = int(getattr(self._model.config, "max_position_embeddings", 0) or 1 << 30)
+        self._micro_tokens = plan.micro_tokens
+
+    def score(self, rows: Sequence[Row]) -> Iterator[dict[str, Score]]:
+        """Scores by content hash, in batches of like length."""
+        from trainer.schedule import micro_batches
+
+        prompts: dict[str, list[int]] = {}
+        settled: dict[str, Score] = {}
+        for row in rows:
+            found = self._ids(row)
+            if isinstance(found, Score):
+                settled[row.content_hash] = found
+            else:
+                prompts[row.content_hash] = found
+        if settled:
+            yield settled
+        keys = list(prompts)
+        for batch in micro_batches([len(prompts[key]) for key in keys], self._micro_tokens):
+            # Without a padding token the model cannot tell where a row ends: then one row at a time.
+            for group in [batch] if self._pad is not None else [[i] for i in batch]:
+                logits = self._logits([prompts[keys[i]] for i in group])
+                yield {keys[i]: Score(value) for i, value in zip(group, logits, strict=True)}
+
+    def _ids(self, row: Row) -> list[int] | Score:
+        import json
+
+        if not row.text("response").strip():
+            return Score.unscored("nothing to judge")
+        try:
+            text: Any = self._tokenizer.apply_chat_template(
+                row.messages, tools=json.loads(row.tools_json) if row.tools_json else None, tokenize=False
+            )
+        except Exception as error:  # a template's own refusal, a missing template, or jinja's errors
+            return Score(state="error", label="rejected", detail=f"chat template: {error}")
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        if len(ids) > self._window:
+            return Score.unscored(f"{len(ids):,} tokens; the model sees {self._window:,}")
+        return ids
+
+    def _logits(self, rows: Sequence[list[int]]) -> list[float]:
+        import torch
+
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self._pad or 0, dtype=torch.long)
+        seen = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            seen[i, : len(row)] = 1
+        with torch.inference_mode():
+            logits: torch.Tensor = self._model(
+                input_ids=ids.to(self._device), attention_mask=seen.to(self._device)
+            ).logits
+        return [float(value) for value in logits[:, 0]]
+
+
+def _expected(share: Sequence[float], scale: Sequence[float]) -> Score:
+    """The expectation over the ratings; an error where they hold hardly any of the probability."""
+    mass = sum(share)
+    if mass < LEAST_MASS:
+        return Score(state="error", label="no rating", detail=_too_little(mass))
+    value = sum(level * part for level, part in zip(scale, share, strict=True)) / mass
+    return Score(value, detail=f"the ratings hold {mass:.0%} of the probability")
+
+
+def _too_little(mass: float) -> str:
+    return f"the ratings hold {mass:.1%} of the probability: the model was not about to rate"
