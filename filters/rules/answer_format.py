@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -20,13 +20,14 @@ Kind = Literal["broken JSON", "no JSON", "no list", "no table"]
 _PROGRAMMING = re.compile(
     r"\b(?:function|method|script|program|class|api|endpoint|query|sql|database|code|python|java(?:script)?"
     r"|typescript"
-    r"|html|css|react|parser?|servers?|node|web|app(?:lication)?|serializ\w*|deseriali[sz]\w*|library|schema|c#|c\+\+|rust|golang|php|ruby|latex"
+    r"|html|css|react|parser?|servers?|node|web|app(?:lication)?|serializ\w*|deseriali[sz]\w*|library|schema|c#"
+    r"|c\+\+|rust|golang|php|ruby|latex"
     r"|linked)\b"
-    r"|^\s*(?:how|what|why|when|which|explain|can you explain|wie|was|warum|comment|pourquoi|cómo|qué)\b|函数"
+    r"|^\s*(?:how|what|why|when|which|explain|can you explain|so|does|do|did|is|are|if|wie|was|warum|comment"
+    r"|pourquoi|cómo|qué)\b|函数"
     r"|代码|程序",
     re.IGNORECASE,
 )
-_NOT = r"(?<!not )(?<!without )(?<!avoid )(?<!no )(?<!don't use )(?<!never use )"
 _JSON = re.compile(
     r"\b(?:as|in|into|to|return|returns?|output|only|valid|with)(?: (?:a|an|one|the|valid|single|only|raw|plain"
     r"|strict)){0,3}"
@@ -36,21 +37,23 @@ _JSON = re.compile(
 )
 _SORT = r"(?:markdown|ascii|plain|text|simple|small|short|single|neat|clear|formatted|comparison|summary|\w+-column)"
 _TABLE = re.compile(
-    rf"\b(?:as|in|into) (?:a|an|one) (?:{_SORT} ){{0,2}}table\b(?! of\b)|\bin table (?:form|format)\b"
+    rf"\b(?:as|in|into) (?:a|an|one) (?:{_SORT} ){{0,2}}table\b(?! of contents?\b)|\bin table (?:form|format)\b"
     r"|\btabular form"
-    rf"|\b(?:make|create|give|draw|produce|build|generate|write)(?: me)? a (?:{_SORT} ){{0,2}}table\b(?! of contents)"
+    rf"|\b(?:make|create|give|draw|produce|build|generate"
+    rf"|write)(?: me)? a (?:{_SORT} ){{0,2}}table\b(?! of contents?\b)"
     r"|\bals Tabelle\b|\bin (?:einer|eine) Tabelle\b|\bsous (?:la )?forme? d['e’ ]{1,2}(?:un )?tableau"
     r"|\bdans un tableau\b|\ben (?:una|forma de) tabla\b|(?:用|以|做|制作|列)(?:一?个|成)?(?:\w{0,4})表格",
     re.IGNORECASE,
 )
 _NO_TABLE = re.compile(
-    r"times tables?|multiplication table|table tennis|periodic table|(?:dinner|dining|coffee|wooden|round"
+    r"\bas (?!an? )\w+ as an? |times tables?"
+    r"|multiplication table|table tennis|periodic table|(?:dinner|dining|coffee|wooden|round"
     r"|set the) table"
     r"|table for|round ?table|table top|reservation|furniture|restaurant",
     re.IGNORECASE,
 )
 _LIST = re.compile(
-    rf"{_NOT}\bbullet(?:ed)?[- ]?(?:points?|lists?)\b|{_NOT}\bnumbered list\b|\bas a (?:[\w-]+ )?list\b"
+    r"\bbullet(?:ed)?[- ]?(?:points?|lists?)\b|\bnumbered list\b|\bas a (?:[\w-]+ )?list\b"
     r"|\bin (?:a )?list (?:form|format)\b|\bals (?:\w+ )?(?:Liste|Aufzählung)\b|\bin Stichpunkten\b"
     r"|\bnummerierte Liste"
     r"|\bliste (?:à puces|numérotée)|\bsous forme de liste\b|\blista (?:numerada|con viñetas)|\ben forma de lista\b"
@@ -59,10 +62,21 @@ _LIST = re.compile(
 )
 _ITEM = re.compile(r"^\s*(?:[-*+•·–—◦▪✓]|\(?\d{1,3}[.)、:]|\(?[a-zA-Z][.)]\s|[①-⑳]|#{1,6}\s|\*\*)", re.MULTILINE)
 _INLINE_ITEM = re.compile(r"(?:^|\s)(?:\(?\d{1,2}[.)]|[•·])\s*\S")
-_ROW = re.compile(r"^.*(?:\S[ \t]*[|│┃]|\t|[|│┃][ \t]*\S).*$", re.MULTILINE)
+_ROW = re.compile(r"^.*(?:\S[ \t]*[|│┃║]|\t|[|│┃║][ \t]*\S).*$", re.MULTILINE)
 _OTHER_TABLE = re.compile(r"<table|\\begin\{(?:tabular|array|table)|^\+[-=+]+\+", re.IGNORECASE | re.MULTILINE)
 # What stands for something left out, or explains, makes a sketch of it.
 _SKETCH = re.compile(r"\.\.\.|…|^\s*(?://|#|/\*)|[,{\[]\s*(?://|#|/\*)|<[a-z_ -]+>|\{\{", re.MULTILINE | re.IGNORECASE)
+_NEGATED = re.compile(
+    r"(?:\bnot|n['’]t|\bno|\bwithout|\bavoid|\bnever|\bohne|\bsans|\bsin|不要|不用)[^.!?\n]{0,30}$", re.IGNORECASE
+)
+_CONSOLE = re.compile(r"(?:GET|POST|PUT|DELETE|PATCH|HEAD) \S")  # a request with its body
+# Who waits for the text to work on has nothing to put in a form yet.
+_WAITS = re.compile(
+    r"\b(?:please|could you|can you)(?: please)? (?:provide|share|send|paste|give|upload)|\bI understand\b"
+    r"|\bI(?:['’]m| am) ready"
+    r"|\bbitte (?:senden|schicken|geben)|请(?:提供|发送|给出)",
+    re.IGNORECASE,
+)
 _LIKE_JSON = re.compile(r"[{\[]\s*(?:[\"'{\[]|-?\d|\]|\})")
 _FEW_LINES = 3
 
@@ -122,20 +136,32 @@ def flaw(prompt: str, answer: str, system: str = "") -> tuple[Kind, str] | None:
     asks = f"{system}\n{prompt}"
     if _PROGRAMMING.search(asks):
         return None
-    if match := _JSON.search(asks):
+    if _asks_for(_JSON, asks):
         bare = answer.strip()
         if bare[0] in "{[" and bare[-1] in "}]" and (why := _broken(bare)):
             return "broken JSON", why
-        if not _LIKE_JSON.search(answer):
-            return "no JSON", match.group()
-        return None
-    if (match := _TABLE.search(asks)) and not _NO_TABLE.search(asks):
-        if len(_ROW.findall(answer)) < 2 and not _OTHER_TABLE.search(answer):
-            return "no table", match.group()
-        return None
-    if (match := _LIST.search(asks)) and not _has_list(answer):
-        return "no list", match.group()
+    for kind, pattern, has in _FORMS:
+        if match := _asks_for(pattern, asks):
+            return None if has(answer) or _WAITS.search(answer) else (kind, " ".join(match.group().split()))
     return None
+
+
+def _asks_for(pattern: re.Pattern[str], asks: str) -> re.Match[str] | None:
+    """The first place where a form is asked for and not ruled out ("do not use bullet points")."""
+    if pattern is _TABLE and _NO_TABLE.search(asks):
+        return None
+    found = pattern.finditer(asks)
+    return next(
+        (match for match in found if not _NEGATED.search(asks[max(0, match.start() - 60) : match.start()])), None
+    )
+
+
+def _has_json(answer: str) -> bool:
+    return bool(_LIKE_JSON.search(answer))
+
+
+def _has_table(answer: str) -> bool:
+    return len(_ROW.findall(answer)) >= 2 or bool(_OTHER_TABLE.search(answer))
 
 
 def _has_list(answer: str) -> bool:
@@ -144,10 +170,20 @@ def _has_list(answer: str) -> bool:
     return len([line for line in answer.splitlines() if line.strip()]) >= _FEW_LINES
 
 
+# The first form that is asked for counts: "a table with a list in each cell" is a table.
+_FORMS: tuple[tuple[Kind, re.Pattern[str], Callable[[str], bool]], ...] = (
+    ("no JSON", _JSON, _has_json),
+    ("no table", _TABLE, _has_table),
+    ("no list", _LIST, _has_list),
+)
+
+
 def _broken(text: str) -> str | None:
     """Why `text` is neither JSON nor JSON Lines, or None if it is, is empty, or is a sketch."""
     text = text.strip()
-    if not text or _SKETCH.search(text):
+    if not text or _SKETCH.search(text) or _CONSOLE.match(text):
+        return None
+    if text[0] == '"' and _reads(f"{{{text.rstrip(',')}}}"):  # members of an object, shown without it
         return None
     try:
         json.loads(text)

@@ -49,7 +49,7 @@ _CUTOFF = re.compile(
     r"|(?:only )?(?:goes|extends|ends|stops|was last|is limited|is current|is based|only includes))"
     rf"|\b(?:as of|since|until|up to|at the time of) {_MY} (?:(?:latest|last|most recent) )?(?:update|training"
     rf"|knowledge)"
-    rf"|\b{_MY} (?:last|latest|most recent) (?:knowledge |training )?update\b"
+    rf"|\b{_MY} (?:last|latest|most recent) (?:knowledge |training )?update\b(?! (?:to|of|for|on)\b)"
     rf"|\bknowledge cut-?off(?: date)? (?:of|is|in)\b"
     r"|\bI (?:do not|don['’]t|cannot|can['’]t) (?:currently )?have (?:access to )?(?:real-time|up-to-date"
     r"|live) (?:data"

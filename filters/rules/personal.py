@@ -31,8 +31,12 @@ _NO_DOMAIN = re.compile(
     re.IGNORECASE,
 )
 _NO_NAME = re.compile(
-    r"(?:your|my|some)?[._-]?(?:e-?mail|user(?:_?name)?|name|address|id|example|test|foo|bar|git)\d*", re.IGNORECASE
+    r"^(?:(?:e-?mail|user(?:_?name)?|name|address|id|example|test|foo|bar|git|me|you)\d*)$"
+    r"|your|sender|recipient|receiver|e?mail[._-]?addr|x{4}|\.\.",
+    re.IGNORECASE,
 )
+
+_IN_URL = re.compile(r"://\S*$")  # name and password for a server
 
 _PHONE = re.compile(
     r"(?<![\w+./=-])(?:\+[1-9]\d{0,2}[ .\-/(]{0,2}(?:\d[ .\-/()]{0,2}){6,13}\d"  # E.164, at most 15 digits
@@ -108,7 +112,8 @@ def _all(text: str) -> Iterator[Found]:
     yield from (Found("card", *m.span()) for m in _CARD.finditer(text) if _is_card(m.group()))
     yield from (Found("iban", *m.span()) for m in _IBAN.finditer(text) if is_iban(m.group()))
     for match in _MAIL.finditer(text):
-        if not _NO_DOMAIN.search(match[2]) and not _NO_NAME.fullmatch(match[1]):
+        in_url = _IN_URL.search(text[max(0, match.start() - 80) : match.start()])
+        if not (in_url or _NO_DOMAIN.search(match[2]) or _NO_NAME.search(match[1])):
             yield Found("mail", *match.span())
     yield from (Found("ip", *m.span()) for m in _IP4.finditer(text) if _is_address4(text, m))
     yield from (Found("ip", *m.span()) for m in _IP6.finditer(text) if _is_address6(m.group()))
@@ -140,7 +145,12 @@ def _is_card(text: str) -> bool:
 
 def _is_phone(text: str) -> bool:
     digits = re.sub(r"\D", "", text)
-    if not 7 <= len(digits) <= 15 or len(set(digits)) < 4 or "123456" in digits or _FICTION.search(digits):
+    if (
+        not 7 <= len(digits) <= 15
+        or len(set(digits)) < 4
+        or any(run in digits for run in ("123456", "987654", "214748364", "429496729"))
+        or _FICTION.search(digits)
+    ):
         return False
     return not re.fullmatch(r"(?:19|20)\d\d\s?[-/.]\s?(?:19|20)?\d\d(?:\s?[-/.]\s?\d\d)?", text)  # years, dates
 
@@ -152,8 +162,10 @@ def _is_address4(text: str, match: re.Match[str]) -> bool:
         address = ipaddress.IPv4Address(match.group())
     except ValueError:
         return False
-    # 1.2.3.4 and 4.3.1.2 are numbers of versions and sections far more often than addresses
-    return address.is_global and not address.is_multicast and any(len(part) > 1 for part in match.group().split("."))
+    # 1.2.3.4 and 4.3.1.2 are numbers of versions and sections far more often than addresses,
+    # and what ends in 0 is a network.
+    parts = match.group().split(".")
+    return address.is_global and not address.is_multicast and parts[3] != "0" and any(len(part) > 1 for part in parts)
 
 
 def _is_address6(text: str) -> bool:

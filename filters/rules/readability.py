@@ -22,7 +22,9 @@ _WORD = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)?")
 _SENTENCE_END = re.compile(r"(?<=[a-z0-9)\"”’])[.!?]+(?=[\s\"”’)]|$)|\n+", re.IGNORECASE)
 _VOWELS = re.compile(r"[aeiouy]+")
 _SILENT = re.compile(r"(?<=[^laeiouy])e$|(?<=[aeiouy]l)e$|(?<=[^aeioutdy])ed$|(?<=[^aeiouxszcgy])es$")
-_APART = re.compile(r"i[ao](?!u)(?<!ti[ao])(?<!si[ao])(?<!ci[ao])(?<!gi[ao])|eo(?!u)|ua|uou|ism$|[^aeiou]ier$|ying")
+_APART = re.compile(
+    r"i[ao](?!u)(?<!ti[ao])(?<!si[ao])(?<!ci[ao])(?<!gi[ao])|eo(?!u)|ua|uou|eing$|[aeiou][^aeiou]+ea$|ism$|[^aeiou]ier$|ying"
+)
 
 
 class ReadabilityParams(FilterParams):

@@ -28,6 +28,7 @@ _NAMED = re.compile(
     r"[\"']?\s{0,3}(?:[:=]|=>)?\s{0,3}[\"']?([A-Za-z0-9+/_=.-]{20,200})(?![A-Za-z0-9+/_=.-])",
     re.IGNORECASE,
 )
+_IN_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{1,64}:([^\s:/@\"'<>{}\[\]$*]{4,80})@", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
     r"example|your|x{4}|\*{3}|placeholder|dummy|sample|changeme|secret|password|token|12345|abcde|0{6}|foo|bar",
     re.IGNORECASE,
@@ -36,8 +37,9 @@ _DISORDER = 3.5  # bits a character: words and paths of code stay below, random 
 
 
 def secrets(text: str) -> list[tuple[int, int]]:
-    """Where keys of known issuers, private keys, and random values with a telling name stand: (start, end)."""
+    """(start, end) of keys of known issuers, private keys, passwords in URLs and random values with a telling name."""
     found = [match.span() for match in _SHAPES.finditer(text) if not _PLACEHOLDER.search(match.group())]
+    found += [m.span(1) for m in _IN_URL.finditer(text) if not _PLACEHOLDER.search(m[1]) and len(set(m[1])) > 2]
     for match in _NAMED.finditer(text):
         value = match[1]
         if _mixed(value) and not _PLACEHOLDER.search(value) and entropy(value) >= _DISORDER:

@@ -21,9 +21,15 @@ TEXTS = {
     "backticks": "`" * 10_001,
     "pipes": "|" * 20_000,
 }
-WANTED = {"length": {"min_words": 1}, "readability": {"max_grade": 20.0}, "audit": {"drop": ["no-stop"]}}  # what has no default
+WANTED = {
+    "length": {"min_words": 1},
+    "readability": {"max_grade": 20.0},
+    "audit": {"drop": ["no-stop"]},
+}  # what has no default
 RULES = {
-    name: step(step.params_model(**WANTED.get(name, {}))) for name, step in STEPS.items() if issubclass(step, RowStep)
+    name: step(step.params_model(**WANTED.get(name, {})))
+    for name, step in STEPS.items()
+    if issubclass(step, RowStep) and step.__module__.startswith(("filters.rules.", "filters.audit"))
 }
 
 
