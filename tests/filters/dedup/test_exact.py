@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from filters.errors import RecipeProblem
+
 
 def drops(outcome):
     return {drop.id: drop.duplicate_of for drop in outcome.drops}
@@ -65,3 +67,42 @@ def test_real_exact_duplicates_are_found(outcomes, batches, shared_rows):
     rows = [row.messages for row in shared_rows("alpaca/alpaca_en.json")]
     (outcome,) = outcomes("steps: [exact]", batches(rows, size=400))
     assert len(outcome.drops) == 14
+
+
+def test_one_constant_answer_is_found_by_the_response_and_not_by_the_prompt(outcomes, batches, talk):
+    rows = batches([talk(f"question number {i}", "It depends.") for i in range(800)], size=400)
+    (by_response,) = outcomes("steps: [{exact: {on: response, max_drop: 1}}]", rows)
+    (by_prompt,) = outcomes("steps: [{exact: {on: prompt, max_drop: 1}}]", rows)
+    assert len(by_response.drops) == 799
+    assert by_prompt.drops == []
+
+
+def test_chinese_and_code_that_differ_in_one_sign_are_two_texts(outcomes, batches, talk):
+    asked = ["一加一等于几？", "一加二等于几？", "a = b + c", "a = b - c", "x[0]", "x(0)", "if a:\n    b", "if a: b"]
+    (outcome,) = outcomes("steps: [{exact: {on: prompt, max_drop: 1}}]", batches([talk(text, "y") for text in asked]))
+    assert len(outcome.drops) == 1, "white space alone tells no texts apart"
+    assert set(drops(outcome)) | set(drops(outcome).values()) == {6, 7}
+
+
+def test_only_what_is_new_is_kept(outcomes, batches, talk):
+    known = batches(
+        [(100, talk("asked before", "short")), (5, talk("the same row", "x")), (7, talk("asked before", ""))]
+    )
+    rows = batches(
+        [
+            (0, talk("asked  before", "a much longer answer than the known one has")),
+            (5, talk("the same row", "x")),
+            (6, talk("the same row", "another answer")),
+            (8, talk("new", "x")),
+            (9, talk("new", "x y")),
+        ]
+    )
+    recipe = "steps: [{exact: {on: prompt, against: [known], max_drop: 1}}]"
+    (outcome,) = outcomes(recipe, rows, others=lambda name: {"known": known}[name])
+    assert drops(outcome) == {0: 100, 5: 5, 6: 5, 8: 9}
+    assert outcome.reasons == {"exact duplicate": 3, "known row": 1}
+
+
+def test_a_target_is_refused_with_what_to_do_instead(outcomes, batches):
+    with pytest.raises(RecipeProblem, match=r"no threshold to lower.*minhash: \{target"):
+        outcomes("steps: [{exact: {target: 100}}]", batches([]))

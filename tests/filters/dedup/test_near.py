@@ -147,6 +147,21 @@ def test_no_chains_a_row_falls_only_for_a_kept_row(outcomes, batches, talk):
     assert outcome.drops[0].detail == f"Jaccard {outcome.drops[0].score:.3f}", "whoever reads the ledger sees how alike"
 
 
+def test_a_row_at_the_threshold_falls_and_one_a_hair_below_it_stays(outcomes, batches, talk):
+    rows = batches([talk(text(*range(13)), "longer answer"), talk(text(*range(11)), "short")])  # 7 of 9 runs
+    for threshold, left in ((7 / 9, 1), (float(np.nextafter(7 / 9, 1)), 2)):
+        (outcome,) = outcomes(f"steps: [{{minhash: {{threshold: {threshold!r}, max_drop: 1}}}}]", rows)
+        assert outcome.rows_out == left
+
+
+def test_chinese_and_code_rows_fall_only_for_rows_that_are_near(outcomes, batches, talk):
+    chinese = "请用简单的语言解释人工智能是怎样改变我们的工作方式和生活方式的"
+    code = "def area(width, height):\n    total = width {} height\n    return total if total > 0 else None"
+    asked = [chinese, chinese + "？", chinese.replace("人工智能", "地球引力"), code.format("*"), code.format("+")]
+    (outcome,) = outcomes(STEP, batches([talk(one, "x " * (9 - i)) for i, one in enumerate(asked)]))
+    assert drops(outcome) == {1: 0}
+
+
 def test_ten_one_word_answers_are_ten_answers(outcomes, batches, talk):
     answers = ["yes", "no", "maybe", "red", "blue", "Paris", "42", "43", "C", "C++"]
     rows = batches([talk(f"question number {i} of ten asks for one word", answer) for i, answer in enumerate(answers)])
