@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import inspect
 import json
+import re
+import time
 from contextlib import asynccontextmanager
 
 import pyarrow as pa
@@ -107,6 +109,60 @@ async def test_items_are_listed_worst_first_sorted_by_any_column_and_written_to_
         await tui.until(pilot, lambda: "6 rows are in" in tui.said(pilot.app))
         rows = list(csv.DictReader(out.open()))
         assert [float(row["B - A"]) for row in rows] == pytest.approx(nll)
+
+
+def measure_many(ws: Workspace, like: results.Finished, items: int) -> str:
+    """A second experiment, as `like`, that was measured on that many items; its id."""
+    with ws.store.transaction() as cursor:
+        run = "replace(run_id, ?, 'many') AS run_id"
+        for sql in (
+            f"""INSERT INTO eval_sets BY NAME SELECT * REPLACE (99 AS id, 'large' AS name, {items} AS rows)
+                FROM eval_sets""",
+            f"""INSERT INTO eval_items BY NAME SELECT i.* REPLACE (99 AS eval_set_id, n AS item)
+                FROM eval_items i, range({items}) r(n) WHERE i.item = n % 6""",
+            "INSERT INTO experiments BY NAME SELECT * REPLACE ('many' AS id, 'a large one' AS name, "
+            'replace(plan, \'"evalset": "items"\', \'"evalset": "large"\') AS plan) FROM experiments',
+        ):
+            cursor.execute(sql)
+        cursor.execute(
+            """INSERT INTO runs BY NAME SELECT * REPLACE (replace(id, ?, 'many') AS id, 'many' AS experiment_id)
+               FROM runs WHERE experiment_id IS NOT NULL""",
+            [like.id],
+        )
+        cursor.execute(
+            f"""INSERT INTO item_metrics BY NAME SELECT m.* REPLACE ({run}, n AS eval_item, value + n * 7 % 31 AS value)
+                FROM item_metrics m, range({items}) r(n) WHERE eval_item = 0 AND run_id NOT LIKE '%/base'""",
+            [like.id],
+        )
+    return "many"
+
+
+async def test_thousands_of_items_are_listed_and_sorted_at_once(view, tui, ws, shown):
+    id = measure_many(ws, shown, 6000)
+    async with view((160, 48), experiment=id) as (pilot, found):
+        before = time.thread_time()  # of the thread that answers keys
+        await pilot.press("2")
+        listed = found.query_one(ItemsPane).table
+        await tui.until(pilot, lambda: len(listed.keys) == 6000 and listed.has_focus)
+        await pilot.press("s", "G")
+        await tui.until(pilot, lambda: re.search("▌ +0 ", tui.screen_text(pilot.app)) is not None)
+        spent = time.thread_time() - before
+        assert (listed.keys[0], listed.current) == ("5999", "0")
+        assert spent < 1.0, "one that laid out every row took several seconds"
+
+
+async def test_the_cursor_in_the_items_is_not_carried_to_another_experiment(view, tui, ws, shown):
+    id = measure_many(ws, shown, 40)
+    async with view(experiment=id) as (pilot, found):
+        pane = found.query_one(ItemsPane)
+        await pilot.press("2")
+        await tui.until(pilot, lambda: len(pane.table.keys) == 40)
+        tui.type_text(pilot.app, ":item 3\n")
+        await tui.until(pilot, lambda: found.tab == "answers" and pane.item == 3)
+        found.show_experiment(shown.id)
+        await tui.until(pilot, lambda: len(pane.table.keys) == 6)
+        worst = max(shown.items, key=lambda item: item.change("response_nll")).item
+        assert (pane.item, pane.table.keys[0]) == (worst, str(worst)), "it begins at the first"
 
 
 async def test_answers_stand_side_by_side_where_there_is_room_and_below_each_other_elsewhere(view, tui):

@@ -60,7 +60,7 @@ async def shown():
 
 
 def order(table: Table) -> list[str]:
-    return table._shown_keys()
+    return table.keys
 
 
 async def test_the_cursor_is_told_by_key_and_enter_chooses(shown):

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.style import Style
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.message import Message
 from textual.widgets import Static
 
 from workbench.report.verdict import metric_name, number
 from workbench.tables import Value
 from workbench.tui.widgets.table import Cell, Column, Table
 from workbench.tui.widgets.verdict_lines import GLYPHS
+from workbench.tui.workers import Cancelled, background
 
 if TYPE_CHECKING:
     from trainer.verdict import MetricSpec
     from workbench.results import Finished, Item
 
 _WIDE = 130  # cells from which the changes of all metrics have a column
+_COLOURS = {"better": "trained", "worse": "ignored"}
+
+
+@dataclass(frozen=True)
+class _About:
+    """What is listed: an experiment by a metric, with or without the changes of the others."""
+
+    id: str
+    metric: int
+    wide: bool
 
 
 class ItemsPane(Vertical):
@@ -30,12 +43,19 @@ class ItemsPane(Vertical):
     ItemsPane Table { scrollbar-size-horizontal: 0; }
     """
 
+    @dataclass
+    class _Listed(Message):
+        about: _About
+        columns: list[Column]
+        rows: list[tuple[str, list[Value | Cell]]]
+        told: str
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._shown: Finished | None = None
         self._metric = 0
-        self._wide = False
-        self._stale = False
+        self._about: _About | None = None
+        self._go_to: int | None = None
 
     def compose(self) -> ComposeResult:
         """What is compared, and the items."""
@@ -44,9 +64,7 @@ class ItemsPane(Vertical):
 
     @property
     def table(self) -> Table:
-        """The items, by number; filled when it is first asked for, as that takes its time with thousands."""
-        if self._stale:
-            self._fill()
+        """The items, by number."""
         return self.query_one(Table)
 
     @property
@@ -59,15 +77,18 @@ class ItemsPane(Vertical):
         """List the items of an experiment, by its primary metric."""
         self._shown = shown
         self._metric = 0
-        self._stale = True
-        if self.display:
-            self._fill()
+        self._fill()
 
     def clear(self) -> None:
         """List nothing."""
-        self._shown, self._stale = None, False
-        self.query_one(Table).show([], [])
+        self._shown = self._about = self._go_to = None
+        self.table.show([], [])
         self.query_one(Static).update("")
+
+    def go_to(self, item: int) -> None:
+        """Put the cursor on an item, as soon as it is listed."""
+        self._go_to = item
+        self._arrive()
 
     def compare_by(self, name: str = "") -> bool:
         """Compare by another metric, the next one without a name; False where there is none of that name."""
@@ -85,40 +106,69 @@ class ItemsPane(Vertical):
 
     def on_resize(self) -> None:
         """Give the other metrics columns where there is room."""
-        if self._stale or (self.size.width >= _WIDE) != self._wide:
-            self._fill()
+        self._fill()
 
     def _fill(self) -> None:
+        """List the items as they are wanted now, where that was not done yet: with thousands it takes its time."""
         shown = self._shown
         if shown is None or not shown.metrics:
             return
-        self._stale = False
-        spec = shown.metrics[self._metric]
-        compared = "candidate" in shown.runs
-        sliced = any(item.slice for item in shown.items)
-        self._wide = self.size.width >= _WIDE
-        others = [other for other in shown.metrics if self._wide and compared and other is not spec]
-        changes = ["B - A"] if compared else []
-        columns = [Column(title, right=True) for title in ("item", *changes, "base", "A", *("B" for _ in changes))]
-        columns += [Column(metric_name(other.name).partition(" (")[0], right=True) for other in others]
-        columns += [*([Column("slice")] if sliced else []), Column("prompt")]
-        rows = []
-        for item in sorted(shown.items, key=lambda item: _gain(item, spec)):
-            measured = item.values.get(spec.name, {})
-            cells: list[Value | Cell] = [item.item, *(self._change(item, spec) for _ in changes)]
-            cells += [Cell(measured.get(arm), number(measured.get(arm))) for arm in shown.runs]
-            cells += [self._change(item, other) for other in others]
-            cells += [item.slice or ""] if sliced else []
-            rows.append((str(item.item), [*cells, " ".join(item.prompt.split())]))
-        self.query_one(Table).show(columns, rows)
-        self.query_one(Static).update(_tally(shown, spec))
+        about = _About(shown.id, self._metric, self.size.width >= _WIDE)
+        if about == self._about:
+            return
+        self._about = about
+        colours = {won: Style(color=self.app.theme_variables[name]) for won, name in _COLOURS.items()}
+        spec = shown.metrics[about.metric]
 
-    def _change(self, item: Item, spec: MetricSpec) -> Cell:
-        won, change = item.won(spec), item.change(spec.name)
-        text = Text(f"{GLYPHS[won] if won else ' '} {number(change, signed=True):>7}")
-        if won in ("better", "worse"):
-            text.stylize(Style(color=self.app.theme_variables["trained" if won == "better" else "ignored"]))
-        return Cell(change, text)
+        def work(cancelled: Cancelled) -> ItemsPane._Listed:
+            columns, rows = item_rows(shown, spec, colours, others=about.wide)
+            return ItemsPane._Listed(about, columns, rows, _tally(shown, spec))
+
+        background(self, work, lambda listed: listed, group="items")
+
+    def on_items_pane__listed(self, message: ItemsPane._Listed) -> None:
+        """Show them, if they are still wanted."""
+        message.stop()
+        if message.about == self._about:
+            self.table.show(message.columns, message.rows)
+            self.query_one(Static).update(message.told)
+            self._arrive()
+
+    def _arrive(self) -> None:
+        if self._go_to is not None and self.table.keys:
+            self.table.go_to(str(self._go_to))
+            self._go_to = None
+
+
+def item_rows(
+    shown: Finished, spec: MetricSpec, colours: Mapping[str, Style], *, others: bool
+) -> tuple[list[Column], list[tuple[str, list[Value | Cell]]]]:
+    """The items as columns and rows of a `Table`, the worst for B by one metric first.
+
+    With `others`, the changes of the other metrics have columns too.
+    """
+    compared = "candidate" in shown.runs
+    sliced = any(item.slice for item in shown.items)
+    beside = [other for other in shown.metrics if others and compared and other is not spec]
+    changes = ["B - A"] if compared else []
+    columns = [Column(title, right=True) for title in ("item", *changes, "base", "A", *("B" for _ in changes))]
+    columns += [Column(metric_name(other.name).partition(" (")[0], right=True) for other in beside]
+    columns += [*([Column("slice")] if sliced else []), Column("prompt")]
+    rows = []
+    for item in sorted(shown.items, key=lambda item: _gain(item, spec)):
+        measured = item.values.get(spec.name, {})
+        cells: list[Value | Cell] = [item.item, *(_change(item, spec, colours) for _ in changes)]
+        cells += [Cell(measured.get(arm), number(measured.get(arm))) for arm in shown.runs]
+        cells += [_change(item, other, colours) for other in beside]
+        cells += [item.slice or ""] if sliced else []
+        rows.append((str(item.item), [*cells, " ".join(item.prompt.split())]))
+    return columns, rows
+
+
+def _change(item: Item, spec: MetricSpec, colours: Mapping[str, Style]) -> Cell:
+    won, change = item.won(spec), item.change(spec.name)
+    text = f"{GLYPHS[won] if won else ' '} {number(change, signed=True):>7}"
+    return Cell(change, text, colours.get(won or ""))
 
 
 def _gain(item: Item, spec: MetricSpec) -> float:

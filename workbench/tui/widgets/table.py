@@ -1,7 +1,7 @@
-"""A table of up to some thousand rows: versions, experiments, items. Rows of a data set go into `RowList`.
+"""A table of up to many thousand rows: versions, experiments, items. Rows of a data set go into `RowList`.
 
-Textual's DataTable, with text from data as flat text (its own cells would parse markup), our keys, sorting by what a
-cell stands for rather than how it reads, marks, and export to a file.
+It paints what is in sight and lays out nothing else, as Textual's DataTable took seconds for some thousand rows and
+parses markup in its cells. Text from data is flat text; columns are sorted by what a cell stands for, not how it reads.
 """
 
 from __future__ import annotations
@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
-from textual.binding import BindingType
+from textual import events
+from textual.geometry import Region, Size
 from textual.message import Message
-from textual.widgets import DataTable
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
 
 from workbench.tables import ENDINGS, Value, write_table
 from workbench.tui.actions import Action, bindings, declare
@@ -37,43 +42,44 @@ TABLE_ACTIONS = declare(
     Action("export_table", (), "export table", f"Write the table to a {ENDINGS} file.", "table", takes="FILE"),
 )
 
-_MARKS = "marks"
 _MARK = "●"
+_NO_MARK = "   "
+_CURSOR = "▌"
+_HEADER = 1  # lines
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, whether its cells stand at the right, and its width in cells (None: as wide as needed)."""
+    """A column: its title, and whether its cells stand at the right."""
 
     title: str
     right: bool = False
-    width: int | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that reads otherwise than the value it stands for: `Cell(0.123456, "+0.123")`, or with a style.
+    """A cell that reads otherwise than the value it stands for: `Cell(0.123456, "+0.123")`, and its style.
 
     The value is what it is sorted by, where None comes last, and exported as.
     """
 
     value: Value
     text: str | Text
+    style: Style | None = None
 
 
-class Table(DataTable[Text], inherit_bindings=False):
+class Table(ScrollView, can_focus=True, inherit_bindings=False):
     """Rows by key. `show` replaces what is there; cursor, marks and order stay with the keys and columns."""
 
     SCREEN_ACTIONS = TABLE_ACTIONS
-    BINDINGS: ClassVar[list[BindingType]] = bindings("table")
+    BINDINGS = bindings("table")
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--cursor"}
     DEFAULT_CSS = """
     Table {
         background: $background; height: 1fr; scrollbar-size-vertical: 1; scrollbar-size-horizontal: 1;
-        &:focus { background-tint: transparent; }
-        & > .datatable--header, &:focus > .datatable--header {
-            background: $background; background-tint: transparent; color: $muted; text-style: none;
-        }
-        & > .datatable--hover { background: $background; }
+        & > .table--header { color: $muted; }
+        & > .table--cursor { background: $cursor-blurred; }
+        &:focus > .table--cursor { background: $cursor; }
     }
     """
 
@@ -90,7 +96,7 @@ class Table(DataTable[Text], inherit_bindings=False):
             return self.table
 
     class Chosen(Highlighted):
-        """Enter or a click on the row under the cursor."""
+        """Enter, or a click on the row under the cursor."""
 
     @dataclass
     class MarksChanged(Message):
@@ -104,12 +110,20 @@ class Table(DataTable[Text], inherit_bindings=False):
             return self.table
 
     def __init__(self, *, marks: bool = False, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__(cursor_type="row", zebra_stripes=False, id=id, classes=classes)
+        super().__init__(id=id, classes=classes)
         self._with_marks = marks
-        self._titles: Sequence[Column] = ()
+        self._columns: Sequence[Column] = ()
         self._values: dict[str, Sequence[Value | Cell]] = {}
+        self._keys: list[str] = []  # in the order shown
+        self._needed: list[int] = []  # cells that the widest text of each column takes
+        self._titles: list[str] = []
+        self._widths: list[int] = []
         self._marked: list[str] = []
         self._order: tuple[int, bool] | None = None
+        self._cursor = 0
+        self._told: str | None = None
+        self._base = Style()
+        self._width = 0
 
     @property
     def marked(self) -> list[str]:
@@ -117,41 +131,74 @@ class Table(DataTable[Text], inherit_bindings=False):
         return list(self._marked)
 
     @property
+    def keys(self) -> list[str]:
+        """Keys of the rows, in the order shown."""
+        return list(self._keys)
+
+    @property
     def current(self) -> str | None:
         """The key of the row under the cursor; None where there are no rows."""
-        keys = list(self._shown_keys())
-        return keys[self.cursor_row] if 0 <= self.cursor_row < len(keys) else None
+        return self._keys[self._cursor] if self._keys else None
 
     def show(self, columns: Sequence[Column], rows: Sequence[tuple[str, Sequence[Value | Cell]]]) -> None:
         """Show these rows: (key, cells), one cell for each column."""
         at = self.current
-        if list(columns) != list(self._titles):
+        if list(columns) != list(self._columns):
             self._order = None
-        self._titles = columns
+        self._columns = columns
         self._values = dict(rows)
+        self._needed = [max((_cells(cells[number]) for _, cells in rows), default=0) for number in range(len(columns))]
         self._marked = [key for key in self._marked if key in self._values]
-        self._fill(at)
+        self._arrange(at)
 
     def unmark(self) -> bool:
         """Take all marks away; False where there was none."""
         if not self._marked:
             return False
         self._marked.clear()
-        self._fill(self.current)
+        self.refresh()
         self.post_message(self.MarksChanged(self))
         return True
 
     def go_to(self, key: str) -> None:
         """Put the cursor on the row of `key`, where there is one."""
-        keys = list(self._shown_keys())
-        if key in keys:
-            self.move_cursor(row=keys.index(key), animate=False)
+        if key in self._values:
+            self._move_to(self._keys.index(key))
 
     # Actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Marks are for tables that have them."""
         return self._with_marks if action == "mark" else True
+
+    def action_cursor_down(self) -> None:
+        """Go to the next row."""
+        self._move_to(self._cursor + 1)
+
+    def action_cursor_up(self) -> None:
+        """Go to the row before."""
+        self._move_to(self._cursor - 1)
+
+    def action_page_down(self) -> None:
+        """Go a page down."""
+        self._page(1)
+
+    def action_page_up(self) -> None:
+        """Go a page up."""
+        self._page(-1)
+
+    def action_scroll_top(self) -> None:
+        """Go to the first row."""
+        self._move_to(0)
+
+    def action_scroll_bottom(self) -> None:
+        """Go to the last row."""
+        self._move_to(len(self._keys) - 1)
+
+    def action_select_cursor(self) -> None:
+        """Choose the row under the cursor."""
+        if (key := self.current) is not None:
+            self.post_message(self.Chosen(self, key))
 
     def action_mark(self) -> None:
         """Mark or unmark the row under the cursor."""
@@ -161,7 +208,7 @@ class Table(DataTable[Text], inherit_bindings=False):
             self._marked.remove(key)
         else:
             self._marked.append(key)
-        self.update_cell(key, _MARKS, Text(_MARK if key in self._marked else " "))
+        self.refresh()
         self.post_message(self.MarksChanged(self))
 
     def action_sort_next(self) -> None:
@@ -170,14 +217,14 @@ class Table(DataTable[Text], inherit_bindings=False):
         numbers = any(
             isinstance(_value(cells[column]), int | float) for cells in self._values.values() if cells[column:]
         )
-        self._order = (column, numbers) if column < len(self._titles) else None
-        self._fill(self.current)
+        self._order = (column, numbers) if column < len(self._columns) else None
+        self._arrange(self.current)
 
     def action_reverse(self) -> None:
         """Turn the order round."""
         if self._order is not None:
             self._order = (self._order[0], not self._order[1])
-            self._fill(self.current)
+            self._arrange(self.current)
 
     @dialogue
     async def action_export_table(self, file: str = "") -> None:
@@ -186,47 +233,68 @@ class Table(DataTable[Text], inherit_bindings=False):
         if not named:
             return
         path = Path(named).expanduser()
-        titles = [column.title for column in self._titles]
-        rows = [[_value(cell) for cell in self._values[key]] for key in self._shown_keys()]
+        titles = [column.title for column in self._columns]
+        rows = [[_value(cell) for cell in self._values[key]] for key in self._keys]
 
         def write(cancelled: Cancelled) -> Said:
             return Said(f"{write_table(path, titles, rows):,} rows are in {path}.")
 
         background(self, write, lambda said: said)
 
-    # Inside
+    # Moving
 
-    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
-        """Say it by key."""
-        event.stop()
-        if event.row_key.value is not None and self._values:
-            self.post_message(self.Highlighted(self, event.row_key.value))
+    def _page(self, by: int) -> None:
+        page = max(self.size.height - _HEADER - 1, 1)
+        self.scroll_to(y=self.scroll_offset.y + by * page, animate=False)
+        self._move_to(self._cursor + by * page)
 
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        """Say it by key."""
-        event.stop()
-        if event.row_key.value is not None:
-            self.post_message(self.Chosen(self, event.row_key.value))
+    def _move_to(self, row: int) -> None:
+        row = max(min(row, len(self._keys) - 1), 0)
+        if row != self._cursor:
+            self._cursor = row
+            self.refresh()
+        self._show_cursor()
+        self._tell()
 
-    def _shown_keys(self) -> list[str]:
-        return [row.key.value or "" for row in self.ordered_rows]
+    def _show_cursor(self) -> None:
+        seen = self.size.height - _HEADER
+        if seen > 0:
+            top = min(max(self.scroll_offset.y, self._cursor - seen + 1), self._cursor)
+            self.scroll_to(y=top, animate=False)
 
-    def _fill(self, at: str | None) -> None:
-        top = self.scroll_offset.y
-        self.clear(columns=True)
-        if self._with_marks:
-            self.add_column("", width=1, key=_MARKS)
-        for number, column in enumerate(self._titles):
-            arrow = "" if self._order is None or self._order[0] != number else " ↓" if self._order[1] else " ↑"
-            title = Text(column.title + arrow, justify="right" if column.right else "left", no_wrap=True)
-            self.add_column(title, width=column.width, key=str(number))
-        for key in self._sorted():
-            cells = [_painted(cell, column) for cell, column in zip(self._values[key], self._titles, strict=True)]
-            mark = [Text(_MARK if key in self._marked else " ")] if self._with_marks else []
-            self.add_row(*mark, *cells, key=key)
-        self.scroll_to(y=top, animate=False)
-        if at is not None:
-            self.go_to(at)
+    def _tell(self) -> None:
+        if self.current != self._told:
+            self._told = self.current
+            if self._told is not None:
+                self.post_message(self.Highlighted(self, self._told))
+
+    def on_resize(self) -> None:
+        """Keep the cursor in sight."""
+        self._show_cursor()
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to a row; choose the one that the cursor is on."""
+        row = self.scroll_offset.y + event.get_content_offset_capture(self).y - _HEADER
+        if not self.scroll_offset.y <= row < len(self._keys):  # on the header, or below the last row
+            return
+        if row == self._cursor:
+            self.action_select_cursor()
+        else:
+            self._move_to(row)
+
+    # The order
+
+    def _arrange(self, at: str | None) -> None:
+        """Put the rows in order, and the cursor on row `at`; where it is gone, it stays where it was."""
+        self._keys = self._sorted()
+        arrow = " ↓" if self._order and self._order[1] else " ↑"
+        by = self._order[0] if self._order else None
+        self._titles = [column.title + arrow * (number == by) for number, column in enumerate(self._columns)]
+        self._widths = [max(cell_len(title), cells) for title, cells in zip(self._titles, self._needed, strict=True)]
+        width = len(_NO_MARK) * self._with_marks + sum(width + 2 for width in self._widths)
+        self.virtual_size = Size(width, len(self._keys) + _HEADER)
+        self.refresh()
+        self._move_to(self._keys.index(at) if at in self._values else self._cursor)
 
     def _sorted(self) -> list[str]:
         if self._order is None:
@@ -235,6 +303,60 @@ class Table(DataTable[Text], inherit_bindings=False):
         known = {key: value for key in self._values if (value := _value(self._values[key][column])) is not None}
         ordered = sorted(known, key=lambda key: _rank(known[key]), reverse=descending)
         return ordered + [key for key in self._values if key not in known]
+
+    # Painting
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Paint some lines: what they share is worked out once, as Textual would work it out for every line."""
+        self._base, self._width = self.rich_style, self.scrollable_content_region.width
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the screen: the titles, or a row."""
+        left, top = self.scroll_offset
+        row = top + y - _HEADER
+        base = self._base
+        if y < _HEADER:
+            strip = self._heading(base + self.get_component_rich_style("table--header", partial=True))
+        elif row < len(self._keys):
+            strip = self._row(row, base)
+            if row == self._cursor:
+                base = base + self.get_component_rich_style("table--cursor", partial=True)
+        else:
+            return Strip.blank(self._width, base)
+        return strip.crop_extend(left, left + self._width, base)
+
+    def _heading(self, style: Style) -> Strip:
+        parts = [_NO_MARK * self._with_marks]
+        for title, column, width in zip(self._titles, self._columns, self._widths, strict=True):
+            parts.append(f" {title.rjust(width) if column.right else title.ljust(width)} ")
+        return Strip([Segment("".join(parts), style)])
+
+    def _row(self, row: int, base: Style) -> Strip:
+        key, at = self._keys[row], row == self._cursor
+        if at:
+            base = base + self.get_component_rich_style("table--cursor", partial=True)
+        segments: list[Segment] = []
+        before = _CURSOR if at else " "
+        if self._with_marks:
+            segments.append(Segment(f"{before}{_MARK if key in self._marked else ' '} ", base))
+            before = " "
+        for cell, column, width in zip(self._values[key], self._columns, self._widths, strict=True):
+            segments.append(Segment(before, base))
+            segments += self._painted(cell, column, width, base)
+            segments.append(Segment(" ", base))
+            before = " "
+        return Strip(segments)
+
+    def _painted(self, cell: Value | Cell, column: Column, width: int, base: Style) -> list[Segment]:
+        text = _text(cell)
+        if isinstance(text, str):
+            style = base + cell.style if isinstance(cell, Cell) and cell.style else base
+            pieces = [Segment(text, style)]
+        else:
+            pieces = [Segment(text, base + (style or Style())) for text, style, _ in text.render(self.app.console)]
+        blank = Segment(" " * (width - _cells(cell)), base)
+        return [blank, *pieces] if column.right else [*pieces, blank]
 
 
 def _value(cell: Value | Cell) -> Value:
@@ -245,13 +367,17 @@ def _rank(value: Value) -> tuple[bool, float, str]:
     return (True, 0.0, value.casefold()) if isinstance(value, str) else (False, float(value or 0), "")
 
 
-def _painted(cell: Value | Cell, column: Column) -> Text:
+def _text(cell: Value | Cell) -> str | Text:
+    """How a cell reads; a Text is flat already."""
     shown = cell.text if isinstance(cell, Cell) else cell
     if isinstance(shown, Text):
-        text = shown.copy()
-    else:
-        text = Text(f"{shown:,}" if isinstance(shown, int | float) else flat(shown or ""))
-    text.no_wrap, text.overflow = True, "ellipsis"
-    if column.right:
-        text.justify = "right"
-    return text
+        return shown
+    return f"{shown:,}" if isinstance(shown, int | float) else flat(shown or "")
+
+
+def _cells(cell: Value | Cell) -> int:
+    """How many cells of the terminal it takes."""
+    text = _text(cell)
+    if isinstance(text, Text):
+        return text.cell_len
+    return len(text) if text.isascii() else cell_len(text)

@@ -238,7 +238,7 @@ class VerdictView(Vertical):
         if not text.isdecimal() or int(text) >= items:
             self._say(f"Items go from 0 to {items - 1}: `:item 0`." if items else "There are no items.")
             return
-        self.query_one(ItemsPane).table.go_to(str(int(text)))
+        self.query_one(ItemsPane).go_to(int(text))
         self.action_open_tab("answers")
 
     def action_metric(self, name: str = "") -> None:
