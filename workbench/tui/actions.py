@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
-SCREENS_IN_ORDER = ("browse", "tokens", "versions", "experiments")
+SCREENS_IN_ORDER = ("browse", "tokens", "duplicates", "versions", "experiments")
 """Scopes that are screens, in the order in which bar, help and docs name them."""
 
 
@@ -102,12 +102,14 @@ APP_ACTIONS = declare(
     *(
         Action(f"go('{name}')", (name[0].upper(),), name, f"Go to {name}.", "app")
         for name in SCREENS_IN_ORDER
-        if name != "tokens"  # it is opened on a row
+        if name not in ("tokens", "duplicates")  # they are opened over another screen
     ),
     Action("open_base", ("o",), "open", "Choose the source or version to look at.", "app", takes="NAME"),
+    Action("duplicates", ("D",), "duplicates", "Show the duplicates of what is in view.", "app", takes="NAME"),
     Action("import_file", ("i",), "import", "Import a file, a folder or a data set of the hub.", "app", takes="PATH"),
     Action("run_recipe", ("p",), "run", "Run a recipe over what is in view: a new version.", "app", takes="RECIPE"),
     Action("rejects", (), "rejects", "Show the rows that could not be imported, and why.", "app", takes="NAME"),
+    Action("hold_out", (), "hold out", "Make an eval set of rows of a source or version.", "app", takes="NAME"),
     Action("stop_task", (), "stop work", "Stop the import or recipe that runs.", "app"),
     Action("toggle_theme", ("ctrl+t",), "theme", "Switch between dark and light.", "app"),
     Action("save_screen", (), "save screen", "Write the screen to an SVG file.", "app", takes="FILE"),

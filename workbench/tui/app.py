@@ -24,12 +24,14 @@ from workbench.formats.whole import new_file
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
 from workbench.tui.changes import ChangeQueue
 from workbench.tui.crash import Crash
+from workbench.tui.evalset_flow import hold_out
 from workbench.tui.experiment_watch import ExperimentsSeen, ExperimentWatch
 from workbench.tui.import_flow import ImportFlow
 from workbench.tui.messages import BaseChanged, Failure, Said
 from workbench.tui.recipe_flow import RecipeFlow
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.browse import BrowseScreen
+from workbench.tui.screens.duplicates import DuplicatesScreen
 from workbench.tui.screens.experiments import ExperimentsScreen
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.start import StartScreen
@@ -202,6 +204,13 @@ class WorkbenchApp(App[None]):
         """Show a row of a source or version as tokens, over the screen that asks; esc comes back."""
         self.push_screen(TokensScreen(name, id))
 
+    def open_duplicates(self, name: str, row: int | None = None) -> None:
+        """Show the duplicates of a source or version, or of one of its rows, over the screen that asks."""
+        if isinstance(self.screen, DuplicatesScreen):
+            self.screen.arrive(base=name, row=row)
+        else:
+            self.push_screen(DuplicatesScreen(name, row))
+
     def offered(self, screen: Screen[Any] | None = None) -> list[tuple[DOMNode, Action]]:
         """What keys do now, from the focused widget outwards; what an inner one takes is not offered again."""
         screen = screen or self.screen
@@ -218,7 +227,7 @@ class WorkbenchApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Nothing is opened before there is a workspace."""
-        if action in ("go", "open_base", "run_recipe", "rejects"):
+        if action in ("go", "open_base", "duplicates", "run_recipe", "rejects"):
             return bool(self.base)
         if action == "import_file":
             return self.has_workspace
@@ -323,6 +332,14 @@ class WorkbenchApp(App[None]):
             self.post_message(BaseChanged(name))
 
     @dialogue
+    async def action_duplicates(self, name: str = "") -> None:
+        """Show the duplicates of what is named, or of what is in view."""
+        if name and name not in dict(await asyncio.to_thread(_bases, self.workspace)):
+            self.say(f"There is no source or version {name!r}.")
+        else:
+            self.open_duplicates(name or self.base)
+
+    @dialogue
     async def action_import_file(self, path: str = "") -> None:
         """Import a file, a folder or a data set."""
         await self._imports.run(path)
@@ -336,6 +353,11 @@ class WorkbenchApp(App[None]):
     async def action_run_recipe(self, recipe: str = "") -> None:
         """Run a recipe over what is in view."""
         await RecipeFlow(self).run(recipe)
+
+    @dialogue
+    async def action_hold_out(self, name: str = "") -> None:
+        """Hold rows out of a source or version as an eval set."""
+        await hold_out(self, name)
 
     @dialogue
     async def action_stop_task(self) -> None:

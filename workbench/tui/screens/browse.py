@@ -110,7 +110,8 @@ class BrowseScreen(BenchScreen):
             workspace = self.bench.workspace
             self.query_one(Preview).set_source(workspace, base, self._tokens.lines)
             self.query_one(FacetList).set_source(
-                lambda: workspace.facets(base), lambda scorer: workspace.histogram(base, scorer, 12)
+                lambda cancelled: workspace.facets(base, cancelled),
+                lambda scorer, cancelled: workspace.histogram(base, scorer, 12, cancelled),
             )
             self.pane.open(ViewQuery(base), keep=row)
         elif row is not None:
@@ -301,6 +302,11 @@ class BrowseScreen(BenchScreen):
         """Show the row as tokens."""
         if row := self.rows.current:
             self.bench.open_tokens(self.base, row.id)
+
+    def action_duplicates_of_row(self) -> None:
+        """Show what is like the row."""
+        row = self.rows.current
+        self.bench.open_duplicates(self.base, row.id if row else None)
 
     def action_compare(self) -> None:
         """Train two versions and compare them: which, is asked."""

@@ -14,6 +14,7 @@ BROWSE_ACTIONS = declare(
     Action("reverse", ("S",), "reverse", "Turn the order round.", "browse"),
     Action("facets", ("F",), "facets", "Show counts to filter by; choosing one again takes the filter away.", "browse"),
     Action("tokens", ("t",), "tokens", "Show the row as tokens, and which of them are trained.", "browse"),
+    Action("duplicates_of_row", ("d",), "duplicates of row", "Show the duplicates of the row.", "browse"),
     Action("compare", ("c",), "compare", "Train two versions alike and compare them.", "browse"),
     Action("copy", ("y",), "copy", "Copy the row, or all marked rows, as JSON lines.", "browse"),
     Action("export", ("w",), "export", f"Write the rows as listed to a {ENDINGS} file.", "browse", takes="FILE"),
