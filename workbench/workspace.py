@@ -207,13 +207,15 @@ class Workspace:
         """What happened to a row of a source or version, and where else its content stands."""
         return example_history(self.store, resolve_base(self.store, name), example, cancelled)
 
-    def facets(self, name: str) -> Facets:
+    def facets(self, name: str, cancelled: Callable[[], bool] = lambda: False) -> Facets:
         """What a source or version is made of, in counts."""
-        return facets(self.store, resolve(self.store, name))
+        return facets(self.store, resolve(self.store, name), cancelled)
 
-    def histogram(self, name: str, scorer: str, bins: int = 20) -> list[tuple[float, float, int]]:
+    def histogram(
+        self, name: str, scorer: str, bins: int = 20, cancelled: Callable[[], bool] = lambda: False
+    ) -> list[tuple[float, float, int]]:
         """How a score lies over the rows of a source or version: (from, below, rows)."""
-        return histogram(self.store, resolve(self.store, name), scorer, bins)
+        return histogram(self.store, resolve(self.store, name), scorer, bins, cancelled)
 
     def draft(self, name: str) -> Draft:
         """What people do by hand to a source or version."""
@@ -389,9 +391,9 @@ class Workspace:
         """All sources and versions as a tree; see `workbench.store.catalogue.catalogue`."""
         return catalogue(self.store)
 
-    def open_diff(self, a: str, b: str) -> diffs.OpenDiff:
+    def open_diff(self, a: str, b: str, cancelled: Callable[[], bool] = lambda: False) -> diffs.OpenDiff:
         """What lies between two sources or versions, to be read by windows."""
-        return diffs.OpenDiff(self.store, resolve(self.store, a), resolve(self.store, b))
+        return diffs.OpenDiff(self.store, resolve(self.store, a), resolve(self.store, b), cancelled)
 
     def remove_version(self, name: str) -> None:
         """Delete a version that nothing else needs."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainer.conversation import Message
-from workbench.store.database import Connection, Store, fetch
+from workbench.store.database import Connection, Store, fetch, interruptible
 from workbench.store.drafts import MANUAL
 from workbench.store.members import Named, choose
 from workbench.store.previews import RowPreview, preview
@@ -68,14 +69,15 @@ class OpenDiff:
     `by_reason` counts the rows of A that are not in B by the reason for it, the most frequent first.
     """
 
-    def __init__(self, store: Store, a: Named, b: Named) -> None:
+    def __init__(self, store: Store, a: Named, b: Named, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Raises Stopped once `cancelled()`."""
         self.a = a
         self.b = b
         self._lock = threading.Lock()
         self._closed = False
         self._cursor = store.cursor()
         try:
-            self._compare(store)
+            interruptible(self._cursor, lambda: self._compare(store), cancelled)
         except BaseException:
             self._cursor.close()
             raise

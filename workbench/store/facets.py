@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from workbench.store import drafts
-from workbench.store.database import Store, fetch
+from workbench.store.database import Connection, Store, fetch, interruptible
 from workbench.store.lineage import LANGUAGES
 from workbench.store.members import Named, rows_sql
 from workbench.store.versions import lineage_runs
+
+Cancelled = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -29,39 +32,42 @@ class Facets:
     scorers: list[str]
 
 
-def facets(store: Store, base: Named) -> Facets:
-    """Count the rows of `base`. Reads narrow columns only: no text."""
+def facets(store: Store, base: Named, cancelled: Cancelled = lambda: False) -> Facets:
+    """Count the rows of `base`. Reads narrow columns only: no text. Raises Stopped once `cancelled()`."""
     counts = drafts.counts(store, base)
+    runs = lineage_runs(store, base.name) if base.kind == "version" else []
     with store.reading() as cursor:
-        cursor.execute(
-            f"""CREATE TEMP TABLE here AS SELECT e.source_id, e.content_hash FROM ({_shown_sql(base)}) m
-                JOIN examples e ON e.id = m.example_id"""
-        )
-        sources = fetch(
-            cursor,
-            """SELECT s.name, count(*) FROM here h JOIN sources s ON s.id = h.source_id GROUP BY 1
-               ORDER BY 2 DESC, 1""",
-        )
-        steps = fetch(
-            cursor,
-            f"""WITH gone AS (
-                    SELECT d.example_id, s.name FROM decisions d JOIN steps s ON s.id = d.step_id
-                    WHERE list_contains(?, s.recipe_run_id)
-                    QUALIFY row_number() OVER (PARTITION BY d.example_id
-                        ORDER BY s.recipe_run_id DESC, s.position DESC) = 1)
-                SELECT name, count(*) FROM gone
-                ANTI JOIN ({_draft_sql(base)} AND field = 'restored') USING (example_id) GROUP BY 1""",
-            [lineage_runs(store, base.name) if base.kind == "version" else []],
-        )
-        scored = "scores x SEMI JOIN here h ON h.content_hash = x.content_hash"
-        languages = fetch(
-            cursor,
-            f"""SELECT label, count(*) FROM here JOIN ({LANGUAGES}) USING (content_hash) GROUP BY 1
-                ORDER BY 2 DESC, 1""",
-        )
-        scorers = fetch(
-            cursor, f"SELECT DISTINCT scorer FROM {scored} WHERE state = 'ok' AND value IS NOT NULL ORDER BY 1"
-        )
+        return interruptible(cursor, lambda: _facets(cursor, base, counts, runs), cancelled)
+
+
+def _facets(cursor: Connection, base: Named, counts: drafts.DraftCounts, runs: list[int]) -> Facets:
+    cursor.execute(
+        f"""CREATE TEMP TABLE here AS SELECT e.source_id, e.content_hash FROM ({_shown_sql(base)}) m
+            JOIN examples e ON e.id = m.example_id"""
+    )
+    sources = fetch(
+        cursor,
+        """SELECT s.name, count(*) FROM here h JOIN sources s ON s.id = h.source_id GROUP BY 1
+           ORDER BY 2 DESC, 1""",
+    )
+    steps = fetch(
+        cursor,
+        f"""WITH gone AS (
+                SELECT d.example_id, s.name FROM decisions d JOIN steps s ON s.id = d.step_id
+                WHERE list_contains(?, s.recipe_run_id)
+                QUALIFY row_number() OVER (PARTITION BY d.example_id
+                    ORDER BY s.recipe_run_id DESC, s.position DESC) = 1)
+            SELECT name, count(*) FROM gone
+            ANTI JOIN ({_draft_sql(base)} AND field = 'restored') USING (example_id) GROUP BY 1""",
+        [runs],
+    )
+    scored = "scores x SEMI JOIN here h ON h.content_hash = x.content_hash"
+    languages = fetch(
+        cursor,
+        f"""SELECT label, count(*) FROM here JOIN ({LANGUAGES}) USING (content_hash) GROUP BY 1
+            ORDER BY 2 DESC, 1""",
+    )
+    scorers = fetch(cursor, f"SELECT DISTINCT scorer FROM {scored} WHERE state = 'ok' AND value IS NOT NULL ORDER BY 1")
     by_step = {str(name): int(rows) for name, rows in steps}
     if counts.dropped:
         by_step[drafts.MANUAL] = by_step.get(drafts.MANUAL, 0) + counts.dropped
@@ -80,27 +86,35 @@ def facets(store: Store, base: Named) -> Facets:
     )
 
 
-def histogram(store: Store, base: Named, scorer: str, bins: int = 20) -> list[tuple[float, float, int]]:
-    """How a score lies over the rows: (from, below, rows) of equally wide bins; empty where no row has it.
+Bins = list[tuple[float, float, int]]
+"""A histogram: (from, below, rows)."""
+
+
+def histogram(store: Store, base: Named, scorer: str, bins: int = 20, cancelled: Cancelled = lambda: False) -> Bins:
+    """How a score lies over the rows, in equally wide bins; empty where no row has it. Stopped once `cancelled()`.
 
     The last bin ends just above the highest value, so that each row is in the one bin that it is found by.
     """
     with store.reading() as cursor:
-        cursor.execute(
-            f"""CREATE TEMP TABLE scored AS SELECT x.value FROM ({_shown_sql(base)}) m
-                JOIN examples e ON e.id = m.example_id
-                JOIN (SELECT content_hash, max(value) AS value FROM scores WHERE scorer = ? AND state = 'ok'
-                      GROUP BY 1) x ON x.content_hash = e.content_hash WHERE x.value IS NOT NULL""",
-            [scorer],
-        )
-        [(low, high)] = fetch(cursor, "SELECT min(value), max(value) FROM scored")
-        if low is None:
-            return []
-        width = (high - low) / bins or 1.0
-        edges = [low + i * width for i in range(bins)] + [max(math.nextafter(high, math.inf), low + bins * width)]
-        counted = ", ".join("count(*) FILTER (value >= ? AND value < ?)" for _ in range(bins))
-        ends = [edge for pair in pairwise(edges) for edge in pair]
-        [counts] = fetch(cursor, f"SELECT {counted} FROM scored", ends)
+        return interruptible(cursor, lambda: _histogram(cursor, base, scorer, bins), cancelled)
+
+
+def _histogram(cursor: Connection, base: Named, scorer: str, bins: int) -> Bins:
+    cursor.execute(
+        f"""CREATE TEMP TABLE scored AS SELECT x.value FROM ({_shown_sql(base)}) m
+            JOIN examples e ON e.id = m.example_id
+            JOIN (SELECT content_hash, max(value) AS value FROM scores WHERE scorer = ? AND state = 'ok'
+                  GROUP BY 1) x ON x.content_hash = e.content_hash WHERE x.value IS NOT NULL""",
+        [scorer],
+    )
+    [(low, high)] = fetch(cursor, "SELECT min(value), max(value) FROM scored")
+    if low is None:
+        return []
+    width = (high - low) / bins or 1.0
+    edges = [low + i * width for i in range(bins)] + [max(math.nextafter(high, math.inf), low + bins * width)]
+    counted = ", ".join("count(*) FILTER (value >= ? AND value < ?)" for _ in range(bins))
+    ends = [edge for pair in pairwise(edges) for edge in pair]
+    [counts] = fetch(cursor, f"SELECT {counted} FROM scored", ends)
     return [(low, below, int(count)) for (low, below), count in zip(pairwise(edges), counts, strict=True)]
 
 

@@ -103,7 +103,7 @@ class DiffScreen(BenchScreen):
         self.progress("comparing …")
 
         def work(cancelled: Cancelled) -> _Opened | None:
-            diff = workspace.open_diff(a, b)
+            diff = workspace.open_diff(a, b, cancelled)
             if cancelled():
                 diff.close()
                 return None

@@ -18,7 +18,7 @@ from workbench.store.windows import ViewQuery
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import fit, flat
 from workbench.tui.widgets.row_cells import short_count
-from workbench.tui.workers import background
+from workbench.tui.workers import Cancelled, background
 
 FACET_ACTIONS = declare(
     Action("cursor_down", ("j", "down"), "down", "Go to the next line.", "facets"),
@@ -85,8 +85,8 @@ class FacetList(OptionList, inherit_bindings=False):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._generation = 0
-        self._count: Callable[[], Counts] | None = None
-        self._bin: Callable[[str], Bins] | None = None
+        self._count: Callable[[Cancelled], Counts] | None = None
+        self._bin: Callable[[str, Cancelled], Bins] | None = None
         self._counting = self._again = False
         self._choices: list[Choice | None] = []
         self._counts: Counts | None = None
@@ -94,8 +94,8 @@ class FacetList(OptionList, inherit_bindings=False):
         self._scorer = ""
         self._bins: Bins = ()
 
-    def set_source(self, count: Callable[[], Counts], bin: Callable[[str], Bins]) -> None:
-        """Where counts and histograms come from, both called in a worker."""
+    def set_source(self, count: Callable[[Cancelled], Counts], bin: Callable[[str, Cancelled], Bins]) -> None:
+        """Where counts and histograms come from, both called in a worker; what is still counted is called off."""
         self._generation += 1
         self._count, self._bin = count, bin
         self._counting = self._again = False
@@ -109,7 +109,9 @@ class FacetList(OptionList, inherit_bindings=False):
             return
         generation, count = self._generation, self._count
         self._counting, self._again = True, False
-        background(self, lambda cancelled: self._Counted(generation, count()), lambda counted: counted)
+        background(
+            self, lambda cancelled: self._Counted(generation, count(cancelled)), lambda counted: counted, group="count"
+        )
 
     @on(_Counted)
     def _counted(self, message: _Counted) -> None:
@@ -134,7 +136,7 @@ class FacetList(OptionList, inherit_bindings=False):
             generation = self._generation
             background(
                 self,
-                lambda cancelled: self._Binned(generation, scorer, bin(scorer)),
+                lambda cancelled: self._Binned(generation, scorer, bin(scorer, cancelled)),
                 lambda binned: binned,
                 group="histogram",
             )
