@@ -21,7 +21,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COPIED = ["trainer", "filters", "workbench", "datasets", "tests", "docs", "benchmarks", "pyproject.toml", "README.md"]
-STAGES = [["mask", "parts", "render"], ["templates"], ["oracle"], ["many", "properties"], ["training_batches"]]
+STAGES = [
+    ["mask", "parts", "render", "byte_level"],
+    ["templates"],
+    ["oracle"],
+    ["many", "properties"],
+    ["training_batches"],
+]
 """Tests of trainer/chat in the order of what they cost; the first stage where some fail is the last one."""
 
 # A failing property would be made small for minutes; that it fails is all we ask.
@@ -65,8 +71,8 @@ MUTATIONS = [
     Mutation(
         "the prompts of evaluation lack the policy",
         "evaluate.py",
-        "item.messages[:-1], item.tools, last_only)",
-        "item.messages[:-1], item.tools)",
+        'messages, tools, replace(policy, turns="last"))',
+        "messages, tools)",
     ),
     Mutation("the date is not frozen", "chat/render.py", 'if "strftime_now" not in template:', "if True:"),
     Mutation(
@@ -175,6 +181,18 @@ MUTATIONS = [
         "found is not None and covers(text, found)",
         "found is not None",
     ),
+    Mutation(
+        "the bytes of the tokens are trusted as they come",
+        "chat/byte_level.py",
+        'if b"".join(pieces) != raw:',
+        "if False:",
+    ),
+    Mutation(
+        "a text that the tokenizer would compose is tokenised as it is",
+        "chat/byte_level.py",
+        "not self._composes or _is_composed(text)",
+        "True",
+    ),
     Mutation("segments are trusted as they come", "chat/cuts.py", "if ids != whole:", "if False:"),
     # Parts of a turn, and tokens that somebody typed.
     Mutation("`train_spans` are not looked at", "chat/parts.py", 'if "train_spans" in message:', "if False:"),
@@ -188,8 +206,8 @@ MUTATIONS = [
     Mutation(
         "half a token of an ignored part is trained",
         "chat/cuts.py",
-        "bisect_right(offsets, start, key=lambda o: o[1])",
-        "bisect_left(offsets, start, key=lambda o: o[0])",
+        "bisect_right(offsets.ends, start)",
+        "bisect_left(offsets.starts, start)",
     ),
     Mutation(
         "typed tokens stay special where the policy says text",

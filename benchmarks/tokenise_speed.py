@@ -5,10 +5,11 @@
 Every variant gets the same conversations in a process of its own, in turn (A B C A B C ...), so that a machine that
 slows down slows all alike. Medians are reported. Seconds count the work on rows alone: neither imports nor loading.
 
-- `ours`: `tokenise_many`, everything that the token view shows, nothing kept.
+- `ours`: `tokenise_many` and the ids and labels of every example as lists, nothing kept. What the audit tells of a
+  row is found out as well; what only a person asks for (is this token a special one?) is not.
 - `ours, into the cache` and `ours, from the cache`: the same with a cache on disk, first empty, then full.
 - `TRL`: what `SFTTrainer` does with its training data set under `assistant_only_loss=True`, with the training
-  template that TRL puts in the place of the model's.
+  template that TRL puts in the place of the model's: ids and a mask for each row, in a `datasets.Dataset`.
 - `mask of the tags`: `apply_chat_template(tokenize=True, return_assistant_tokens_mask=True)`, row by row, with the
   same training template; no labels are made.
 
@@ -126,6 +127,8 @@ def ours(setting: str, rows: list, cache: Path | None) -> dict:
         for example in done.examples:
             examples += 1
             tokens += len(example.input_ids)
+            if len(example.labels) != len(example.input_ids):
+                raise AssertionError("not every token has a label")
     return {**clock.read(), "examples": examples, "tokens": tokens}
 
 

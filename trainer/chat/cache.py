@@ -18,11 +18,12 @@ import os
 import re
 import shutil
 import uuid
+from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
 from importlib.metadata import version
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ import pyarrow as pa
 
 from trainer.chat.chat_format import ChatFormat
 from trainer.chat.example import Issue, Tokenised, TrainingExample
+from trainer.chat.sequences import Ranges, Runs
 from trainer.conversation import Message
 
 LIMIT = 4 << 30
@@ -198,15 +200,15 @@ def _pack(done: Tokenised) -> bytes:
     for example in done.examples:
         text = example.text.encode("utf-8")
         count = len(example.input_ids)
-        ranges = np.fromiter(chain.from_iterable(example.offsets), np.int32, 2 * count).reshape(-1, 2)
-        steps, widths = np.diff(ranges[:, 0], prepend=np.int32(0)), ranges[:, 1] - ranges[:, 0]
+        starts, ends = np.asarray(example.offsets.starts, np.int32), np.asarray(example.offsets.ends, np.int32)
+        steps, widths = np.diff(starts, prepend=np.int32(0)), ends - starts
         heads.append(
             {
                 "bytes": len(text),
                 "tokens": count,
                 "turns": example.turns,
                 "trained": _runs(example.trained),
-                "roles": _runs(example.roles),
+                "roles": list(zip(example.roles.words, example.roles.ends, strict=True)),
             }
         )
         parts += [text, np.array(example.input_ids, np.int32).tobytes(), steps.tobytes(), widths.tobytes()]
@@ -223,17 +225,17 @@ def _unpack(raw: bytes, special: frozenset[int]) -> Tokenised:
         at += said["bytes"]
         ids, steps, widths = np.frombuffer(raw, np.uint8, 12 * said["tokens"], at).view(np.int32).reshape(3, -1)
         at += 12 * said["tokens"]
-        starts = np.cumsum(steps)
-        input_ids = ids.tolist()
+        starts = np.cumsum(steps, dtype=np.int32)
+        ends = starts + widths
         examples.append(
             TrainingExample(
-                input_ids=input_ids,
+                input_ids=ids.tolist(),
                 trained=_unrun(said["trained"]),
-                roles=_unrun(said["roles"]),
-                special=list(map(special.__contains__, input_ids)),
-                offsets=list(zip(starts.tolist(), (starts + widths).tolist(), strict=True)),
+                roles=Runs.of(said["roles"]),
+                offsets=Ranges(array("i", starts.tobytes()), array("i", ends.tobytes())),
                 text=text,
                 turns=tuple(said["turns"]),
+                special_ids=special,
             )
         )
     return Tokenised(examples, [Issue(*issue) for issue in head["issues"]])

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from trainer.chat.encode import Encoding, encode_batch
+from trainer.chat.encode import Encoder, Encoding
 from trainer.chat.example import MaskPolicy
 from trainer.chat.forged import MARK, Unwritable, encode_parted
 from trainer.chat.probe import AddedTokens, TemplateFacts, probe
@@ -32,13 +32,14 @@ class ChatFormat:
     renderer: Renderer
     added: AddedTokens
     facts: TemplateFacts
+    encoder: Encoder
     _alone: dict[str, list[int]] = field(default_factory=dict)
 
     def ids_alone(self, texts: Iterable[str]) -> dict[str, list[int]]:
         """Each of `texts` tokenised by itself, as at inference; the short ones are remembered."""
         wanted = set(texts)
         unknown = [text for text in wanted if text not in self._alone and not self.is_marked(text)]
-        fresh = dict(zip(unknown, (e.ids for e in encode_batch(self.tokenizer, unknown)), strict=True))
+        fresh = dict(zip(unknown, (e.ids for e in self.encoder.batch(unknown)), strict=True))
         for text in wanted - self._alone.keys() - fresh.keys():
             try:
                 fresh[text] = self.encode_marked(text).ids
@@ -55,7 +56,7 @@ class ChatFormat:
 
     def encode_marked(self, text: str) -> Encoding:
         """The ids of a marked text with its ranges. Raises Unwritable where the tokenizer cannot do that."""
-        return encode_parted(self.tokenizer, self._blind, text, self.added.special)
+        return encode_parted(self.encoder, self._blind, text, self.added.special)
 
     @cached_property
     def _blind(self) -> Tokenizer:
@@ -81,5 +82,6 @@ def chat_format(tokenizer: PreTrainedTokenizerBase, policy: MaskPolicy | None = 
     if key not in formats:
         renderer = Renderer(tokenizer, dict(policy.template_args), date)
         added = AddedTokens(tokenizer)
-        formats[key] = ChatFormat(tokenizer, policy, renderer, added, probe(renderer, added, policy.stop_ids))
+        facts = probe(renderer, added, policy.stop_ids)
+        formats[key] = ChatFormat(tokenizer, policy, renderer, added, facts, Encoder(tokenizer))
     return formats[key]

@@ -10,25 +10,24 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from trainer.chat.chat_format import ChatFormat
-from trainer.chat.encode import Encoding, encode
+from trainer.chat.encode import Encoding
 from trainer.chat.example import Issue
+from trainer.chat.sequences import Ranges
 from trainer.chat.turns import Host, Turn
-
-Offsets = list[tuple[int, int]]
 
 
 def prompt_ends(chat: ChatFormat, host: Host, encoding: Encoding) -> Iterator[str]:
     """The texts that must be tokenised alone before `labelled` can say whether the cuts are clean."""
     if encoding.offsets is not None:
         for turn in host.turns:
-            first = bisect_left(encoding.offsets, (turn.start, -1))
+            first = bisect_left(encoding.offsets.starts, turn.start)
             if not _lies_across(encoding.offsets, first, turn.start):
                 yield _prompt_end(chat, host.text, encoding.ids, encoding.offsets, first, turn.start)[0]
 
 
 def labelled(
     chat: ChatFormat, host: Host, encoding: Encoding, alone: Mapping[str, list[int]], issues: list[Issue]
-) -> tuple[list[int], Offsets, list[bool]]:
+) -> tuple[list[int], Ranges, list[bool]]:
     """Ids, character ranges and labels of one text. `alone` holds the ids of what `prompt_ends` gave."""
     if encoding.offsets is None:
         return _by_segments(chat, host, encoding.ids, issues)
@@ -40,10 +39,10 @@ def labelled(
     return encoding.ids, encoding.offsets, trained
 
 
-def _ignore(trained: list[bool], offsets: Offsets, turn: Turn) -> None:
+def _ignore(trained: list[bool], offsets: Ranges, turn: Turn) -> None:
     """Take out every token that holds any of what the turn is not to be trained on."""
     for start, end in turn.ignored:
-        first, last = bisect_right(offsets, start, key=lambda o: o[1]), bisect_left(offsets, end, key=lambda o: o[0])
+        first, last = bisect_right(offsets.ends, start), bisect_left(offsets.starts, end)
         trained[first:last] = [False] * (last - first)
 
 
@@ -51,13 +50,13 @@ def _token_range(
     chat: ChatFormat,
     text: str,
     ids: list[int],
-    offsets: Offsets,
+    offsets: Ranges,
     turn: Turn,
     alone: Mapping[str, list[int]],
     issues: list[Issue],
 ) -> tuple[int, int]:
     """First token of the turn and the one behind its last. Cuts between tokens: one across a border stays out."""
-    first = bisect_left(offsets, (turn.start, -1))
+    first = bisect_left(offsets.starts, turn.start)
     if _lies_across(offsets, first, turn.start):
         issues.append(Issue("straddle", turn.index, _straddler(text, offsets[first - 1], "where the turn begins")))
     else:
@@ -65,22 +64,22 @@ def _token_range(
         if alone[piece] != expected:
             issues.append(Issue("straddle", turn.index, "the prompt alone is split into other tokens than here"))
             # With trimmed offsets a token may begin with whitespace of the prompt that its range does not show.
-            if first < len(offsets) and first and offsets[first - 1][1] < turn.start:
+            if first < len(offsets) and first and offsets.ends[first - 1] < turn.start:
                 first += 1
     if turn.stop is not None:
-        stop = bisect_right(offsets, (turn.stop, len(text))) - 1
+        stop = bisect_right(offsets.starts, turn.stop) - 1
         if ids[stop] in chat.facts.stops:
             return first, max(first, stop + 1)
         issues.append(Issue("no-stop", turn.index, "the text of its stop token is not tokenised as that token"))
-    last = bisect_left(offsets, (turn.end, -1))
-    while last > first and offsets[last - 1][1] > turn.end:
+    last = bisect_left(offsets.starts, turn.end)
+    while last > first and offsets.ends[last - 1] > turn.end:
         last -= 1
         issues.append(Issue("straddle", turn.index, _straddler(text, offsets[last], "where the turn ends")))
     return first, max(first, last)
 
 
-def _lies_across(offsets: Offsets, first: int, border: int) -> bool:
-    return first > 0 and offsets[first - 1][1] > border
+def _lies_across(offsets: Ranges, first: int, border: int) -> bool:
+    return first > 0 and offsets.ends[first - 1] > border
 
 
 def _straddler(text: str, span: tuple[int, int], where: str) -> str:
@@ -88,7 +87,7 @@ def _straddler(text: str, span: tuple[int, int], where: str) -> str:
 
 
 def _prompt_end(
-    chat: ChatFormat, text: str, ids: list[int], offsets: Offsets, first: int, start: int
+    chat: ChatFormat, text: str, ids: list[int], offsets: Ranges, first: int, start: int
 ) -> tuple[str, list[int]]:
     """The end of the prompt, `text[:start]`, and the ids that it must have alone for the cut to be clean.
 
@@ -98,22 +97,22 @@ def _prompt_end(
     while back > 0 and ids[back] not in chat.added.texts:
         back -= 1
     back = max(back, 0)
-    piece = text[offsets[back][0] : start] if first else text[:start]
+    piece = text[offsets.starts[back] : start] if first else text[:start]
     return piece, ids[back:first]
 
 
 def _by_segments(
     chat: ChatFormat, host: Host, whole: list[int], issues: list[Issue]
-) -> tuple[list[int], Offsets, list[bool]]:
+) -> tuple[list[int], Ranges, list[bool]]:
     """For tokenizers without usable offsets: tokenise between the borders, and keep that only if the ids agree."""
     borders = [(turn.start, turn.end) for turn in host.turns]
     ignored = [span for turn in host.turns for span in turn.ignored]
     cuts = sorted({0, len(host.text), *(place for span in [*borders, *ignored] for place in span)})
     ids: list[int] = []
-    offsets: Offsets = []
+    offsets: list[tuple[int, int]] = []
     trained: list[bool] = []
     for start, end in pairwise(cuts):
-        segment = encode(chat.tokenizer, host.text[start:end])
+        segment = chat.encoder.ids(host.text[start:end])
         ids += segment
         offsets += [(start, end), *[(end, end)] * (len(segment) - 1)][: len(segment)]
         is_trained = _within(start, end, borders) and not _within(start, end, ignored)
@@ -123,8 +122,9 @@ def _by_segments(
             detail = "this tokenizer tells no positions and joins text across the borders of turns: not trained"
             issues.append(Issue("straddle", turn.index, detail))
         end = len(host.text)
-        return whole, [(0, end), *[(end, end)] * (len(whole) - 1)][: len(whole)], [False] * len(whole)
-    return ids, offsets, trained
+        offsets = [(0, end), *[(end, end)] * (len(whole) - 1)][: len(whole)]
+        return whole, Ranges.of(offsets), [False] * len(whole)
+    return ids, Ranges.of(offsets), trained
 
 
 def _within(start: int, end: int, spans: list[tuple[int, int]]) -> bool:

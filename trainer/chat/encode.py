@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from trainer.chat.byte_level import ByteLevel
 from trainer.chat.render import RenderError
+from trainer.chat.sequences import Ranges
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,7 +23,7 @@ class Encoding:
     """Token ids and their character ranges; `offsets` is None where the tokenizer gives none to rely on."""
 
     ids: list[int]
-    offsets: list[tuple[int, int]] | None
+    offsets: Ranges | None
 
 
 def check_unicode(text: str) -> None:
@@ -34,34 +36,53 @@ def check_unicode(text: str) -> None:
         raise RenderError("the text is not valid Unicode (a lone surrogate), so it cannot be tokenised") from error
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """The ids of a rendered conversation: nothing added, nothing cut. Raises RenderError for invalid Unicode."""
-    check_unicode(text)
-    return encode_batch(tokenizer, [text])[0].ids
+class Encoder:
+    """One tokenizer's ids of rendered conversations (valid Unicode). Nothing is added, nothing cut."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._byte_level = ByteLevel.of(tokenizer)
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of one text."""
+        return self.batch([text])[0].ids
+
+    def batch(self, texts: Sequence[str], *, offsets: bool = False) -> list[Encoding]:
+        """The ids of each of `texts`, made together.
+
+        With `offsets` also the character ranges, where the tokenizer gives some that run through the text in order.
+        """
+        known = _by_bytes(self._byte_level, texts, offsets) if self._byte_level else [None] * len(texts)
+        others = iter(self._by_call([text for text, found in zip(texts, known, strict=True) if not found], offsets))
+        return [found or next(others) for found in known]
+
+    def _by_call(self, texts: Sequence[str], offsets: bool) -> list[Encoding]:
+        if not texts:
+            return []
+        told = offsets and self._tokenizer.is_fast
+        # verbose=False: a warning that a text is longer than the model's window is not ours to print.
+        out = self._tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            return_offsets_mapping=told,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        ranges = out["offset_mapping"] if told else [None] * len(texts)
+        return [
+            Encoding(ids, Ranges.of(found) if found is not None and covers(text, found) else None)
+            for text, ids, found in zip(texts, out["input_ids"], ranges, strict=True)
+        ]
 
 
-def encode_batch(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, offsets: bool = False) -> list[Encoding]:
-    """The ids of each of `texts` (valid Unicode), in one call. Nothing is added, nothing cut.
-
-    With `offsets` also the character ranges, where the tokenizer gives some that run through the text in order.
-    """
-    if not texts:
-        return []
-    told = offsets and tokenizer.is_fast
-    # verbose=False: a warning that a text is longer than the model's window is not ours to print.
-    out = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        return_offsets_mapping=told,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    ranges = out["offset_mapping"] if told else [None] * len(texts)
-    return [
-        Encoding(ids, found if found is not None and covers(text, found) else None)
-        for text, ids, found in zip(texts, out["input_ids"], ranges, strict=True)
-    ]
+def _by_bytes(byte_level: ByteLevel, texts: Sequence[str], offsets: bool) -> list[Encoding | None]:
+    """None for each text that must go through the whole tokenizer."""
+    made: list[Encoding | None] = []
+    for text, ids in zip(texts, byte_level.ids(texts), strict=True):
+        ranges = byte_level.ranges(text, ids) if offsets and ids is not None else None
+        made.append(None if ids is None or (offsets and ranges is None) else Encoding(ids, ranges))
+    return made
 
 
 def covers(text: str, offsets: Sequence[tuple[int, int]]) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
+
+from trainer.chat.sequences import Ranges, Runs
 
 Turns = Literal["all", "last", "full"]
 TURNS: tuple[Turns, ...] = get_args(Turns)
@@ -59,20 +62,25 @@ class MaskPolicy:
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """One sequence as the trainer gets it; the lists have one entry a token.
+    """One sequence as the trainer gets it; lists, roles and offsets have one entry a token.
 
     `offsets` are character ranges in `text`, the rendered conversation; where a tokenizer gives none, the first
     token of each segment carries the segment's range. `roles` are message roles and serve the eye alone.
-    `turns` are the indices of the messages that are trained here.
+    `turns` are the indices of the messages that are trained here, `special_ids` the tokenizer's special tokens.
     """
 
     input_ids: list[int]
     trained: list[bool]
-    roles: list[str]
-    special: list[bool]
-    offsets: list[tuple[int, int]]
+    roles: Runs
+    offsets: Ranges
     text: str
     turns: tuple[int, ...]
+    special_ids: frozenset[int]
+
+    @cached_property
+    def special(self) -> list[bool]:
+        """Whether each token is a special one."""
+        return [id_ in self.special_ids for id_ in self.input_ids]
 
     @property
     def labels(self) -> list[int]:

@@ -14,15 +14,15 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from trainer.chat.encode import Encoding, encode_batch
+from trainer.chat.encode import Encoder, Encoding
 from trainer.chat.example import Special
 from trainer.chat.probe import AddedTokens
 from trainer.chat.render import RenderError
+from trainer.chat.sequences import Ranges
 from trainer.conversation import Message, content_text
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerBase
 
 
 class Unwritable(RenderError):
@@ -89,13 +89,13 @@ def _moved(message: Message) -> Message:
     return message
 
 
-def encode_parted(tokenizer: PreTrainedTokenizerBase, blind: Tokenizer, text: str, special: frozenset[int]) -> Encoding:
+def encode_parted(encoder: Encoder, blind: Tokenizer, text: str, special: frozenset[int]) -> Encoding:
     """The ids of `text` without its marks; `blind` is the tokenizer's backend, set to see no special tokens.
 
     The character ranges are those of `text` with the marks. Raises Unwritable where the tokenizer does not give the
     text between two special tokens the same ids alone as in its place, or still makes special tokens of it.
     """
-    (whole,) = encode_batch(tokenizer, [text], offsets=True)
+    (whole,) = encoder.batch([text], offsets=True)
     if whole.offsets is None:
         raise Unwritable("a special token in it cannot be written as plain text: the tokenizer tells no positions")
     ids, offsets = whole.ids, whole.offsets
@@ -107,23 +107,22 @@ def encode_parted(tokenizer: PreTrainedTokenizerBase, blind: Tokenizer, text: st
         end = offsets[after][0] if after < len(ids) else len(text)
         piece = text[start:end]
         if MARK in piece:
-            new, spans = _blind(tokenizer, blind, piece, ids[first:after], special)
+            new, spans = _blind(encoder, blind, piece, ids[first:after], special)
             ranges += [(a + start, b + start) for a, b in spans]
         else:
             new = ids[first:after]
             ranges += offsets[first:after]
         made += [*new, *ids[after : after + 1]]
         ranges += offsets[after : after + 1]
-    return Encoding(made, ranges)
+    return Encoding(made, Ranges.of(ranges))
 
 
 def _blind(
-    tokenizer: PreTrainedTokenizerBase, blind: Tokenizer, piece: str, expected: list[int], special: frozenset[int]
+    encoder: Encoder, blind: Tokenizer, piece: str, expected: list[int], special: frozenset[int]
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    (alone,) = encode_batch(tokenizer, [piece])
     encoding = blind.encode(piece.replace(MARK, ""), add_special_tokens=False)
     found, allowed = (Counter(id_ for id_ in ids if id_ in special) for ids in (encoding.ids, expected))
-    if alone.ids != expected or found - allowed:
+    if encoder.ids(piece) != expected or found - allowed:
         raise Unwritable("a special token in it cannot be written as plain text by this tokenizer")
     places = [i for i, character in enumerate(piece) if character != MARK]
     offsets = [
@@ -132,10 +131,11 @@ def _blind(
     return list(encoding.ids), offsets
 
 
-def unmarked(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
+def unmarked(text: str, offsets: Ranges) -> tuple[str, Ranges]:
     """`text` without its marks, and the character ranges in it that `offsets` have in `text`."""
     marks = [i for i, character in enumerate(text) if character == MARK]
-    return text.replace(MARK, ""), [(a - bisect_left(marks, a), b - bisect_left(marks, b)) for a, b in offsets]
+    moved = ((a - bisect_left(marks, a), b - bisect_left(marks, b)) for a, b in offsets)
+    return text.replace(MARK, ""), Ranges.of(moved)
 
 
 def _strings(value: Any) -> Iterator[str]:

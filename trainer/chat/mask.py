@@ -23,7 +23,7 @@ from trainer.chat.cache import Shelf, TokenCache, row_key
 from trainer.chat.chat_format import ChatFormat, chat_format
 from trainer.chat.checks import conversation_issues
 from trainer.chat.cuts import labelled, prompt_ends
-from trainer.chat.encode import Encoding, check_unicode, encode, encode_batch
+from trainer.chat.encode import Encoding, check_unicode
 from trainer.chat.example import Issue, MaskPolicy, Tokenised, TrainingExample
 from trainer.chat.forged import Unwritable, admitted, unmarked
 from trainer.chat.render import Conversation, RenderError
@@ -101,7 +101,8 @@ def prompt_ids(
     chat = chat_format(tokenizer, policy)
     messages, tools = admitted(messages, tools, chat.added, chat.policy.special)
     text = Conversation(chat.renderer, messages, tools, chat.facts.args, prompt=True).whole
-    return chat.encode_marked(text).ids if chat.is_marked(text) else encode(tokenizer, text)
+    check_unicode(text)
+    return chat.encode_marked(text).ids if chat.is_marked(text) else chat.encoder.ids(text)
 
 
 def stop_ids(
@@ -171,7 +172,7 @@ def _finished(
 def _encode(chat: ChatFormat, plans: Sequence[_Plan | Tokenised]) -> list[Encoding]:
     """One encoding for each host of each plan, in order."""
     every = [host for plan in plans if isinstance(plan, _Plan) for host in plan.hosts]
-    fresh = iter(encode_batch(chat.tokenizer, [host.text for host in every if not host.encoding], offsets=True))
+    fresh = iter(chat.encoder.batch([host.text for host in every if not host.encoding], offsets=True))
     return [host.encoding or next(fresh) for host in every]
 
 
@@ -211,10 +212,10 @@ def _example(
         input_ids=ids,
         trained=trained,
         roles=roles,
-        special=list(map(chat.added.special.__contains__, ids)),
         offsets=offsets,
         text=text,
         turns=turns,
+        special_ids=chat.added.special,
     )
 
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from operator import itemgetter
 
 from trainer.chat.probe import TemplateFacts
 from trainer.chat.render import Conversation, RenderError
+from trainer.chat.sequences import Ranges, Runs
 from trainer.conversation import content_text
 
-_START = itemgetter(0)
 
-
-def token_roles(
-    conversation: Conversation, facts: TemplateFacts, text: str, count: int, offsets: Sequence[tuple[int, int]]
-) -> list[str]:
+def token_roles(conversation: Conversation, facts: TemplateFacts, text: str, count: int, offsets: Ranges) -> Runs:
     """For each token of `text`, which renders the first `count` messages, the role of the message it belongs to.
 
     What a template writes around a message, its header and stop token, counts as that message's; a system
@@ -30,10 +25,8 @@ def token_roles(
     for j, message in enumerate(messages):
         end = len(text) if j + 1 == count else _message_end(conversation, facts, text, j, end)
         borders.append((end, str(message.get("role"))))
-    roles: list[str] = []
-    for border, role in borders[:-1]:
-        roles += [role] * (bisect_left(offsets, border, key=_START) - len(roles))
-    return roles + [borders[-1][1]] * (len(offsets) - len(roles))
+    ends = [bisect_left(offsets.starts, border) for border, _ in borders[:-1]]
+    return Runs.of(zip((role for _, role in borders), [*ends, len(offsets)], strict=True))
 
 
 def _message_end(conversation: Conversation, facts: TemplateFacts, text: str, index: int, after: int) -> int:

@@ -121,7 +121,6 @@ def _slice(example: TrainingExample, start: int, end: int) -> TrainingExample:
         input_ids=example.input_ids[start:end],
         trained=trained,
         roles=example.roles[start:end],
-        special=example.special[start:end],
         offsets=example.offsets[start:end],
     )
 

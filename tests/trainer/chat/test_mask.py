@@ -318,9 +318,10 @@ def test_a_token_across_the_border_is_ignored_and_reported(smollm2):
 
 
 def test_with_trimmed_offsets_a_space_of_the_prompt_inside_a_token_is_still_seen(load):
-    from tokenizers import processors
+    from tokenizers import normalizers, processors
 
     trimming = copy.deepcopy(load("smollm2"))
+    trimming.backend_tokenizer.normalizer = normalizers.Replace("\u00a0", " ")  # so it must tell positions itself
     trimming.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
     trimming.chat_template = (
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
@@ -329,6 +330,19 @@ def test_with_trimmed_offsets_a_space_of_the_prompt_inside_a_token_is_still_seen
     done = tokenise(trimming, [user("Hi"), assistant("Hello there.")])
     assert [issue.kind for issue in done.issues] == ["straddle"]
     assert trained_texts(trimming, done) == [" there.<|im_end|>"]
+
+
+def test_a_prompt_that_is_split_otherwise_alone_is_reported(load):
+    # SmolLM2 makes one token of two newlines at the end of a text, and two of those before a word.
+    spaced = copy.deepcopy(load("smollm2"))
+    spaced.chat_template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{{ '<|im_start|>assistant\n\n' if add_generation_prompt }}"
+    )
+    done = tokenise(spaced, [user("Hi"), assistant("Hello.")])
+    assert [(issue.kind, issue.turn) for issue in done.issues] == [("straddle", 1)]
+    assert "the prompt alone is split into other tokens" in done.issues[0].detail
+    assert trained_texts(spaced, done) == ["Hello.<|im_end|>"]
 
 
 def test_offsets_that_skip_text_are_not_trusted(load):
