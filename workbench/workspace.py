@@ -59,6 +59,7 @@ from workbench.store.windows import View, ViewQuery, open_view
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from filters.overlap import Overlap
     from workbench.exporting import Exported
 
 DATABASE = "workbench.duckdb"
@@ -315,6 +316,19 @@ class Workspace:
             allow_wipeout=allow_wipeout,
             progress=progress,
         )
+
+    def recipe_overlap(
+        self,
+        recipe: Path | str,
+        from_: Sequence[str],
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Overlap:
+        """What each step of a recipe would drop by itself, and what only it; see `filters.overlap`."""
+        from filters.recipe import load_recipe
+
+        embed = CachedEmbeddings(self.cache_dir, self.runs_dir, progress, cancelled)
+        return recipe_overlap(self.store, load_recipe(find_recipe(recipe)), from_, embed, progress)
 
     def recipes(self) -> list[RecipeFile]:
         """The recipes of this workspace, and those that ship with the product."""

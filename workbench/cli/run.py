@@ -10,6 +10,7 @@ from workbench.cli import common
 from workbench.text import counted
 
 if TYPE_CHECKING:
+    from filters.overlap import Overlap
     from workbench.curation import RunReport
 
 
@@ -19,32 +20,43 @@ if TYPE_CHECKING:
 @click.option("--name", required=True, metavar="VERSION", help="What to call the version.")
 @click.option("--dry-run", is_flag=True, help="Say what each step would drop; make no version.")
 @click.option("--allow-wipeout", is_flag=True, help="Let steps drop more than their max_drop, or a whole group.")
+@click.option("--overlap", is_flag=True, help="Say what each step would drop by itself, and what only it drops.")
 @common.json_option
 @click.pass_context
 def command(
-    ctx: click.Context, recipe: str, from_: str, name: str, dry_run: bool, allow_wipeout: bool, as_json: bool
+    ctx: click.Context,
+    recipe: str,
+    from_: str,
+    name: str,
+    dry_run: bool,
+    allow_wipeout: bool,
+    overlap: bool,
+    as_json: bool,
 ) -> None:
     """Run a recipe over rows and freeze what is left as a version.
 
     RECIPE is a YAML file or the name of a recipe that ships with the workbench. Every drop is kept with its reason.
     A run that was stopped goes on where it was.
 
+    With --overlap every filter and deduplicator also judges all rows, not only those that the steps before it left:
+    a step that drops nothing which another would not drop can go. Run the same line again to have it of a version
+    that is there already.
+
     \b
     workbench run recipe.yaml --from alpaca --name curated
     """
+    inputs = [part.strip() for part in from_.split(",") if part.strip()]
     with common.workspace(ctx) as workspace, common.progress_bar("running") as progress:
         report = workspace.run_recipe(
-            recipe,
-            [part.strip() for part in from_.split(",") if part.strip()],
-            name,
-            dry_run=dry_run,
-            allow_wipeout=allow_wipeout,
-            progress=progress,
+            recipe, inputs, name, dry_run=dry_run, allow_wipeout=allow_wipeout, progress=progress
         )
+        found = workspace.recipe_overlap(recipe, inputs, progress) if overlap else None
     if as_json:
-        common.print_json(run_data(report))
+        common.print_json(run_data(report) | ({"overlap": found.as_dict()} if found else {}))
         return
     _print(report, name)
+    if found:
+        _print_overlap(found)
 
 
 def run_data(report: RunReport) -> dict[str, Any]:
@@ -74,3 +86,17 @@ def _print(report: RunReport, name: str) -> None:
     there = "" if report.new else " (was there already, with this content)"
     out.print(f"{report.version}: {kept}, manifest {report.manifest_hash[:12]}{there}.")
     common.note(f"Why rows left: workbench examples {name} --dropped")
+
+
+def _print_overlap(found: Overlap) -> None:
+    from workbench.report.terminal import overlap_table
+
+    out = common.out()
+    out.print()
+    out.print(f"Each step by itself, on all {counted(found.rows, 'row')}; any of them drops {found.dropped:,}:")
+    out.print(overlap_table([step.as_dict() for step in found.steps]))
+    common.note("Columns by number: rows that the step of that number would drop as well.")
+    if any(step.unjudged for step in found.steps):
+        common.note("Unjudged: rows that a step cannot judge, or that a model would have to score first.")
+    if found.left_out:
+        common.note(f"Left out, because they drop down to a number of rows: {', '.join(found.left_out)}.")

@@ -38,6 +38,20 @@ def steps_table(steps: Sequence[Mapping[str, Any]]) -> Table:
     return made
 
 
+def overlap_table(steps: Sequence[Mapping[str, Any]]) -> Table:
+    """What each step drops alone, with others and as the only one; `steps` as the JSON of `run --overlap` has them."""
+    numbers = [str(step["position"]) for step in steps]
+    counts = ("drops", "also another", "only it")
+    unjudged = ("unjudged",) * any(step["unjudged"] for step in steps)
+    made = table("", "step", *counts, *unjudged, *numbers, right=("", *counts, *unjudged, *numbers))
+    for i, step in enumerate(steps):
+        found = [step["alone"], step["also_another"], step["only"], *([step["unjudged"]] if unjudged else [])]
+        # Between two steps a zero says little and hides the others.
+        shared = ["·" if j == i else f"{rows:,}" if rows else "" for j, rows in enumerate(step["shared"])]
+        made.add_row(numbers[i], step["name"], *(f"{count:,}" for count in found), *shared)
+    return made
+
+
 def conversation(messages: Sequence[Mapping[str, Any]], *, full: bool) -> Text:
     """A conversation, a line a turn (or whole turns), with roles in front. Safe to print whatever the text holds."""
     text = Text()
