@@ -245,6 +245,19 @@ def test_a_row_that_a_recipe_dropped_is_not_dropped_again_by_hand(ws, tmp_path):
     assert not [check for check in ws.check() if check.problem]
 
 
+def test_an_edit_of_a_row_that_a_recipe_dropped_counts_once_the_row_is_taken_back(ws):
+    recipe = ws.root / "r.yaml"
+    recipe.write_text("steps:\n  - exact\n")
+    ws.run_recipe(recipe, ["rows"], "v")
+    draft, [gone] = ws.draft("v"), ids(ws, "v", which="dropped")
+    draft.edit(gone, [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "mended"}])
+    assert (draft.summary().edited, draft.summary().changes_rows) == (0, False)
+    assert dict(ws.facets("v").states)["edited"] == len(ids(ws, "v", which="edited")) == 0
+    draft.restore([gone])
+    assert (draft.summary().edited, draft.summary().restored) == (1, 1)
+    assert ids(ws, "v", which="edited") == [gone]
+
+
 def test_rows_in_two_inputs_are_dropped_only_where_both_let_go(ws):
     ws.freeze("rows", "v")
     every = ids(ws)

@@ -100,13 +100,17 @@ def redo(cursor: Connection, base: Named) -> Operation | None:
 
 
 def counts(store: Store, base: Named) -> DraftCounts:
-    """What the draft of `base` adds up to. An edited row that was dropped counts as dropped."""
+    """What the draft of `base` adds up to. Edits count of rows that a freeze would hold, not of dropped ones."""
     found: dict[str, int] = {
         str(field): int(rows)
         for field, rows in store.rows(
-            """SELECT field, count(*) FROM draft_rows d WHERE base_kind = ? AND base_id = ? AND NOT (field = 'replaced'
-               AND EXISTS (FROM draft_rows x WHERE (x.base_kind, x.base_id, x.example_id, x.field) =
-                (d.base_kind, d.base_id, d.example_id, 'dropped'))) GROUP BY 1""",
+            f"""WITH draft AS (SELECT example_id, field FROM draft_rows WHERE base_kind = ? AND base_id = ?),
+                there AS (SELECT example_id FROM ({rows_sql(base)})
+                          UNION ALL SELECT example_id FROM draft WHERE field = 'restored'),
+                edited AS (FROM draft WHERE field = 'replaced'),
+                held AS (FROM edited SEMI JOIN there USING (example_id)
+                         ANTI JOIN (FROM draft WHERE field = 'dropped') USING (example_id))
+                SELECT field, count(*) FROM (FROM draft WHERE field <> 'replaced' UNION ALL FROM held) GROUP BY 1""",
             [base.kind, base.id],
         )
     }
