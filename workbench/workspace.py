@@ -21,6 +21,7 @@ from workbench.evalset_import import EvalImport, hold_out, import_evalset
 from workbench.formats.read import Trees
 from workbench.growing import grow_source
 from workbench.importing import ImportReport, import_source
+from workbench.overlap import recipe_overlap
 from workbench.rejects import ExportedRejects, FixedRejects, export_rejects, import_fixes
 from workbench.scoring import ScoreJobs
 from workbench.store import diff as diffs
