@@ -83,6 +83,7 @@ def run(
     embed: Embed | None = None,
     compute: Compute | None = None,
     others: Callable[[str], Rows] | None = None,
+    items: Callable[[str], Rows] | None = None,
     finished: Sequence[Collection[int]] = (),
     allow_wipeout: bool = False,
     progress: Progress | None = None,
@@ -92,8 +93,8 @@ def run(
     `rows()` must give the same rows in the same order each time it is called, as Arrow batches with `id` int64,
     `content_hash`, `messages`, `tools`, `source` and `category`. `finished` holds the dropped ids of steps already
     done: these are neither run nor yielded again. `embed` is needed by steps on embeddings only, `compute` by steps
-    whose scores take a model or a service, and `others`, the rows of a version or source by name, by steps that
-    compare with one.
+    whose scores take a model or a service; `others`, the rows of a version or source by name, and `items`, those of
+    an eval set, by steps that compare with one.
     `progress(done, total, what)` counts rows within a step.
 
     Raises `Wipeout`, before the step is yielded, where the guard stops it, unless `allow_wipeout`.
@@ -112,7 +113,9 @@ def run(
         work = (
             _judge_rows(step, left, cache, compute, tell)
             if isinstance(step, RowStep)
-            else _judge_set(step, left, _outside(embed, tell, others, _scored(recipe.steps[:position], cache)))
+            else _judge_set(
+                step, left, Outside(embed, tell, _named(others), _scored(recipe.steps[:position], cache), _named(items))
+            )
         )
         if not allow_wipeout:
             where = f"{recipe.name}, step {position + 1} ({step.name})"
@@ -237,11 +240,8 @@ def _derive(step: RowStep[Any], batch: Sequence[Row], columns: Sequence[list[Sco
             cache.put(fresh, derived.name, fingerprint)
 
 
-def _outside(embed: Embed | None, progress: Progress, others: Callable[[str], Rows] | None, scored: Scored) -> Outside:
-    if others is None:
-        return Outside(embed, progress, scored=scored)
-    rows_of = others
-    return Outside(embed, progress, lambda name: parsed(rows_of(name)), scored)
+def _named(rows_of: Callable[[str], Rows] | None) -> Callable[[str], Iterator[list[Row]]] | None:
+    return None if rows_of is None else lambda name: parsed(rows_of(name))
 
 
 def _scored(before: Sequence[Step[Any]], cache: ScoreCache) -> Scored:

@@ -6,6 +6,7 @@ from typing import Any
 
 from filters.audit import Audit
 from filters.dedup.conflicts import Conflicts
+from filters.decontaminate import Decontaminate
 from filters.dedup.exact import Exact
 from filters.dedup.near import Near
 from filters.dedup.semantic import Semantic
@@ -49,6 +50,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "audit": Audit,
     "likelihood": Likelihood,
     "judge": Judge,
+    "decontaminate": Decontaminate,
     "random-k": RandomK,
     "longest-k": LongestK,
     "top": Top,

@@ -253,6 +253,8 @@ class Outside:
     """The rows of another version or source by its name, in batches."""
     scored: Scored | None = None
     """Scores that an earlier step of the recipe or an earlier run computed, by the scorer's name."""
+    items: Callable[[str], Iterable[list[Row]]] | None = None
+    """The items of an eval set by its name, in batches; the id of each is its number in the set."""
 
 
 class Survivors(Protocol):
@@ -301,6 +303,11 @@ class Step(ABC, Generic[P]):
     @property
     def references(self) -> tuple[str, ...]:
         """Names of versions and sources whose rows the step reads beside those it is given."""
+        return ()
+
+    @property
+    def evalsets(self) -> tuple[str, ...]:
+        """Names of eval sets whose items the step reads."""
         return ()
 
     def settings(self) -> dict[str, Any]:

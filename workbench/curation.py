@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from filters.step import Drop, Progress, StepOutcome
+from trainer.conversation import content_hash
 from workbench.draft import manual_step
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import BadInput, UsageProblem
@@ -19,7 +23,7 @@ from workbench.resources import data_dir, recipe_names
 from workbench.scoring import ScoreJobs
 from workbench.store.database import Store, VersionRow
 from workbench.store.drafts import MANUAL
-from workbench.store.evalsets import EvalSet, overlapping_members
+from workbench.store.evalsets import EvalSet, eval_batches, get_eval_set, overlapping_members
 from workbench.store.members import Members, Named, resolve
 from workbench.store.recipe_runs import (
     RecipeRun,
@@ -110,35 +114,50 @@ def run_recipe(
     Every finished step is committed, so that a run that was stopped goes on behind it. Raises BadInput where no
     row is left, Wipeout where the guard stops a step, UsageProblem where the version is there with other content.
     """
+    from filters.pipeline import run
+
     check_name(version)
     if not from_:
         raise UsageProblem("a run needs rows", do="Name at least one source or version with --from.")
     inputs = [resolve(store, name) for name in dict.fromkeys(from_)]
     refuse_source_name(store, version)
     references = dict.fromkeys(name for step in recipe.steps for name in step.references)
+    evalsets = {name: get_eval_set(store, name) for step in recipe.steps for name in step.evalsets}
     with ExitStack() as opened:
         others = {name: opened.enter_context(closing(Members(store, [resolve(store, name)]))) for name in references}
         members, manual = _as_drafted(store, inputs)
         opened.enter_context(closing(members))
         scores = opened.enter_context(closing(StoredScores(store)))
+        run_steps = partial(
+            run,
+            recipe,
+            members.batches,
+            scores=scores,
+            embed=embed,
+            compute=compute,
+            others=lambda name: others[name].batches,
+            items=lambda name: partial(_items, store, evalsets[name]),
+            allow_wipeout=allow_wipeout,
+            progress=progress,
+        )
         if dry_run:
-            outcomes = _steps(recipe, members, others, scores, embed, compute, (), allow_wipeout, progress)
-            return _dry_report(members, [*manual, *outcomes])
+            return _dry_report(members, [*manual, *run_steps()])
         input_hash = _input_hash(members)
-        recipe_hash = " against ".join([recipe.recipe_hash, *map(_input_hash, others.values())])
+        manifests = [evalset.manifest_hash for evalset in evalsets.values()]
+        recipe_hash = " against ".join([recipe.recipe_hash, *map(_input_hash, others.values()), *manifests])
         done = _done(store, _asked(recipe_hash, allow_wipeout), input_hash, version)
         if done:
             return done
-        run = _begin_or_resume(store, recipe, recipe_hash, input_hash, members, manual, allow_wipeout)
-        finished = dropped_ids(store, run.id)[len(manual) :]
-        for outcome in _steps(recipe, members, others, scores, embed, compute, finished, allow_wipeout, progress):
+        begun = _begin_or_resume(store, recipe, recipe_hash, input_hash, members, manual, allow_wipeout)
+        finished = dropped_ids(store, begun.id)[len(manual) :]
+        for outcome in run_steps(finished=finished):
             with store.transaction() as cursor:
-                save_step(cursor, run.id, replace(outcome, position=outcome.position + len(manual)))
-        steps = ledger(store, run.id)
-        _check_some_left(run.rows_in, steps)
+                save_step(cursor, begun.id, replace(outcome, position=outcome.position + len(manual)))
+        steps = ledger(store, begun.id)
+        _check_some_left(begun.rows_in, steps)
         with store.transaction() as cursor:
-            frozen, new = freeze(cursor, store, version, members, run_id=run.id, recipe=recipe.text)
-    return RunReport(version, run.rows_in, frozen.rows, frozen.manifest_hash, steps, new, len(finished))
+            frozen, new = freeze(cursor, store, version, members, run_id=begun.id, recipe=recipe.text)
+    return RunReport(version, begun.rows_in, frozen.rows, frozen.manifest_hash, steps, new, len(finished))
 
 
 def freeze_rows(store: Store, source: str, name: str, without: Sequence[EvalSet]) -> tuple[VersionRow, bool]:
@@ -179,38 +198,31 @@ def _as_drafted(store: Store, inputs: Sequence[Named]) -> tuple[Members, list[St
             raise
 
 
-def _steps(
-    recipe: Recipe,
-    members: Members,
-    others: Mapping[str, Members],
-    scores: StoredScores,
-    embed: CachedEmbeddings,
-    compute: ScoreJobs,
-    finished: Sequence[Sequence[int]],
-    allow_wipeout: bool,
-    progress: Progress | None,
-) -> Iterator[StepOutcome]:
-    from filters.pipeline import run
-
-    return run(
-        recipe,
-        members.batches,
-        scores=scores,
-        embed=embed,
-        compute=compute,
-        others=lambda name: others[name].batches,
-        finished=finished,
-        allow_wipeout=allow_wipeout,
-        progress=progress,
-    )
+def _items(store: Store, evalset: EvalSet) -> Iterator[pa.RecordBatch]:
+    """The items of an eval set in the form in which steps get rows, each with its number as id."""
+    for table in eval_batches(store, evalset):
+        hashes = [
+            content_hash(messages, tools)
+            for messages, tools in zip(table["messages"].to_pylist(), table["tools"].to_pylist(), strict=True)
+        ]
+        yield pa.record_batch(
+            {
+                "id": table["item"].cast(pa.int64()).combine_chunks(),
+                "content_hash": pa.array(hashes, pa.string()),
+                "messages": table["messages"].combine_chunks(),
+                "tools": table["tools"].combine_chunks(),
+                "source": pa.array([evalset.name] * table.num_rows, pa.string()),
+                "category": table["slice"].combine_chunks(),
+            }
+        )
 
 
 def _input_hash(members: Members) -> str:
     """SHA-256 (hex) over ids and contents in order: decisions name ids, so equal content is not enough."""
     digest = hashlib.sha256()
     for batch in members.batches(("id", "content_hash")):
-        for id, content_hash in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            digest.update(f"{id} {content_hash}\n".encode())
+        for id, content in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            digest.update(f"{id} {content}\n".encode())
     return digest.hexdigest()
 
 
@@ -274,9 +286,9 @@ def _dry_report(members: Members, outcomes: Sequence[StepOutcome]) -> RunReport:
     _check_some_left(rows_in, steps)
     dropped = {drop.id for outcome in outcomes for drop in outcome.drops}
     kept = [
-        content_hash
+        content
         for batch in members.batches(("id", "content_hash"))
-        for id, content_hash in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        for id, content in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         if id not in dropped
     ]
     return RunReport(None, rows_in, len(kept), manifest_hash(kept), steps, new=False)
