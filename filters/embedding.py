@@ -1,22 +1,24 @@
 """Sentence embeddings: the model, and the run folder through which another process computes them.
 
 `Encoder` loads the model into this process: right in a notebook and in the job, wrong in a terminal program, which
-writes a folder with `write_job`, has `python -m filters FOLDER` run on it, and reads it with `read_vectors`.
+writes a folder with `write_job`, has `python -m filters FOLDER` run on it, and takes its vectors over
+(`filters.vectors`).
 """
 
 from __future__ import annotations
 
-import hashlib
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from trainer.errors import ModelUnavailable
+from filters.vectors import text_key
+from trainer.errors import ModelUnavailable, Problem
 from trainer.models import DEFAULT_EMBEDDER, resolve_model
 from trainer.protocol import PLAN, write_atomic
 
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 TEXTS = "texts.parquet"
 VECTORS = "embeddings.parquet"
 PARTS = "parts"
+
+_TOKENS = {"cuda": 65_536, "cpu": 2_048}
+"""Tokens in a batch, padding included. On a processor more gains nothing (docs/embeddings.md)."""
 
 _MOST_UNKNOWN = 0.2  # share of pieces the vocabulary does not have
 _MOST_SPELLED = 0.6  # share of pieces that are single letters
@@ -42,68 +47,160 @@ class EmbeddingPlan(BaseModel):
 
     kind: Literal["embed"] = "embed"
     model: str = DEFAULT_EMBEDDER
-    batch: int = Field(default=32, ge=1)
+
+
+class _Window(NamedTuple):
+    """A piece of text that the model sees at once, and how many tokens it has."""
+
+    text: str
+    tokens: int
 
 
 class Encoder:
-    """A sentence-transformers model in this process."""
+    """A sentence-transformers model in this process, on the fastest device that is there."""
 
     def __init__(self, model: str) -> None:
         """Load `model`. Raises ModelUnavailable where it cannot be had or is no embedding model."""
         source = resolve_model(model)
+        import torch
         from sentence_transformers import SentenceTransformer
 
+        cuda = torch.cuda.is_available()
         try:
-            self._model: Any = SentenceTransformer(source.path)
+            self._model: Any = SentenceTransformer(
+                source.path, device="cuda" if cuda else "cpu", model_kwargs={"dtype": _dtype(cuda)}
+            )
         except Exception as error:
             raise ModelUnavailable(
                 "no embedding model could be loaded from it",
                 where=f"model {model}",
                 do="Give a sentence-transformers model.",
             ) from error
-        self._tokenizer: Any = self._model.tokenizer
-        self._window = max(8, int(self._model.max_seq_length or 512) - 2)  # two for the special tokens
+        self._name = model
+        longest = self._model.max_seq_length or 512
+        self._static = math.isinf(longest)  # a table of vectors by token: no layers, and no length that is too long
+        self._window = None if self._static else max(8, int(longest) - 2)  # two for the special tokens
+        self._budget = 2**17 if self._static else _TOKENS["cuda" if cuda else "cpu"]
 
     @property
     def dimensions(self) -> int:
         """The length of a vector."""
         return int(self._model.get_embedding_dimension())
 
-    def encode(self, texts: Sequence[str], batch: int = 32) -> Vectors:
+    def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32 (len(texts), dimensions); NaN for a text the model cannot read.
 
         A text longer than the model's window is cut into windows, whose vectors are averaged by their tokens: the
-        model alone would see only the beginning, and take two questions on one long passage for the same.
+        model alone would see only the beginning, and take two questions on one long passage for the same. Windows of
+        like length are encoded together, so that little is spent on padding.
+
+        Raises Problem where the memory does not do for a single window.
         """
-        windows: list[str] = []
+        windows: list[_Window] = []
         owners: list[int] = []
-        weights: list[int] = []
         vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
-        for i, text in enumerate(texts):
-            encoded = self._tokenizer(
-                text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
-            )
-            if not readable(self._tokenizer.convert_ids_to_tokens(encoded["input_ids"]), self._tokenizer.unk_token):
+        for i, (pieces, offsets) in enumerate(self._tokenize(texts)):
+            if not readable(pieces, self._unknown):
                 vectors[i] = np.nan
                 continue
-            for start, end, tokens in self._cut(encoded["offset_mapping"]):
-                windows.append(text[start:end])
+            for window in self._cut(texts[i], offsets):
+                windows.append(window)
                 owners.append(i)
-                weights.append(tokens)
-        if windows:
-            found = self._model.encode(windows, batch_size=batch, normalize_embeddings=True, show_progress_bar=False)
-            np.add.at(
-                vectors, owners, np.asarray(found, dtype=np.float32) * np.asarray(weights, dtype=np.float32)[:, None]
-            )
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: Vectors = np.divide(vectors, lengths, out=np.full_like(vectors, np.nan), where=lengths > 0)
-        return unit
+        order = sorted(range(len(windows)), key=lambda w: -windows[w].tokens)
+        start = 0
+        while start < len(order):
+            batch = order[start : start + max(1, self._budget // windows[order[start]].tokens)]
+            found = self._encoded([windows[w] for w in batch])
+            if found is None:
+                continue
+            weights = np.array([windows[w].tokens for w in batch], dtype=np.float32)
+            np.add.at(vectors, [owners[w] for w in batch], found * weights[:, None])
+            start += len(batch)
+        return _unit(vectors)
 
-    def _cut(self, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
-        """(first character, last character + 1, tokens) of each window."""
-        for start in range(0, len(offsets), self._window):
-            window = offsets[start : start + self._window]
-            yield window[0][0], window[-1][1], len(window)
+    def _encoded(self, batch: Sequence[_Window]) -> Vectors | None:
+        """Unit vectors of a batch; None where it did not fit, and the next one will be smaller."""
+        import torch
+
+        try:
+            found = self._model.encode(
+                [window.text for window in batch],
+                batch_size=len(batch),
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            )
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise Problem(
+                    f"there is not enough memory to embed a text of {batch[0].tokens} tokens",
+                    where=f"model {self._name}",
+                    do="Free some memory, or take a smaller model.",
+                ) from error
+            self._budget = max(1, len(batch) // 2) * batch[0].tokens
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return None
+        return _unit(found.float().cpu().numpy())
+
+    @property
+    def _unknown(self) -> str | None:
+        tokenizer = self._model.tokenizer
+        found: str | None = getattr(tokenizer, "unk_token", None) or getattr(
+            getattr(tokenizer, "model", None), "unk_token", None
+        )
+        return found
+
+    def _tokenize(self, texts: Sequence[str]) -> Iterator[tuple[list[str], list[tuple[int, int]]]]:
+        """(pieces, first and last character + 1 of each) of each text, without special tokens."""
+        tokenizer = self._model.tokenizer
+        if self._static:
+            yield from ((one.tokens, one.offsets) for one in tokenizer.encode_batch(texts, add_special_tokens=False))
+        elif not tokenizer.is_fast:  # gives no offsets: such a text is one window
+            for text in texts:
+                pieces = tokenizer.tokenize(text)
+                yield pieces, [(0, len(text))] * len(pieces)
+        else:
+            for text in texts:
+                one = tokenizer(
+                    text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False
+                )
+                yield tokenizer.convert_ids_to_tokens(one["input_ids"]), one["offset_mapping"]
+
+    def _cut(self, text: str, offsets: Sequence[tuple[int, int]]) -> Iterator[_Window]:
+        size = self._window or len(offsets)
+        if offsets[0] == offsets[-1]:  # no offsets are known
+            size = len(offsets)
+        for start in range(0, len(offsets), size):
+            window = offsets[start : start + size]
+            yield _Window(text[window[0][0] : window[-1][1]], len(window))
+
+
+def _dtype(cuda: bool) -> Any:
+    """fp16 on a GPU; on a processor that multiplies bf16 itself bf16, which is 2.5 times as fast; else fp32.
+
+    How little the cosines move: docs/embeddings.md.
+    """
+    import torch
+
+    if cuda:
+        return torch.float16
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    """Rows of length 1; NaN for rows of nothing."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Vectors = np.divide(vectors, lengths, out=np.full_like(vectors, np.nan), where=lengths > 0)
+    return unit
 
 
 def readable(pieces: Sequence[str], unknown: str | None) -> bool:
@@ -132,11 +229,6 @@ def embed_here(texts: Sequence[str], model: str = DEFAULT_EMBEDDER) -> Vectors:
     return _loaded(model).encode(texts)
 
 
-def text_key(text: str) -> str:
-    """SHA-256 (hex) of a text: its name in a run folder and in a cache."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def write_job(folder: Path, texts: Sequence[str], plan: EmbeddingPlan) -> None:
     """Fill the run folder `folder` with the distinct `texts` and the plan, which is written last."""
     import pyarrow as pa
@@ -146,45 +238,3 @@ def write_job(folder: Path, texts: Sequence[str], plan: EmbeddingPlan) -> None:
     distinct = {text_key(text): text.encode("utf-8", "replace").decode() for text in texts}
     pq.write_table(pa.table({"key": list(distinct), "text": list(distinct.values())}), folder / TEXTS)
     write_atomic(folder / PLAN, plan.model_dump_json())
-
-
-def read_vectors(path: Path) -> dict[str, Vectors]:
-    """The vectors of an embeddings file by text key; NaN where the file has null."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
-    keys = table.column("key").to_pylist()
-    lists = table.column("embedding").to_pylist()
-    size = next((len(found) for found in lists if found is not None), 1)
-    blank = np.full(size, np.nan, dtype=np.float32)
-    return {
-        key: blank if found is None else np.asarray(found, dtype=np.float32)
-        for key, found in zip(keys, lists, strict=True)
-    }
-
-
-def write_vectors(path: Path, vectors: Mapping[str, Vectors]) -> None:
-    """Write `key`, `embedding` (list of float32, null for NaN) so that the file is there whole or not at all."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    lists = [None if np.isnan(vector).any() else vector for vector in vectors.values()]
-    table = pa.table(
-        {"key": pa.array(list(vectors), pa.string()), "embedding": pa.array(lists, pa.list_(pa.float32()))}
-    )
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(table, part)
-    part.replace(path)
-
-
-def stack(vectors: Mapping[str, Vectors], texts: Sequence[str]) -> Vectors:
-    """The vectors of `texts` in their order, float32 (len(texts), d). Raises KeyError for a text without one."""
-    if not texts:
-        return np.empty((0, 1), dtype=np.float32)
-    return _even([vectors[text_key(text)] for text in texts])
-
-
-def _even(found: Sequence[Vectors]) -> Vectors:
-    """Stack vectors of which unreadable ones may be shorter (a file of nothing but nulls does not know its size)."""
-    size = max(len(vector) for vector in found)
-    return np.stack([vector if len(vector) == size else np.full(size, np.nan, dtype=np.float32) for vector in found])

@@ -6,15 +6,17 @@ It can be killed at any time: every part that was written is kept, and the next 
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
-import numpy as np
-
-from filters.embedding import PARTS, TEXTS, VECTORS, EmbeddingPlan, Encoder, read_vectors, write_vectors
+from filters.embedding import PARTS, TEXTS, VECTORS, EmbeddingPlan, Encoder
+from filters.vectors import join, read_keys, write_vectors
 from trainer.errors import BadInput
 from trainer.protocol import Events, read_plan
 
-PART = 256  # texts between two writes: a few seconds of work on two cores
+PART = 64  # texts in the first part
+_LARGEST = 8192
+_SECONDS = 3.0  # that a part should take: what a kill may cost
 
 
 def embed_folder(folder: Path, events: Events) -> None:
@@ -26,25 +28,24 @@ def embed_folder(folder: Path, events: Events) -> None:
     texts = _read_texts(folder / TEXTS)
     parts = folder / PARTS
     parts.mkdir(exist_ok=True)
-    vectors: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
-    for path in [folder / VECTORS, *sorted(parts.glob("[0-9]*.parquet"))]:
-        if path.exists():
-            vectors.update(read_vectors(path))
-    missing = [key for key in texts if key not in vectors]
+    there = {key for path in parts.glob("[0-9]*.parquet") for key in read_keys(path)}
+    missing = [key for key in texts if key not in there]
     done = len(texts) - len(missing)
     events.emit("progress", done=done, total=len(texts), what="embedding")
     if missing:
         encoder = Encoder(plan.model)
-        # Texts of like length together waste no padding; the longest first, so that the time left is not flattered.
+        # The longest first, so that the time left is not flattered.
         missing.sort(key=lambda key: (-len(texts[key]), key))
-        for start in range(0, len(missing), PART):
-            keys = missing[start : start + PART]
-            found = dict(zip(keys, encoder.encode([texts[key] for key in keys], plan.batch), strict=True))
-            write_vectors(parts / f"{len(list(parts.iterdir())):06d}.parquet", found)
-            vectors.update(found)
-            done += len(keys)
-            events.emit("progress", done=done, total=len(texts), what="embedding")
-    write_vectors(folder / VECTORS, {key: vectors[key] for key in texts})
+    size = PART
+    while missing:
+        keys, missing = missing[:size], missing[size:]
+        began = time.monotonic()
+        vectors = encoder.encode([texts[key] for key in keys])
+        write_vectors(parts / f"{len(list(parts.iterdir())):06d}.parquet", keys, vectors)
+        done += len(keys)
+        events.emit("progress", done=done, total=len(texts), what="embedding")
+        size = min(_LARGEST, 2 * size, max(1, int(len(keys) * _SECONDS / (time.monotonic() - began))))
+    join(sorted(parts.glob("[0-9]*.parquet")), folder / VECTORS)
     shutil.rmtree(parts)
 
 

@@ -8,21 +8,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.protocol import PLAN
-from workbench.jobs import Event, run_job
+from workbench.jobs import Event, Wish, run_job, stop
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from filters.step import Progress
+    from filters.vectors import VectorCache
 
 
 class CachedEmbeddings:
     """`filters.step.Embed` for a workspace: a text is embedded once for each model, whatever asks for it.
 
-    Each finished job leaves one Parquet file in `cache/embeddings/<model>/`. A job that was killed keeps its
-    folder under `runs/`, named by its texts, and the next call with the same texts goes on with it.
+    Each job leaves one file in `cache/embeddings/<model>/`. What a job had done when it was stopped or killed is taken
+    over by the next call for that model, whatever texts it asks for.
     """
 
     def __init__(
@@ -37,38 +37,46 @@ class CachedEmbeddings:
         self._runs = runs
         self._progress = progress
         self._cancelled = cancelled
-        self._known: dict[str, dict[str, NDArray[np.float32]]] = {}
+        self._open: dict[str, VectorCache] = {}
 
     def __call__(self, texts: Sequence[str], model: str) -> NDArray[np.float32]:
         """Unit vectors, float32 (len(texts), dimensions); NaN for a text that the model cannot read.
 
         Raises ModelUnavailable where the model cannot be had, Stopped where the user stopped the job.
         """
-        from filters.embedding import read_vectors, stack, text_key
+        from filters.vectors import VectorCache, text_keys
 
-        folder = self._cache / _identity(model)
-        if model not in self._known:
-            self._known[model] = {}
-            for path in sorted(folder.glob("*.parquet")):
-                self._known[model].update(read_vectors(path))
-        known = self._known[model]
-        missing = {text_key(text): text for text in texts if text_key(text) not in known}
-        if missing:
-            known.update(read_vectors(self._compute(missing, model, folder)))
-        return stack(known, texts)
+        name = _identity(model)
+        if name not in self._open:
+            self._open[name] = VectorCache(self._cache / name)
+        cache, job = self._open[name], self._runs / f"embed-{name}"
+        self._take_over(cache, job)
+        keys = text_keys(texts)
+        missing = cache.missing(keys)
+        if missing.any():
+            self._compute([text for text, absent in zip(texts, missing.tolist(), strict=True) if absent], model, job)
+            self._take_over(cache, job)
+        return cache.look_up(keys)
 
-    def _compute(self, missing: dict[str, str], model: str, folder: Path) -> Path:
-        from filters.embedding import VECTORS, EmbeddingPlan, write_job
+    def _compute(self, texts: Sequence[str], model: str, job: Path) -> None:
+        from filters.embedding import EmbeddingPlan, write_job
 
-        name = hashlib.sha256("\n".join([folder.name, *sorted(missing)]).encode()).hexdigest()[:16]
-        job = self._runs / f"embed-{name}"
-        if not (job / PLAN).exists():
-            write_job(job, list(missing.values()), EmbeddingPlan(model=model))
-        run_job("filters", job, self._on_event, wish=lambda: "stop" if self._cancelled() else "watch")
-        folder.mkdir(parents=True, exist_ok=True)
-        result = (job / VECTORS).replace(folder / f"{name}.parquet")
+        write_job(job, texts, EmbeddingPlan(model=model))
+        run_job("filters", job, self._on_event, wish=self._wish)
+
+    @staticmethod
+    def _take_over(cache: VectorCache, job: Path) -> None:
+        """Put what a job has done into the cache, and remove its folder."""
+        from filters.embedding import PARTS, VECTORS
+
+        if not job.exists():
+            return
+        stop(job)  # it may work for a bench that is gone, and on texts that nobody asks for any more
+        cache.take([*job.glob(VECTORS), *sorted((job / PARTS).glob("[0-9]*.parquet"))])
         shutil.rmtree(job)
-        return result
+
+    def _wish(self) -> Wish:
+        return "stop" if self._cancelled() else "watch"
 
     def _on_event(self, event: Event) -> None:
         if event["event"] == "progress" and self._progress:
