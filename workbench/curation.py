@@ -136,7 +136,7 @@ def run_recipe(
             embed=embed,
             compute=compute,
             others=lambda name: others[name].batches,
-            items=lambda name: partial(_items, store, evalsets[name]),
+            items=lambda name: partial(items_as_rows, store, evalsets[name]),
             allow_wipeout=allow_wipeout,
             progress=progress,
         )
@@ -198,7 +198,7 @@ def _as_drafted(store: Store, inputs: Sequence[Named]) -> tuple[Members, list[St
             raise
 
 
-def _items(store: Store, evalset: EvalSet) -> Iterator[pa.RecordBatch]:
+def items_as_rows(store: Store, evalset: EvalSet) -> Iterator[pa.RecordBatch]:
     """The items of an eval set in the form in which steps get rows, each with its number as id."""
     for table in eval_batches(store, evalset):
         hashes = [

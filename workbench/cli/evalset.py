@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ from workbench.cli import common
 from workbench.text import counted
 
 if TYPE_CHECKING:
+    from trainer.conversation import Side
     from workbench.evalset_import import EvalImport
 
 _LISTED_REJECTS = 10
@@ -93,6 +95,48 @@ def hold_out(ctx: click.Context, source: str, name: str, n: int, seed: int, as_j
     common.note(
         f"{report.overlaps:,} rows of {source} have these prompts, and a version with any of them cannot be compared "
         f"on {name}.\nMake one without them: workbench versions freeze {source} --without {name} --name V"
+    )
+
+
+@command.command("overlap")
+@click.argument("name", metavar="SOURCE|VERSION")
+@click.option("--evalset", required=True, metavar="E", help="Whose prompts to look for.")
+@click.option("--on", type=click.Choice(["prompt", "response", "both"]), default="both", show_default=True)
+@click.option("--ngram", type=click.IntRange(2, 64), default=8, show_default=True, help="Words of a shared run.")
+@click.option(
+    "--share", type=click.FloatRange(0, 1, max_open=True), default=0.5, show_default=True,
+    help="More than this share of a prompt's words in shared runs.",
+)  # fmt: skip
+@click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Rows shown.")
+@common.json_option
+@click.pass_context
+def overlap(
+    ctx: click.Context, name: str, evalset: str, on: Side, ngram: int, share: float, limit: int, as_json: bool
+) -> None:
+    """Show the rows that hold prompts of an eval set, side by side with them. Nothing is dropped.
+
+    The step `decontaminate` drops them, by the same parameters. Runs that many rows share count less.
+    """
+    from workbench.contamination import held_prompts
+
+    with common.workspace(ctx) as workspace, common.progress_bar("comparing") as progress:
+        found = held_prompts(workspace, name, evalset, on=on, ngram=ngram, share=share, progress=progress)
+    if as_json:
+        common.print_json({"name": name, "evalset": evalset, "rows": len(found), "held": [asdict(h) for h in found]})
+        return
+    if not found:
+        common.note(f"No row of {name} holds more than {share:.0%} of a prompt of {evalset}.")
+        return
+    from workbench.report.overlap import side_by_side
+
+    out = common.out()
+    for one in found[:limit]:
+        titles = (f"item {one.item} of {evalset}", f"row {one.row} of {one.source} holds {one.share:.0%} of it")
+        out.print(side_by_side(titles, (one.prompt, one.text), one.shared))
+    if len(found) > limit:
+        common.note(f"{limit} of {counted(len(found), 'row')}; --limit shows more, --json all.")
+    common.note(
+        f"{counted(len(found), 'row')} of {name} would fall. In a recipe: `- decontaminate: {{against: [{evalset}]}}`."
     )
 
 

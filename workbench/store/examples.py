@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from workbench.errors import UsageProblem
@@ -181,3 +182,10 @@ def _rows(cursor: Connection, positions: Sequence[int]) -> list[ExampleRow]:
         decision.append([origin for origin in origins.get(content_hash, []) if origin[0] != source])
         shown.append(ExampleRow(id, source, row, turns, turn_list, tool_list, leftovers, *decision))
     return shown
+
+
+def row_numbers(store: Store, ids: Sequence[int]) -> dict[int, int]:
+    """The number of the row in its source's file, by example id."""
+    with store.reading() as cursor:
+        cursor.register("wanted", pa.table({"id": pa.array(ids, pa.int64())}))
+        return dict(fetch(cursor, "SELECT e.id, e.row FROM examples e SEMI JOIN wanted USING (id)"))
