@@ -18,9 +18,9 @@ from workbench.store.evalsets import (
     EvalItem,
     EvalSet,
     add_eval_set,
+    count_sharing,
     hold_out_order,
     normalised_prompt,
-    overlapping,
     read_examples,
 )
 from workbench.store.members import Named
@@ -64,10 +64,11 @@ def import_evalset(store: Store, path: Path, name: str, progress: Progress | Non
     return EvalImport(made, new, rejected)
 
 
-def hold_out(store: Store, named: Named, name: str, n: int, seed: int) -> EvalImport:
+def hold_out(store: Store, named: Named, name: str, n: int, seed: int, progress: Progress | None = None) -> EvalImport:
     """Freeze `n` rows of a source or version as an eval set, chosen by seed and content, one for each prompt.
 
-    The rows stay where they are; `overlaps` says how many rows a version to train on must leave out.
+    The rows stay where they are; `overlaps` says how many rows a version to train on must leave out. `progress` may
+    raise Stopped: then nothing is kept.
     """
     check_name(name)
     items: list[EvalItem] = []
@@ -86,8 +87,9 @@ def hold_out(store: Store, named: Named, name: str, n: int, seed: int) -> EvalIm
             f"{named.name!r} has {len(items):,} different prompts with an answer, fewer than {n:,}",
             do="Ask for fewer with --n.",
         )
+    overlaps = count_sharing(store, named, prompts, progress)
     made, new = add_eval_set(store, name, items)
-    return EvalImport(made, new, overlaps=len(overlapping(store, named, made)))
+    return EvalImport(made, new, overlaps=overlaps)
 
 
 def reference_problem(messages: str) -> str | None:

@@ -430,9 +430,9 @@ class Workspace:
         """Freeze the rows of a file as an eval set; see `workbench.evalset_import.import_evalset`."""
         return import_evalset(self.store, path, name, progress)
 
-    def hold_out(self, source: str, name: str, n: int, seed: int = 0) -> EvalImport:
+    def hold_out(self, source: str, name: str, n: int, seed: int = 0, progress: Progress | None = None) -> EvalImport:
         """Freeze `n` rows of a source or version as an eval set; see `workbench.evalset_import.hold_out`."""
-        return hold_out(self.store, resolve(self.store, source), name, n, seed)
+        return hold_out(self.store, resolve(self.store, source), name, n, seed, progress)
 
     def evalsets(self) -> list[evalsets.EvalSet]:
         """All eval sets, oldest first."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
 
+from filters.step import Progress
 from trainer.conversation import content_hash, side_text
 from workbench.errors import NotFound, UsageProblem
 from workbench.store.database import Store, fetch, insert, next_id, now
@@ -149,13 +150,28 @@ def overlapping_members(store: Store, members: Members, eval_set: EvalSet) -> li
     items = eval_rows(store, eval_set)
     for item, messages in zip(items["item"].to_pylist(), items["messages"].to_pylist(), strict=True):
         prompts.setdefault(normalised_prompt(messages), item)
-    found = []
+    return list(_sharing(members, prompts))
+
+
+def count_sharing(store: Store, named: Named, prompts: Collection[str], progress: Progress | None = None) -> int:
+    """How many rows of a source or version have one of these prompts (as `normalised_prompt` gives them)."""
+    members = Members(store, [named])
+    try:
+        return sum(1 for _ in _sharing(members, dict.fromkeys(prompts, 0), progress))
+    finally:
+        members.close()
+
+
+def _sharing(members: Members, items: Mapping[str, int], progress: Progress | None = None) -> Iterator[tuple[int, int]]:
+    done = 0
     for batch in members.batches(("id", "messages")):
         for id, messages in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            item = prompts.get(normalised_prompt(messages))
+            item = items.get(normalised_prompt(messages))
             if item is not None:
-                found.append((id, item))
-    return found
+                yield id, item
+        done += len(batch)
+        if progress:
+            progress(done, members.rows, "comparing prompts")
 
 
 def hold_out_order(store: Store, named: Named, seed: int) -> list[int]:

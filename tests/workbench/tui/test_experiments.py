@@ -277,6 +277,7 @@ async def test_without_an_eval_set_one_is_imported_from_the_dialog(tui, workspac
         tui.type_text(app, ":compare curated curated\n")
         dialog = await asked(tui, pilot)
         await tui.until(pilot, lambda: "There is no eval set to measure on" in tui.screen_text(app))
+        assert "workbench " not in tui.screen_text(app).partition("no eval set")[2], "the app has the workspace open"
         await pilot.press("enter")
         assert app.screen is dialog
         await pilot.press("ctrl+e")
@@ -287,6 +288,49 @@ async def test_without_an_eval_set_one_is_imported_from_the_dialog(tui, workspac
         await tui.until(pilot, lambda: dialog.query_one("#evalset", Choice).value == "measure")
         assert "There is no eval set" not in tui.screen_text(app)
         await pilot.press("escape")
+
+
+async def test_without_an_eval_set_rows_are_held_out_from_the_dialog_and_left_out_of_the_versions(
+    tui, workspace, tiny_model
+):
+    async with tui.running(workspace, base="curated") as pilot:
+        app = pilot.app
+        await go(tui, pilot, compare=("curated", "curated"))
+        dialog = await asked(tui, pilot, model=str(tiny_model))
+        await tui.until(pilot, lambda: "makes one of a file; ctrl+o" in tui.screen_text(app))
+        await pilot.press("ctrl+o")
+        await tui.until(pilot, lambda: "Hold rows out of which" in tui.screen_text(app))
+        assert "has the flaws of" in tui.screen_text(app)
+        await pilot.press("enter")  # what is in view
+        await tui.until(pilot, lambda: "How many items, out of curated?" in tui.screen_text(app))
+        tui.type_text(app, "50\n")
+        await tui.until(pilot, lambda: "What to call the eval set" in tui.screen_text(app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: dialog.query_one("#evalset", Choice).value == "curated-held-out")
+        assert [(made.name, made.rows) for made in workspace.evalsets()] == [("curated-held-out", 50)]
+        await tui.until(pilot, lambda: "ctrl+w does that here" in tui.screen_text(app))
+        await pilot.press("ctrl+w")
+        await tui.until(pilot, lambda: "curated-without-curated-held-out" in tui.screen_text(app))
+        assert workspace.versions()[-1].rows == workspace.versions()[0].rows - 50
+        await pilot.press("escape")
+
+
+async def test_rows_are_held_out_by_command_and_a_wrong_number_or_name_is_said(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        app = pilot.app
+        tui.type_text(app, ":hold-out rows\n")
+        await tui.until(pilot, lambda: "How many items, out of rows?" in tui.screen_text(app))
+        await pilot.press(*"many", "enter")
+        await tui.until(pilot, lambda: "items are a whole number" in tui.said(app))
+        tui.type_text(app, ":hold-out nowhere\n")
+        await tui.until(pilot, lambda: "no source or version 'nowhere'" in tui.said(app))
+        tui.type_text(app, ":hold-out rows\n")
+        await tui.until(pilot, lambda: "How many items, out of rows?" in tui.screen_text(app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: "What to call the eval set" in tui.screen_text(app))
+        await pilot.press(*"held", "enter")
+        await tui.until(pilot, lambda: "held is an eval set of 6 items; 6 rows of rows have" in tui.said(app))
+        assert [made.name for made in workspace.evalsets()] == ["held"]
 
 
 async def test_a_failed_job_shows_its_sentence_and_where_its_log_is(tui, ws):

@@ -19,8 +19,9 @@ from workbench.experiment_removal import Removal, foresee_removal
 from workbench.tables import Value
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
+from workbench.tui.evalset_flow import import_evalset
 from workbench.tui.screen import BenchScreen
-from workbench.tui.widgets.compare_dialog import CompareDialog, import_evalset
+from workbench.tui.widgets.compare_dialog import CompareDialog
 from workbench.tui.widgets.dialogs import choose, confirm, dialogue
 from workbench.tui.widgets.live_view import LiveView, state_told
 from workbench.tui.widgets.table import Cell, Column, Table

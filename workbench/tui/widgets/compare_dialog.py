@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from rich.text import Text
@@ -19,9 +18,10 @@ from textual.widgets import Input, Static
 from workbench.comparing import Setup, apart_from, promises
 from workbench.errors import BadInput, Problem, SharedPrompts
 from workbench.tui.cells import flat
+from workbench.tui.evalset_flow import hold_out, import_evalset
 from workbench.tui.messages import Failure
 from workbench.tui.widgets.choice import Choice
-from workbench.tui.widgets.dialogs import Dialog, ask_text, dialogue
+from workbench.tui.widgets.dialogs import Dialog, dialogue
 from workbench.tui.workers import Cancelled, background
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ _PAUSE = 0.3  # seconds without a key before what was typed is looked into
 _QUANTIZE = [("auto", "auto: 4 bits where memory needs it"), ("nf4", "nf4: 4 bits (QLoRA)"), ("none", "none")]
 _BUDGETS = [("minutes", "minutes, all runs together"), ("tokens", "trained tokens a run")]
 _NO_EVALSET = (
-    "There is no eval set to measure on. ctrl+e imports one from a file. To hold rows out of a source, leave the app: "
-    "`workbench evalset hold-out SOURCE --name E --n N`, then freeze versions `--without E`."
+    "There is no eval set to measure on. ctrl+e makes one of a file; ctrl+o holds rows out of a source or version."
 )
 
 _LEAVE_OUT = "ctrl+w does that here and compares what it froze."
@@ -60,7 +59,8 @@ class CompareDialog(Dialog[str]):
         Binding("up", "app.focus_previous", "field before", show=False),
         Binding("ctrl+x", "swap", "swap", show=False, priority=True),
         Binding("ctrl+w", "leave_out", "leave shared rows out", show=False, priority=True),
-        Binding("ctrl+e", "import_evalset", "import an eval set", show=False, priority=True),
+        Binding("ctrl+e", "make_evalset('import')", "import an eval set", show=False, priority=True),
+        Binding("ctrl+o", "make_evalset('hold out')", "hold rows out", show=False, priority=True),
     ]
     DEFAULT_CSS = """
     CompareDialog > Vertical { width: 78; }
@@ -79,7 +79,7 @@ class CompareDialog(Dialog[str]):
     def __init__(self, setup: Setup) -> None:
         super().__init__(
             "Train two versions alike and compare them",
-            foot="enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e adds an eval set",
+            foot="enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e ctrl+o eval set",
         )
         self._setup = setup
         self._versions = (setup.question.baseline, setup.question.candidate or setup.question.baseline)
@@ -260,30 +260,15 @@ class CompareDialog(Dialog[str]):
             self._look()
 
     @dialogue
-    async def action_import_evalset(self) -> None:
-        """Make an eval set of a file, and choose it."""
-        if not (name := await import_evalset(self.bench)):
+    async def action_make_evalset(self, how: Literal["import", "hold out"]) -> None:
+        """Make an eval set of a file, or by holding rows out, and choose it."""
+        make = import_evalset if how == "import" else hold_out
+        if not (name := await make(self.bench)):
             return
         known = await asyncio.to_thread(self.bench.workspace.evalsets)
         self._setup.evalsets[:] = [(evalset.name, evalset.rows) for evalset in known]
         self.query_one("#evalset", Choice).set_options(_evalsets(self._setup), name)
         self._look()
-
-
-async def import_evalset(app: WorkbenchApp, file: str = "") -> str | None:
-    """Ask for a file and a name and make an eval set of it; its name, None where it was called off."""
-    detail = "Rows with a prompt and an answer to measure by; they are never trained on."
-    file = file or await ask_text(app, "Import an eval set", detail=detail, placeholder="a file") or ""
-    if not file:
-        return None
-    path = Path(file).expanduser()
-    name = await ask_text(app, "What to call the eval set", path.stem)
-    if not name:
-        return None
-    report = await asyncio.to_thread(app.workspace.import_evalset, path, name)
-    rejected = f"; {len(report.rejected):,} rows could not be used" if report.rejected else ""
-    app.say(f"{report.evalset.name} is an eval set of {report.evalset.rows:,} items{rejected}.")
-    return report.evalset.name
 
 
 def flat_lines(text: str) -> str:
