@@ -133,12 +133,12 @@ async def test_a_change_that_is_still_being_made_outlasts_the_next(tui, made_for
         ):
             held.clear()
             tui.type_text(pilot.app, f":model {model}\n:policy {turns}\n")
-            await tui.until(pilot, lambda: len(screen._asked) == 2)
+            await tui.until(pilot, lambda: len(screen._look.asked) == 2)
             held.set()
             await tui.until(pilot, lambda told=told: told in tui.said(pilot.app), 60)
-            seen_as = (Path(screen._lens.model).name, screen._lens.policy.turns)
+            seen_as = (Path(screen._look.lens.model).name, screen._look.lens.policy.turns)
             assert seen_as == ("qwen3", turns), "a model that cannot be had leaves the one that there is"
-        assert (screen._asked, screen.query_one(StatusBar).progress) == ([], "")
+        assert (screen._look.asked, screen.query_one(StatusBar).progress) == ([], "")
 
 
 @needs_tokenizers

@@ -15,13 +15,12 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from trainer.chat import Issue
-from trainer.conversation import canonical_json
 from workbench.report.tokens import cut_border
 from workbench.store.detail import ExampleDetail
 from workbench.tables import ENDINGS
-from workbench.token_facts import Counts, Page, counts, issue_token, pages, token_rows, write_tokens
+from workbench.token_facts import Counts, Page, counts, issue_token, token_rows, write_tokens
 from workbench.token_heat import Losses
-from workbench.tokens import Lens, Row, Seen, see
+from workbench.tokens import Lens, Seen
 from workbench.tui.actions import bindings
 from workbench.tui.heat_watch import Heated, HeatTold, HeatWatch, ask_under
 from workbench.tui.lens_dialogs import (
@@ -35,41 +34,16 @@ from workbench.tui.lens_dialogs import (
     ask_truncation,
 )
 from workbench.tui.messages import Failure, Said
+from workbench.tui.row_look import LensRead, Looked, RowLook
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.tokens_actions import TOKENS_ACTIONS
-from workbench.tui.token_preview import default_model, model_lens
 from workbench.tui.widgets.dialogs import ask_text, dialogue
-from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.token_head import head_text
 from workbench.tui.widgets.token_layout import Layout, lay_out
-from workbench.tui.widgets.token_panel import issue_lines, issue_told, token_lines
+from workbench.tui.widgets.token_panel import TokenPanel, TokenPlace, issue_told
 from workbench.tui.widgets.token_view import TokenView
 from workbench.tui.workers import Cancelled, background
-
-
-@dataclass
-class _Looked(Message):
-    """A row was tokenised, through the lens that `changes` made of the one before; those that `failed` left it."""
-
-    detail: ExampleDetail
-    lens: Lens
-    seen: Seen
-    pages: list[Page]
-    changes: list[LensChange]
-    failed: dict[LensChange, Exception]
-
-    @property
-    def told(self) -> str:
-        """What was changed; empty for another row."""
-        return ". ".join(change.told for change in self.changes if change not in self.failed)
-
-
-@dataclass
-class _Read(Message):
-    """The lens to begin with is there, whether or not the row can be seen through it."""
-
-    lens: Lens
 
 
 @dataclass
@@ -109,9 +83,6 @@ class TokensScreen(BenchScreen):
         self._base = name
         self._example_id = id
         self._detail: ExampleDetail | None = None
-        self._model = ""
-        self._lens: Lens | None = None
-        self._asked: list[LensChange] = []  # changes of it that are still being made
         self._seen: Seen | None = None
         self._pages: list[Page] = []
         self._page = 0
@@ -119,8 +90,6 @@ class TokensScreen(BenchScreen):
         self._issue: int | None = None
         self._counts: Counts | None = None
         self._before: Counts | None = None
-        self._told: tuple[object, ...] = ()
-        self._issue_lines: list[Line] = []
         self._whitespace = False
         self._losses: list[Losses] = []
         self._heat_name = ""
@@ -130,7 +99,7 @@ class TokensScreen(BenchScreen):
         yield Static(id="head", markup=False)
         with Horizontal(id="panes"):
             yield TokenView()
-            yield LineView()
+            yield TokenPanel()
 
     def home(self) -> Widget:
         """The tokens."""
@@ -149,58 +118,35 @@ class TokensScreen(BenchScreen):
     def on_mount(self) -> None:
         """Tokenise the row."""
         super().on_mount()
+        self._look = RowLook(self, self.bench.workspace, self._base)
         self._heat = HeatWatch(self, self.bench.workspace)
         self._begin()
 
     # Looking at a row
 
+    @property
+    def _lens(self) -> Lens | None:
+        return self._look.lens
+
     def _begin(self) -> None:
         self.progress("reading the tokenizer …")
-        self._look()
+        self._look.at(self._example_id)
 
-    def _look(self, *changes: LensChange) -> None:
-        """Tokenise the row in a worker, through a changed lens; it is kept only if that works.
-
-        The worker before is called off, so what it was to change is changed by this one.
-        """
-        self._asked += changes
-        asked = [*self._asked]
-        workspace, base, id, lens = self.bench.workspace, self._base, self._example_id, self._lens
-        model = self._model or default_model(workspace)
-
-        def work(cancelled: Cancelled) -> _Looked:
-            detail = workspace.detail(base, id)
-            if lens is None:
-                first = model_lens(model)
-                self.post_message(_Read(first))
-            through, failed = lens or first, {}
-            for change in asked:
-                try:
-                    through = change.apply(through)
-                except Exception as error:  # told, and the changes behind it still get their turn
-                    failed[change] = error
-            tools = canonical_json(detail.tools) if detail.tools else None
-            seen = see(through, Row(detail.row, detail.id, canonical_json(detail.messages), tools))
-            return _Looked(detail, through, seen, pages(seen), asked, failed)
-
-        background(self, work, lambda looked: looked, group="look")
-
-    @on(_Read)
-    def _read(self, message: _Read) -> None:
-        self._lens = self._lens or message.lens
+    @on(LensRead)
+    def _read(self, message: LensRead) -> None:
+        self._look.begin(message)
         self.progress("tokenising …")
 
-    @on(_Looked)
-    def _show(self, message: _Looked) -> None:
-        self._asked = [change for change in self._asked if change not in message.changes]
-        self.progress("tokenising …" if self._asked else "")
+    @on(Looked)
+    def _show(self, message: Looked) -> None:
+        same_model = self._lens is not None and self._lens.model == message.lens.model
+        self._look.take(message)
+        self.progress("tokenising …" if self._look.asked else "")
         same_row = self._detail is not None and self._detail.id == message.detail.id
         same_ids = [_reached(page) for page in self._pages] == [_reached(page) for page in message.pages]
-        same_model = self._lens is not None and self._lens.model == message.lens.model
         self._before = self._counts if same_row and message.told else None
         self._counts = counts(message.seen)
-        self._detail, self._lens, self._seen = message.detail, message.lens, message.seen
-        self._pages, self._issue, self._told = message.pages, None, ()
+        self._detail, self._seen, self._pages, self._issue = message.detail, message.seen, message.pages, None
         if not (same_ids and same_model):
             self._losses, self._page = [], 0
         self._lay_out(None if same_ids else 0)
@@ -265,21 +211,12 @@ class TokensScreen(BenchScreen):
         self._describe_token()
 
     def _describe_token(self) -> None:
-        beside = self.query_one(LineView)
-        width = max(beside.scrollable_content_region.width, 20)
         if self._lens is None or self._seen is None or self._detail is None:
             return
-        issues = self._seen.issues
-        told = self._issue, width
-        if told != self._told:  # a row may have hundreds, and the cursor moves on every key
-            self._told, self._issue_lines = told, issue_lines(issues, self._issue, width)
-        lines = self._issue_lines
-        if self.page is not None:
-            at = min(self.view.cursor, len(self.page.example.input_ids) - 1)
-            losses = self._losses[self._page] if self._losses else None
-            own = token_lines(self.page, at, self._lens, self._detail.messages, issues, losses, width)
-            lines = [*own, [], *lines] if self.has_class("-wide", "-high") else [*own, *lines]
-        beside.set_lines(lines)
+        losses = self._losses[self._page] if self._losses else None
+        at = TokenPlace(self.page, self.view.cursor, self._lens, self._detail.messages, losses) if self.page else None
+        apart = self.has_class("-wide", "-high")
+        self.query_one(TokenPanel).show(at, self._seen.issues, self._issue, apart=apart)
 
     # Going about
 
@@ -333,7 +270,7 @@ class TokensScreen(BenchScreen):
         if rows.cursor == position and rows.current is not None:
             self._example_id = rows.current.id
             self._page = 0
-            self._look()
+            self._look.at(self._example_id)
         elif rows.cursor == position and tries:
             self.set_timer(0.05, lambda: self._follow(rows, position, tries - 1))
 
@@ -364,7 +301,7 @@ class TokensScreen(BenchScreen):
         """Ask how to see the row, unless that is `given`, and see it so."""
         if self._lens is not None and (change := await ask(self.app, self._lens, given)):
             self.progress("tokenising …")
-            self._look(change)
+            self._look.at(self._example_id, change)
 
     @dialogue
     async def action_model(self, model: str = "") -> None:
@@ -372,7 +309,7 @@ class TokensScreen(BenchScreen):
         if self._lens is not None:
             await self._ask(ask_model, model)
         elif model := model or await ask_model_name(self.app):  # the one to begin with could not be had
-            self._model = model
+            self._look.model = model
             self._begin()
 
     @dialogue
@@ -434,7 +371,7 @@ class TokensScreen(BenchScreen):
     def on_failure(self) -> None:
         """Nothing is waited for any more; the app tells what was wrong."""
         self._heat.measuring = False
-        self._asked.clear()
+        self._look.give_up()
         self.progress("")
 
     # Out of the app

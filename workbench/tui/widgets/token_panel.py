@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from trainer.chat import ISSUES, Issue
 from trainer.conversation import Message
@@ -10,21 +11,44 @@ from workbench.token_facts import Page, token_bytes, why
 from workbench.token_heat import Losses
 from workbench.tokens import Lens
 from workbench.tui.cells import flat, wrap
-from workbench.tui.widgets.line_view import Line
+from workbench.tui.widgets.line_view import Line, LineView
 
 _TEXT = 40  # characters of a token's text that are shown
 
 
-def token_lines(
-    page: Page,
-    token: int,
-    lens: Lens,
-    messages: Sequence[Message],
-    issues: Sequence[Issue],
-    losses: Losses | None,
-    width: int,
-) -> list[Line]:
+@dataclass(frozen=True)
+class TokenPlace:
+    """A token of a page, by its number, and what is known about it."""
+
+    page: Page
+    token: int
+    lens: Lens
+    messages: Sequence[Message]
+    losses: Losses | None
+
+
+class TokenPanel(LineView):
+    """The token under the cursor, and below it the issues of the row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._issues: tuple[Sequence[Issue], int | None, int] | None = None
+        self._issue_lines: list[Line] = []
+
+    def show(self, at: TokenPlace | None, issues: Sequence[Issue], chosen: int | None, *, apart: bool) -> None:
+        """Show another token, or none, over the issues; with a line between them where they stand `apart`."""
+        width = max(self.scrollable_content_region.width, 20)
+        shown = issues, chosen, width
+        if shown != self._issues:  # a row may have hundreds, and the cursor moves on every key
+            self._issues, self._issue_lines = shown, issue_lines(issues, chosen, width)
+        above = token_lines(at, issues, width) if at else []
+        self.set_lines([*above, *([[]] if apart and above else []), *self._issue_lines])
+
+
+def token_lines(at: TokenPlace, issues: Sequence[Issue], width: int) -> list[Line]:
     """The token under the cursor: its place, id, text, bytes, and why it is trained or not."""
+    page, lens, losses = at.page, at.lens, at.losses
+    token = min(at.token, len(page.example.input_ids) - 1)
     example = page.example
     id_ = example.input_ids[token]
     start, end = example.offsets[token]
@@ -41,7 +65,7 @@ def token_lines(
         loss = losses[token]
         pieces.append(f"loss {loss:.3f} nats" if loss is not None else "no loss")
     lines: list[Line] = [[(line, "strong")] for line in _joined(pieces, width)]
-    reason = why(page, token, messages, lens, issues)
+    reason = why(page, token, at.messages, lens, issues)
     style = "accent" if reason.startswith("trained") else "warning"
     return lines + [[(line, style)] for line in wrap(reason, width)]
 
