@@ -95,7 +95,6 @@ def _print_overlap(found: Overlap) -> None:
     out.print()
     out.print(f"Each step by itself, on all {counted(found.rows, 'row')}; any of them drops {found.dropped:,}:")
     out.print(overlap_table([step.as_dict() for step in found.steps]))
-    common.note("Columns by number: rows that the step of that number would drop as well.")
     if any(step.unjudged for step in found.steps):
         common.note("Unjudged: rows that a step cannot judge, or that a model would have to score first.")
     if found.left_out:

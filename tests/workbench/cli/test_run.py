@@ -240,3 +240,23 @@ def test_a_source_that_reasons_name_stays_while_the_version_does(imported, root,
     imported("versions", "rm", "new")
     assert imported("sources", "rm", "known").code == 0
     assert_intact(root)
+
+
+def test_the_overlap_tells_what_only_one_step_drops_and_makes_nothing(imported, root, tmp_path):
+    recipe = _recipe(
+        tmp_path, "exact: {on: both}; length: {on: response, min_words: 3}; length: {on: response, min_words: 5}"
+    )
+    line = ("run", recipe, "--from", "raw", "--name", "v", "--overlap")
+    found = imported(*line, "--dry-run", "--json").json["overlap"]
+    exact, short, shorter = found["steps"]
+    assert found["rows"] == 999
+    assert exact["alone"] == 14
+    assert short["only"] == 0  # all that it drops the stricter one drops too
+    assert short["shared"][2] == short["alone"] > 0
+    assert 0 < shorter["only"] <= shorter["alone"] - short["alone"]
+    shown = imported(*line)
+    assert shown.code == 0
+    assert "any of them drops" in shown.out
+    assert f"{short['alone']:,} length (3)" in shown.out
+    assert "overlap" not in imported(*line[:-1], "--json").json
+    assert_intact(root)
