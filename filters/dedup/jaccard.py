@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 NGRAM = 5  # words; what the literature on near-duplicates of web text and instructions mostly uses
 CROWD = 256
 """A 5-gram that more rows share than this is looked up among the best-ranked so many only: a set of 50,000 copies
-would otherwise have a billion pairs. Their star needs only its middle, which is among the best."""
+would otherwise have a billion pairs. Their star needs only its middle, which is among the best. In a set of few rows
+a crowd may be larger, up to `_MEETINGS` divided by the rows."""
 
 _SLACK = 1e-9  # of products like 0.8 * 15, which floating point gives as 12.000000000000002
+_MEETINGS = 2**23  # that a set of one crowd may have in all; kept as pairs they are 200 MB
 _CHUNK = 2**20  # candidate pairs looked at together
 _BITS = 256  # of the sketch that rules candidates out: at 8 bits a byte, 32 bytes a row
 _MIX = np.array(
@@ -202,7 +204,8 @@ def _meetings(hashes: Hashes, rows: Ints, sets: int) -> Iterator[tuple[Ints, Int
     begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]]) if len(hashes) else np.empty(0, dtype=np.int64)
     sizes = np.diff(np.r_[begins, len(hashes)])
     begin = np.repeat(begins, sizes)  # of the group that an entry is in
-    before = np.minimum(np.arange(len(hashes)) - begin, CROWD)  # each row meets the best of those before it
+    crowd = max(CROWD, _MEETINGS // max(sets, 1))
+    before = np.minimum(np.arange(len(hashes)) - begin, crowd)  # each row meets the best of those before it
     by_row = np.argsort(rows, kind="stable")
     ends = np.cumsum(before[by_row])
     last = np.r_[rows[by_row][1:] != rows[by_row][:-1], True] if len(rows) else np.empty(0, dtype=np.bool_)

@@ -84,6 +84,7 @@ def test_thresholds_hold_at_the_edge():
 
 def test_a_crowd_costs_no_square_and_still_falls_to_its_best_row(monkeypatch):
     monkeypatch.setattr(jaccard, "CROWD", 8)
+    monkeypatch.setattr(jaccard, "_MEETINGS", 400 * 8)
     monkeypatch.setattr(jaccard, "_CHUNK", 1000)
     members = [[*range(50), 100 + i] for i in range(400)]  # 50 of 52 the same: all alike
     sets = sets_of(*members)
@@ -94,6 +95,12 @@ def test_a_crowd_costs_no_square_and_still_falls_to_its_best_row(monkeypatch):
     pairs = similar_pairs(sets, 0.9)
     assert {first for first, _ in stars(pairs, 0.9).values()} == {0}
     assert len(stars(pairs, 0.9)) == 399
+
+
+def test_a_crowd_of_a_few_hundred_rows_is_compared_whole():
+    members = [[*range(40), 100 + i, 1000 + i % 7] for i in range(600)]
+    pairs = similar_pairs(sets_of(*members), 0.9)
+    assert len(pairs.first) == 600 * 599 // 2
 
 
 def test_chunks_of_any_size_give_the_same_pairs(monkeypatch):
