@@ -10,6 +10,7 @@ from textual.signal import Signal
 
 from workbench.comparing import Jobs, Seen
 from workbench.errors import Problem
+from workbench.tui.advice import in_app
 from workbench.tui.messages import Failure
 from workbench.tui.workers import Cancelled, background
 from workbench.workspace import Workspace
@@ -76,4 +77,4 @@ class ExperimentWatch:
         self.seen = seen
         self.changed.publish(seen)
         if seen.ended:
-            self._app.say(" ".join(seen.ended))
+            self._app.say(in_app(" ".join(seen.ended)))

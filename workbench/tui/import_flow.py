@@ -66,7 +66,7 @@ class ImportFlow:
         if not total:
             self._app.say(f"No row of {name} was rejected.")
             return
-        detail = f"`workbench rejects export {name}` writes them out to be corrected."
+        detail = f"To correct them, leave the app (ctrl+q) and type `workbench rejects export {name}`."
         title = f"{total:,} rejected row{'s' * (total != 1)} of {name}"
 
         def lines(width: int) -> list[Line]:

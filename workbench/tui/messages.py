@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from workbench.errors import Problem
+from workbench.tui.advice import in_app
 
 
 @dataclass
@@ -19,7 +20,7 @@ class Failure(Message):
     def text(self) -> str:
         """What a person is told: a problem's own sentence, or what kind of bug it was."""
         if isinstance(self.error, Problem):
-            return str(self.error)
+            return in_app(str(self.error))
         said = str(self.error).strip().splitlines()
         return f"{type(self.error).__name__}: {said[0] if said else 'no more is known'}"
 

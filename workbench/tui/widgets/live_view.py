@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from workbench.comparing import Listed, duration
 from workbench.following import Progress
+from workbench.tui.advice import in_app
 from workbench.tui.cells import flat
 from workbench.tui.widgets.loss_plot import COLOURS, DOTS, LossPlot
 
@@ -55,7 +56,7 @@ class LiveView(Vertical):
         text.append(f"{flat(f'{setting} · eval set {listed.evalset}')}\n", muted)
         progress = listed.progress
         if listed.state == "failed":
-            text.append(f"{flat(listed.why)}\n", self.app.theme_variables["error"])
+            text.append(f"{flat(in_app(listed.why))}\n", self.app.theme_variables["error"])
             text.append(f"Its log: {flat(str(listed.log))}\nr tries again from where it was.\n")
         elif listed.state == "planned":
             text.append("It is planned, and its job was not started yet: r starts it, X deletes it.\n")
