@@ -22,29 +22,30 @@ _DOWN = ("fell", "dropped")
 
 @dataclass
 class Decision:
-    """What is to become of rows: `drops` fall, `moved` fall for another row than by now, `back` come back.
+    """What is to become of rows: `drops` fall, `moved` are down for another row than by now, `back` come back.
 
-    `as_came` fall as they did in the recipe. `left` are survivors that are not among the rows any more, whose clusters
-    therefore stay as they are.
+    `left` are survivors that are not among the rows any more, whose clusters therefore stay as they are.
     """
 
     drops: list[Duplicate] = field(default_factory=list)
     moved: list[Duplicate] = field(default_factory=list)
-    as_came: list[int] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
     left: list[int] = field(default_factory=list)
 
     @property
-    def falling(self) -> int:
-        """How many rows that are up fall."""
-        return len(self.drops) + len(self.as_came)
+    def told(self) -> str:
+        """What it changed, in a few words without an end; empty where nothing."""
+        return self._told("dropped", "took back", "put")
 
     @property
-    def told(self) -> str:
-        """What it changes, in a few words without an end; empty where it changes nothing."""
-        parts = [f"dropped {counted(self.falling, 'row')}"] * bool(self.falling)
-        parts += [f"took back {counted(len(self.back), 'row')}"] * bool(self.back)
-        parts += [f"{counted(len(self.moved), 'row')} now down for another"] * bool(self.moved)
+    def would(self) -> str:
+        """What it would change."""
+        return self._told("drops", "takes back", "puts")
+
+    def _told(self, dropped: str, took_back: str, put: str) -> str:
+        parts = [f"{dropped} {counted(len(self.drops), 'row')}"] * bool(self.drops)
+        parts += [f"{took_back} {counted(len(self.back), 'row')}"] * bool(self.back)
+        parts += [f"{put} {counted(len(self.moved), 'row')} under another survivor"] * bool(self.moved)
         return ", ".join(parts)
 
 
@@ -56,32 +57,16 @@ def accept(
     With all, rows come back that fell at another threshold and do not at this one.
     """
     clusters = opened.clusters
-    everything = survivors is None and ids is None
-    chosen = clusters.falls(survivors, ids)
-    decision = Decision()
-    decision.left = sorted({fall.survivor for fall in chosen if fall.of_standing == "gone"})
-    chosen = [fall for fall in chosen if fall.of_standing != "gone"]
-    fell_for = clusters.fell_for([fall.id for fall in chosen])
-    names = clusters.names([fall.survivor for fall in chosen])
+    chosen = [fall for fall in clusters.falls(survivors, ids) if fall.id != fall.survivor]
+    left = {fall.survivor for fall in chosen if fall.of_standing == "gone"}
     back = {fall.survivor for fall in chosen if fall.of_standing in _DOWN}
-    for fall in chosen:
-        if (
-            fall.standing == "gone"
-            or fall.id == fall.survivor
-            or (fall.standing in _DOWN and fall.now == fall.survivor)
-        ):
-            continue
-        duplicate = _duplicate(opened, fall.id, fall.survivor, fall.similarity, names)
-        if fall.standing in _DOWN:
-            decision.moved.append(duplicate)
-        elif fell_for.get(fall.id) == fall.survivor:
-            decision.as_came.append(fall.id)
-        else:
-            decision.drops.append(duplicate)
-    if everything:
+    falls = [fall for fall in chosen if fall.standing in _UP and fall.survivor not in left]
+    names = clusters.names([fall.survivor for fall in falls])
+    drops = [_duplicate(opened, fall.id, fall.survivor, fall.similarity, names) for fall in falls]
+    if survivors is None and ids is None:
         back.update(clusters.down())
-    decision.back = sorted(back)
-    _free(opened, decision, {fall.id for fall in chosen})
+    decision = Decision(drops, [], sorted(back), sorted(left))
+    _free(opened, decision)
     return decision
 
 
@@ -118,18 +103,17 @@ def keep_instead(opened: OpenDuplicates, id: int) -> Decision:
     names = clusters.names([id])
     decision = Decision(back=[id] if before.standing in _DOWN else [])
     for fall in (middle, *cluster):
-        if fall.standing == "gone":
-            continue
         similarity = before.similarity if fall is middle else 1.0 if opened.own is None else near.get(fall.id, 0.0)
-        if similarity < (opened.summary.threshold or 0):
-            decision.back += [fall.id] if fall.standing in _DOWN else []
-            continue
+        is_like = similarity >= (opened.summary.threshold or 0)
         duplicate = _duplicate(opened, fall.id, id, similarity, names)
-        if fall.standing == "kept" or (fall is middle and fall.standing in _UP):
+        if fall.standing in _DOWN:
+            if not is_like:
+                decision.back.append(fall.id)
+            elif fall.now != id:
+                decision.moved.append(duplicate)
+        elif is_like and (fall.standing == "kept" or (fall is middle and fall.standing in _UP)):
             decision.drops.append(duplicate)
-        elif fall.standing in _DOWN and (fall is middle or fall.now != id):
-            decision.moved.append(duplicate)
-    _free(opened, decision, {before.survivor, *(fall.id for fall in cluster)})
+    _free(opened, decision)
     return decision
 
 
@@ -143,13 +127,18 @@ def carry_out(draft: Draft, opened: OpenDuplicates, decision: Decision) -> str:
         return f"Nothing changed: the rows stand so already.{rest}"
     threshold = opened.summary.threshold
     how = opened.step.name + (f" at {threshold:g}" if threshold is not None else "")
-    draft.settle(f"{told} ({how})", [*decision.drops, *decision.moved], decision.back, decision.as_came)
+    falls = [*decision.drops, *decision.moved]
+    fell_for = opened.clusters.fell_for([fall.id for fall in falls])
+    as_came = [fall.id for fall in falls if fell_for.get(fall.id) == fall.of]
+    by_hand = [fall for fall in falls if fell_for.get(fall.id) != fall.of]
+    draft.settle(f"{told} ({how})", by_hand, decision.back, as_came)
     return f"{told[0].upper()}{told[1:]}. u undoes.{rest}"
 
 
-def _free(opened: OpenDuplicates, decision: Decision, settled: set[int]) -> None:
+def _free(opened: OpenDuplicates, decision: Decision) -> None:
     """See to the rows that are down for one that falls now: they fall for the row that the list has, or come back."""
-    falling = {duplicate.id for duplicate in decision.drops}.union(decision.as_came)
+    falling = {duplicate.id for duplicate in decision.drops}
+    settled = {duplicate.id for duplicate in decision.moved}.union(decision.back)
     freed = [id for id in opened.clusters.down_for(sorted(falling)) if id not in settled] if falling else []
     if not freed:
         return
@@ -158,7 +147,7 @@ def _free(opened: OpenDuplicates, decision: Decision, settled: set[int]) -> None
     back = set(decision.back)
     for id in freed:
         fall = listed.get(id)
-        if fall and fall.of_standing in _UP and fall.survivor not in falling:
+        if fall and fall.survivor not in falling and (fall.of_standing in _UP or fall.survivor in back):
             decision.moved.append(_duplicate(opened, id, fall.survivor, fall.similarity, names))
         else:
             back.add(id)

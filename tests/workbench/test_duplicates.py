@@ -187,7 +187,7 @@ def test_another_survivor_takes_the_place_and_rows_that_are_not_like_it_come_bac
     opened.move(0.7)  # 1 and 2 fall for 0
     carry_out(ws.draft("v"), opened, accept(opened))
     told = carry_out(ws.draft("v"), opened, keep_instead(opened, id_of(ws, 2)))
-    assert told == "Dropped 1 row, took back 1 row, 1 row now down for another. u undoes."
+    assert told == "Dropped 1 row, took back 1 row, put 1 row under another survivor. u undoes."
     assert kept(ws) == [2, 3, 4, 6]
     (head, first, second) = opened.clusters.window(0, 3)
     assert (head.standing, first.of, second.standing) == ("dropped", second.id, "kept")

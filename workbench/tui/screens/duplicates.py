@@ -41,9 +41,9 @@ RECIPE = "duplicates"
 
 _EMPTY = """
 
-d looks now: a recipe of exact and near duplicates of prompts runs over these rows. It says first
-what would fall, and makes a new version only then; these rows stay as they are. What fell stands
-here beside the row that was kept, and can be taken back."""
+d looks now: a recipe for equal and nearly equal prompts runs over these rows. It says first what would fall, and \
+makes a new version only then; these rows stay as they are. What fell stands here beside the row that was kept, and \
+can be taken back."""
 
 Decide = Callable[[OpenDuplicates], Decision]
 
@@ -285,14 +285,18 @@ class DuplicatesScreen(BenchScreen):
         else:
             counts = shown.counts
             falls = "falls" if counts.rows == 1 else "fall"
-            parts.append(f"{shown.hedge}{counted(counts.rows, 'row')} {falls} in {counted(counts.clusters, 'cluster')}")
+            parts.append(
+                f"{shown.hedge}{counted(counts.rows, 'row')} {falls} in {counted(counts.clusters, 'cluster')}"
+                if counts.rows
+                else "no row falls"
+            )
             if change := counts.rows - shown.dropped_then:
-                parts.append(f"{change:+,} rows")
+                parts.append(f"{change:+,} to the run")
         more = []
         if len(self._steps) > 1:
             names = ", ".join(step.name for step in self._steps if step.id != opened.step.id)
             more.append(f"] also: {names}")
-        more.append(f"X: {self._pending}" if self._pending else "the rows stand as listed")
+        more.append(f"X {self._pending}" if self._pending else "the rows stand as listed")
         return [" · ".join(parts), " · ".join(more)]
 
     # The texts
@@ -395,10 +399,10 @@ class DuplicatesScreen(BenchScreen):
         if not (self._is_ready() and self._opened and self._shown):
             return
         opened, shown = self._opened, self._shown
-        told = (await asyncio.to_thread(_as_shown, opened, shown, decide)).told
+        told = (await asyncio.to_thread(_as_shown, opened, shown, decide)).would
         if not told:
             self.say("Nothing would change: the rows stand so already.")
-        elif await confirm(self.app, question, f"{opened.step.name} of {self._base}: {told}. u undoes it."):
+        elif await confirm(self.app, question, f"It {told}. u undoes it."):
             self._change(decide)
 
     def _is_ready(self) -> bool:
@@ -447,7 +451,7 @@ class DuplicatesScreen(BenchScreen):
 
         def work(cancelled: Cancelled) -> _Pending:
             with opened.lock:
-                return _Pending(shown, _as_shown(opened, shown, accept).told)
+                return _Pending(shown, _as_shown(opened, shown, accept).would)
 
         background(self, work, lambda pending: pending, group="pending")
 
@@ -529,7 +533,7 @@ def _described(
     if at is None and row is not None:
         at = clusters.position_of(row.survivor)
     cursor = min(pos if at is None else at, max(clusters.lines - 1, 0))
-    return _Listed(opened, steps, opened.summary, clusters.lines, cursor, accept(opened).told, found)
+    return _Listed(opened, steps, opened.summary, clusters.lines, cursor, accept(opened).would, found)
 
 
 def _as_shown(opened: OpenDuplicates, shown: Summary, decide: Decide) -> Decision:

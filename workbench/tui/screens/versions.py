@@ -41,7 +41,8 @@ VERSIONS_ACTIONS = declare(
     Action("diff", ("d",), "diff", "Show what lies between the two marked, or this one and its origin.", "versions"),
     Action("compare", ("c",), "compare", "Train the two marked versions and compare; the first is the baseline.",
            "versions"),
-    Action("duplicates", ("D",), "duplicates", "Show what fell as a duplicate on the way to this one.", "versions"),
+    Action("duplicates", ("D",), "duplicates", "Show what fell as a duplicate on the way to this one.", "versions",
+           takes="NAME"),
     Action("export", ("w",), "export", "Write this one with its dataset card.", "versions", takes="FILE"),
     Action("remove", ("x",), "delete", "Delete this one, unless something needs it.", "versions", takes="NAME"),
     Action("read", ("right", "tab"), "read", "Go into the ledger, to scroll it; esc comes back.", "versions"),
@@ -258,10 +259,10 @@ class VersionsScreen(BenchScreen):
         else:
             self.say("Mark the two to look between with space: first the older one, then the newer.")
 
-    def action_duplicates(self) -> None:
-        """Show the duplicates of the one under the cursor."""
-        if name := self.table.current:
-            self.bench.open_duplicates(name)
+    def action_duplicates(self, name: str = "") -> None:
+        """Show the duplicates of the one under the cursor, or of the one that is named."""
+        if name := name or self.table.current or "":
+            self.bench.action_duplicates(name)
 
     def action_compare(self) -> None:
         """Train two versions and compare them."""
