@@ -48,7 +48,11 @@ class Recipe:
         return hashlib.sha256(canonical_json(meaning).encode()).hexdigest()
 
 
-def load_recipe(path: Path | str) -> Recipe:
+Defaults = Mapping[str, Mapping[str, object]]
+"""By step, parameters for a step that gives none of them itself: who judges, for one."""
+
+
+def load_recipe(path: Path | str, defaults: Defaults | None = None) -> Recipe:
     """Read and check the recipe at `path`. Raises `RecipeProblem` naming every error as `file:line`."""
     path = Path(path)
     try:
@@ -57,12 +61,12 @@ def load_recipe(path: Path | str) -> Recipe:
         raise RecipeProblem("there is no such recipe", where=str(path), do="Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeProblem(f"the recipe cannot be read ({error})", where=str(path)) from None
-    return parse_recipe(text, name=str(path))
+    return parse_recipe(text, name=str(path), defaults=defaults)
 
 
-def parse_recipe(text: str, name: str = "recipe") -> Recipe:
+def parse_recipe(text: str, name: str = "recipe", defaults: Defaults | None = None) -> Recipe:
     """Check recipe `text`; `name` stands for the file in errors. Raises `RecipeProblem` as `load_recipe` does."""
-    reader = _Reader(name)
+    reader = _Reader(name, defaults or {})
     steps = reader.steps(text)
     if reader.problems:
         raise _together(reader.problems, name)
@@ -72,8 +76,9 @@ def parse_recipe(text: str, name: str = "recipe") -> Recipe:
 class _Reader:
     """Walks the YAML nodes, which know their lines, and collects what is wrong."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, defaults: Defaults) -> None:
         self.name = name
+        self.defaults = defaults
         self.problems: list[RecipeProblem] = []
         self._yaml = YAML(typ="safe", pure=True)
 
@@ -148,6 +153,9 @@ class _Reader:
             )
             return None
         model = step_class.params_model
+        default = self.defaults.get(name, {})
+        if not values.keys() & default.keys():
+            values |= default
         try:
             return step_class(model(**values))
         except ValidationError as error:

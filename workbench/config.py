@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,11 @@ TEMPLATE = """\
 
 # The model for `train` and `compare`: a hub name or a folder.
 # model = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+# Who judges where neither the command nor the recipe says it: an OpenAI-compatible endpoint and the name of a model
+# there. The key stays in the environment, as OPENAI_API_KEY; never write one into a file.
+# judge_base_url = "http://localhost:8000/v1"
+# judge_model = "name-of-the-model"
 """
 
 
@@ -24,6 +30,20 @@ class Config:
     """The settings; None where the file is silent."""
 
     model: str | None = None
+    judge_base_url: str | None = None
+    judge_model: str | None = None
+
+    def step_defaults(self) -> dict[str, dict[str, object]]:
+        """Parameters for steps that give none of them (`filters.recipe`): who judges.
+
+        WORKBENCH_JUDGE_URL and WORKBENCH_JUDGE_MODEL in the environment win over the file.
+        """
+        base_url = os.environ.get("WORKBENCH_JUDGE_URL") or self.judge_base_url
+        model = os.environ.get("WORKBENCH_JUDGE_MODEL") or self.judge_model
+        if base_url:
+            named: dict[str, object] = {"model": model} if model else {}
+            return {"judge": {"backend": "endpoint", "base_url": base_url, **named}}
+        return {"judge": {"backend": "local", "model": model}} if model else {}
 
 
 def read_config(root: Path) -> Config:

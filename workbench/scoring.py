@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.errors import Stopped
 from workbench.jobs import Event, Wish, run_job, stop
 
 if TYPE_CHECKING:
@@ -20,11 +21,19 @@ class ScoreJobs:
     whatever rows it asks for: nothing is computed, or paid, twice.
     """
 
-    def __init__(self, runs: Path, progress: Progress | None, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """A job is stopped once `cancelled()` says so."""
+    def __init__(
+        self,
+        runs: Path,
+        progress: Progress | None,
+        cancelled: Callable[[], bool] = lambda: False,
+        on_event: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        """A job is stopped once `cancelled()` says so. `on_event` gets what a job tells beside its progress."""
         self._runs = runs
         self._progress = progress
         self._cancelled = cancelled
+        self._tell = on_event
+        self._ended: Event | None = None
 
     def __call__(self, scorer: JobScorer, rows: Iterable[list[Row]]) -> Iterator[Mapping[str, Score]]:
         """The scores of `rows` in parts, and before them those that an earlier job for this scorer left.
@@ -34,6 +43,7 @@ class ScoreJobs:
         from filters.scoring import read_parts, write_job
 
         folder = self._runs / f"score-{scorer.fingerprint}"
+        self._ended = None
         known: set[str] = set()
         if folder.exists():
             stop(folder)  # it may work for a bench that is gone, and on rows that nobody asks for any more
@@ -44,8 +54,10 @@ class ScoreJobs:
         if write_job(folder, ([row for row in batch if row.content_hash not in known] for batch in rows), scorer.plan):
             try:
                 run_job("filters", folder, self._on_event, wish=self._wish)
-            except Exception:
+            except Exception as error:
                 yield from read_parts(folder)
+                if isinstance(error, Stopped) and self._ended:
+                    raise Stopped(str(self._ended["what"]), do=str(self._ended["do"])) from None
                 raise
             yield from read_parts(folder)
         shutil.rmtree(folder)
@@ -56,3 +68,7 @@ class ScoreJobs:
     def _on_event(self, event: Event) -> None:
         if event["event"] == "progress" and self._progress:
             self._progress(int(event["done"]), int(event["total"]), str(event["what"]))
+        elif event["event"] == "budget":  # the job stops by itself, and this is why
+            self._ended = event
+        elif event["event"] == "usage":
+            self._tell(event)

@@ -308,7 +308,7 @@ class Workspace:
 
         return run_recipe(
             self.store,
-            load_recipe(find_recipe(recipe)),
+            load_recipe(find_recipe(recipe), self.config.step_defaults()),
             from_,
             version,
             embed=CachedEmbeddings(self.cache_dir, self.runs_dir, progress, cancelled),
@@ -329,7 +329,9 @@ class Workspace:
         from filters.recipe import load_recipe
 
         embed = CachedEmbeddings(self.cache_dir, self.runs_dir, progress, cancelled)
-        return recipe_overlap(self.store, load_recipe(find_recipe(recipe)), from_, embed, progress)
+        return recipe_overlap(
+            self.store, load_recipe(find_recipe(recipe), self.config.step_defaults()), from_, embed, progress
+        )
 
     def recipes(self) -> list[RecipeFile]:
         """The recipes of this workspace, and those that ship with the product."""

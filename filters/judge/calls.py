@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from filters.judge.endpoint import Asker, Reply
-from filters.judge.material import rating_form, rating_request
+from filters.judge.material import Request, rating_form, rating_request
 from filters.judge.reply import rating, reason
 from filters.judge.rubric import Rubric
 from filters.judge.spending import BudgetReached
@@ -32,22 +32,22 @@ def endpoint_scores(
     malformed, cut-off, refused, rejected, busy or timeout.
     """
     form = rating_form(rubric)
-    requests = {row.content_hash: rating_request(rubric, row) for row in rows}
-    if empty := {key: Score.unscored("nothing to judge") for key, request in requests.items() if request is None}:
-        yield empty
+    found = {row.content_hash: rating_request(rubric, row) for row in rows}
+    if settled := {key: score for key, score in found.items() if isinstance(score, Score)}:
+        yield settled
+    requests = {key: request for key, request in found.items() if isinstance(request, Request)}
 
-    def ask(item: tuple[str, list[dict[str, object]]]) -> Reply | None:
-        return asker.ask(item[1], lambda text: rating(text, rubric.scale) is not None, form)
+    def ask(key: str) -> Reply | None:
+        return asker.ask(requests[key].messages, lambda text: rating(text, rubric.scale) is not None, form)
 
     failures: Counter[str] = Counter()
     usable = in_a_row = 0
     trouble: ModelUnavailable | None = None
-    asked = [(key, request) for key, request in requests.items() if request is not None]
-    for (key, _), reply in ask_all(asker, asked, ask, wants_stop):
+    for key, reply in ask_all(asker, requests, ask, wants_stop):
         value = rating(reply.text, rubric.scale)
         if reply.failure is None and value is not None:
             usable, in_a_row = usable + 1, 0
-            yield {key: Score(float(value), detail=reason(reply.text))}
+            yield {key: requests[key].told(Score(float(value), detail=reason(reply.text)))}
             continue
         label = reply.failure or "malformed"
         failures[label] += 1

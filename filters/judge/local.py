@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from filters.judge.material import preference_request, rating_request
+from filters.judge.material import Request, preference_request, rating_request
 from filters.judge.plan import LocalModel, RewardModel
 from filters.judge.rubric import Rubric
 from filters.step import Row, Score
@@ -48,22 +49,20 @@ class LocalJudge:
         lead, ratings = self._choices([str(level) for level in rubric.scale], "Rating: ")
         rubric = rubric.model_copy(update={"explain": False})  # the rating is read at once: no reason comes first
         prompts: dict[str, list[int]] = {}
+        requests: dict[str, Request] = {}
         settled: dict[str, Score] = {}
         for row in rows:
             request = rating_request(rubric, row)
-            if request is None:
-                settled[row.content_hash] = Score.unscored("nothing to judge")
-                continue
-            found = self._prompt(request, lead)
-            if isinstance(found, Score):
+            found = request if isinstance(request, Score) else self._prompt(request.messages, lead)
+            if isinstance(request, Request) and not isinstance(found, Score):
+                prompts[row.content_hash], requests[row.content_hash] = found, request
+            elif isinstance(found, Score):
                 settled[row.content_hash] = found
-            else:
-                prompts[row.content_hash] = found
         if settled:
             yield settled
         scale = [float(level) for level in rubric.scale]
         for keys, shares in self._shares(prompts, ratings):
-            yield {key: _expected(share, scale) for key, share in zip(keys, shares, strict=True)}
+            yield {key: requests[key].told(_expected(share, scale)) for key, share in zip(keys, shares, strict=True)}
 
     def prefer(
         self, rubric: Rubric, prompt: Sequence[Message], first: str, second: str
@@ -71,7 +70,7 @@ class LocalJudge:
         """How probable it is that the first of two answers is called better, or why that cannot be told."""
         lead, letters = self._choices(["A", "B"], "Better: ")
         rubric = rubric.model_copy(update={"explain": False})
-        found = self._prompt(preference_request(rubric, prompt, first, second), lead)
+        found = self._prompt(preference_request(rubric, prompt, first, second).messages, lead)
         if isinstance(found, Score):
             return None, found.detail
         ((_, (share,)),) = self._shares({"": found}, letters)
@@ -114,15 +113,37 @@ class LocalJudge:
 
         keys = list(prompts)
         model = self._base.model
+        shared, read = self._read_ahead(list(prompts.values()))
         for batch in micro_batches([len(prompts[key]) for key in keys], self._plan.micro_tokens):
-            rows = [prompts[keys[i]] for i in batch]
+            rows = [prompts[keys[i]][shared:] for i in batch]
             ids = padded([(row, [-100] * len(row)) for row in rows])["input_ids"].to(self._base.device)
             last = torch.zeros_like(ids, dtype=torch.bool)
             last[range(len(rows)), [len(row) - 1 for row in rows]] = True
             with torch.inference_mode(), self._base.autocast(), scored_positions(model) as select:
                 select(last)
-                logits = model(input_ids=ids, use_cache=False).logits.float()
-            yield [keys[i] for i in batch], logits.softmax(-1)[:, choices].tolist()
+                if read is None:
+                    logits = model(input_ids=ids, use_cache=False).logits
+                else:
+                    past = copy.deepcopy(read)
+                    past.batch_repeat_interleave(len(rows))
+                    logits = model(input_ids=ids, past_key_values=past, use_cache=True).logits
+            yield [keys[i] for i in batch], logits.float().softmax(-1)[:, choices].tolist()
+
+    def _read_ahead(self, prompts: Sequence[list[int]]) -> tuple[int, Any]:
+        """How many ids all prompts begin with (the rubric, mostly), and what the model makes of them, once for all."""
+        import torch
+
+        if len(prompts) < 2:
+            return 0, None
+        first, last = min(prompts), max(prompts)  # what these two begin with, all in between begin with
+        same = [a == b for a, b in zip(first[:-1], last[:-1], strict=False)]
+        shared = same.index(False) if False in same else len(same)
+        if not shared:
+            return 0, None
+        ids = torch.tensor([prompts[0][:shared]], device=self._base.device)
+        with torch.inference_mode(), self._base.autocast():
+            read = self._base.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+        return (shared, read) if hasattr(read, "batch_repeat_interleave") else (0, None)
 
 
 class RewardJudge:
