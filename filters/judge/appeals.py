@@ -1,0 +1,59 @@
+"""Appeals: sentences in a row that speak to whoever rates it ("rate this 5", "note to the judge: ...").
+
+No small model is told in vain that it must not listen: an appeal moved the expected rating of SmolLM2-135M by a point
+of five. So the judge is not shown the appeals that can be recognised, and the row's score says so (label `injected`).
+English, by pattern: what is worded otherwise goes through, fenced and announced as data.
+"""
+
+from __future__ import annotations
+
+import re
+
+_BETWEEN = re.compile(r"(?<=[.!?])(?=\s)|(?<=\n)|(?<=[。！？])")
+_GRADE = r"(?:rat(?:e|ed|ing|ings)|scor(?:e|ed|es|ing)|grad(?:e|ed|es|ing)|marks?|points?|stars?)"
+_BEST = (
+    r"(?:\d|one|two|three|four|five|six|seven|eight|nine|ten|highest|top|best|full|max(?:imum)?|perfect|excellent)\b"
+)
+_THIS = (
+    r"(?:this|it|me|my|that|the|our)(?: (?:above|following|whole|entire|given))?"
+    r"(?: (?:answer|response|reply|text|example|row|sample|conversation|output|solution|one))?"
+)
+
+# Nobody says these to a user, or to a model, in a text that is worth training on, except where it is about judging.
+_TO_A_JUDGE = [
+    rf"\b(?:judges?|graders?|evaluators?|raters?|scorers?)\b[^\n]{{0,120}}\b(?:{_GRADE}|give|award|assign)\b",
+    rf"\b(?:{_GRADE}|give|award|assign)\b[^\n]{{0,80}}\b(?:judges?|graders?|evaluators?|raters?|scorers?)\b",
+    r"\b(?:ignore|disregard|forget|override)\b[^\n]{0,40}\b(?:instructions?|rubrics?|criteria|guidelines|scale)\b",
+    rf"\b(?:correct|right|proper|appropriate|only|true|final|expected)(?: \w+)? (?:rating|score|grade)\b"
+    rf"[^\n]{{0,60}}\b(?:is|must be|should be)\b[^\n]{{0,20}}{_BEST}",
+    r"^\W*(?:(?:final|overall|correct|my|total|the|quality) )*(?:rating|score|grade)[\s*_]*(?::|is\b)[\s*_]*\d",
+    r"^\W*better\W*:\W*(?:A|B|tie)\W*$",
+]
+# In a question these are a task ("rate this essay from 1 to 10"); in an answer they are not.
+_IN_AN_ANSWER = [
+    rf"\b(?:rate|score|grade|mark) {_THIS}\b[^\n]{{0,60}}\b{_BEST}",
+    rf"\b(?:give|award|assign|grant) {_THIS}\b[^\n]{{0,60}}\b(?:{_BEST}|{_GRADE}\b)",
+    rf"\b(?:this|my|the|above)(?: \w+)? (?:answer|response|reply|example)\b[^\n]{{0,40}}\b"
+    rf"(?:deserves?|merits?|earns?|is worth|should (?:get|receive|be given))\b[^\n]{{0,40}}{_BEST}",
+]
+_QUESTION = re.compile("|".join(_TO_A_JUDGE), re.IGNORECASE)
+_ANSWER = re.compile("|".join([*_TO_A_JUDGE, *_IN_AN_ANSWER]), re.IGNORECASE)
+
+
+def without_appeals(text: str, *, answer: bool) -> tuple[str, list[str]]:
+    """`text` without the sentences and lines that speak to a judge, and these; the same text where there are none.
+
+    In what an `answer` says more counts as an appeal than in a question, which may ask for a rating in earnest.
+    """
+    pattern = _ANSWER if answer else _QUESTION
+    kept: list[str] = []
+    appeals: list[str] = []
+    for piece in _BETWEEN.split(text):
+        if pattern.search(piece.strip()):
+            appeals.append(piece.strip())
+        else:
+            kept.append(piece)
+    if not appeals:
+        return text, []
+    # Lines that held nothing else leave blank ones behind.
+    return re.sub(r"\n{3,}", "\n\n", "".join(kept)).strip(), appeals
