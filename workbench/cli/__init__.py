@@ -50,6 +50,7 @@ COMMANDS = {
     "train": "train",
     "compare": "compare",
     "experiments": "experiments",
+    "judge": "judge",
     "doctor": "doctor",
     "vacuum": "vacuum",
     "demo": "demo",
