@@ -8,6 +8,7 @@ particular in the two texts contradicts (`filters.dedup.particulars`) and the an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _SHORT_ANSWER = 5  # words; embeddings of so few words say little
+_REMEMBERED = 8192  # rows whose words are held: 20 kB each, so not those of all
 
 
 class SemanticParams(DedupParams):
@@ -101,6 +103,8 @@ class Semantic(SetStep[SemanticParams]):
             kept.append(worth_keeping(pairs))
             over = pairs.similarity >= judged
             alike[pairs.first[over]] = alike[pairs.second[over]] = True
+        recall = near.recall
+        del near  # an index holds the vectors once more
         candidates = np.flatnonzero(alike)
         same = _Sameness(lineup, places[candidates], outside.embed, params)
         again = Neighbours(vectors[candidates], params.threshold).chunks()
@@ -115,8 +119,8 @@ class Semantic(SetStep[SemanticParams]):
             params.target,
         )
         result.unscored = len(lineup.ids) - lineup.standing - int(np.count_nonzero(places >= lineup.standing))
-        if near.recall is not None:
-            result.settled |= {"index_recall": round(near.recall.share, 4), "index_checked_rows": near.recall.rows}
+        if recall is not None:
+            result.settled |= {"index_recall": round(recall.share, 4), "index_checked_rows": recall.rows}
         return result
 
     def _said(self, row: Row) -> _Said:
@@ -154,24 +158,20 @@ class _Sameness:
     """
 
     def __init__(self, lineup: Lineup[_Said], places: Ints, embed: Embed, params: SemanticParams) -> None:
-        self._said = lineup.compared
-        self._particulars: dict[int, Particulars] = {}
-        self._answers: dict[int, list[str]] = {}
+        self._particulars_of = lru_cache(_REMEMBERED)(lambda place: Particulars.of(lineup.compared[place].text))
+        self._answer_of = lru_cache(_REMEMBERED)(lambda place: _folded(lineup.compared[place].answer))
         self._least = 0.0 if params.on == "response" else params.answer_threshold
         self._row = dict(zip(places.tolist(), range(len(places)), strict=True))
         if self._least:
-            self._vectors = embed_unique(embed, [self._said[place].answer for place in places.tolist()], params.model)
+            self._vectors = embed_unique(
+                embed, [lineup.compared[place].answer for place in places.tolist()], params.model
+            )
 
     def agree(self, one: int, other: int) -> bool:
         """Whether the rows at two places say the same."""
         if self._particulars_of(one).contradicts(self._particulars_of(other)):
             return False
         return not self._least or self._answers_agree(one, other)
-
-    def _particulars_of(self, place: int) -> Particulars:
-        if place not in self._particulars:
-            self._particulars[place] = Particulars.of(self._said[place].text)
-        return self._particulars[place]
 
     def _answers_agree(self, one: int, other: int) -> bool:
         """Short answers by their words, unreadable ones only if equal."""
@@ -183,10 +183,9 @@ class _Sameness:
         cosine = float(self._vectors[self._row[one]] @ self._vectors[self._row[other]])  # NaN is not above anything
         return round(cosine, 4) >= self._least
 
-    def _answer_of(self, place: int) -> list[str]:
-        if place not in self._answers:
-            self._answers[place] = [word.casefold() for word in words(self._said[place].answer)]
-        return self._answers[place]
+
+def _folded(text: str) -> list[str]:
+    return [word.casefold() for word in words(text)]
 
 
 def embed_unique(embed: Embed, texts: Sequence[str], model: str) -> Vectors:
