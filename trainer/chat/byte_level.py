@@ -25,6 +25,9 @@ _BYTES = {chr(byte): byte for byte in _PRINTABLE}
 _BYTES |= {chr(256 + n): byte for n, byte in enumerate(sorted(set(range(256)) - set(_PRINTABLE)))}
 """The byte that each character of a byte-level vocabulary stands for."""
 
+_REMEMBERED = 100_000
+"""Words whose tokens are remembered: some tens of megabytes."""
+
 _NEVER = b"\xff"
 """No text in UTF-8 holds this byte, so a token that stands for no known bytes fits nowhere."""
 
@@ -80,6 +83,10 @@ class ByteLevel:
         plain.add_tokens([added[id_] for id_ in sorted(added)])
         if plain.get_added_tokens_decoder() != added:
             return None
+        # By default the model stops to remember words after 10,000, which a few hundred conversations have. The method
+        # is not of the public interface; without it the ids are the same, and come later.
+        if resize := getattr(plain.model, "_resize_cache", None):
+            resize(_REMEMBERED)
         found = cls(plain, composes=backend.normalizer is not None)
         sample = "a b"  # a tokenizer that puts a space before the first word shows it here
         return found if found.ranges(sample, found.ids([sample])[0] or []) else None
