@@ -41,10 +41,11 @@ _NAMES = (
     r"|anglais\w*|allemand\w*|français\w*|espagnol\w*|italien\w*|chinois\w*|japonais\w*|russe"
     r"|inglés|alemán|francés|español\w*|italiano|chino|japonés|ruso|inglês|alemão|francês|espanhol|inglese"
     r"|tedesco|francese|spagnolo|cinese"
+    r"|영어|한국어|중국어|일본어|프랑스어|독일어|스페인어|러시아어|tiếng (?:anh|việt|trung|pháp|đức|nhật|nga)"
     r"|английск\w*|немецк\w*|французск\w*|испанск\w*|китайск\w*|русск\w*"
 )
 _ASKS = re.compile(
-    rf"\b(?:{_NAMES})\b|translat|übersetz|traduc|tradui|traduz|перевед|перевод|\blanguages?\b|\bsprachen?\b"
+    rf"\b(?:{_NAMES})(?:\b|(?<=어))|translat|übersetz|traduc|tradui|traduz|перевед|перевод|\blanguages?\b|\bsprachen?\b"
     rf"|\blangues?\b|\bidiomas?\b|\blingu[ae]\b"
     r"|[英德法西意俄日韩汉中葡]语|[英中日德法俄韩]文|翻译|译成|英語|日本語|中国語|訳し",
     re.IGNORECASE,
@@ -117,7 +118,7 @@ def language_scorer(on: Side) -> Scorer:
 
 def mismatch_scorer() -> Scorer:
     """How surely the answer is in another language than its prompt, 0 to 1; the label is the answer's code."""
-    return Scorer("language-mismatch", 2, {"py3langid": version("py3langid")}, each(_mismatch))
+    return Scorer("language-mismatch", 3, {"py3langid": version("py3langid")}, each(_mismatch))
 
 
 def _mismatch(row: Row) -> Score:

@@ -26,7 +26,7 @@ _MAIL = re.compile(
 # RFC 2606 and 6761 keep these names free; the others are what people write for "some address".
 _NO_DOMAIN = re.compile(
     r"(?:^|\.)(?:example\.\w+(?:\.\w+)?|example|test|invalid|localhost|local)$"
-    r"|^(?:domain|email|mail|your\w*|my\w*|company\w*|some\w*|website|site|xyz|abc|foo|bar|test)\.\w+$|\.(?:png"
+    r"|^(?:domain|email|mail|your\w*|my\w*|company\w*|some\w*|website|site|xyz|abc|foo|bar|test)\.\w+$|x{4}|\.(?:png"
     r"|jpe?g|gif|svg|css|js)$",
     re.IGNORECASE,
 )
