@@ -523,3 +523,18 @@ async def test_another_base_is_chosen_by_name_or_from_a_list(tui, workspace):
         tui.type_text(pilot.app, ":open nothing\n")
         await tui.until(pilot, lambda: "no source or version 'nothing'" in tui.said(pilot.app))
         assert not pilot.app.screen.query_one("CommandLine Input", Input).has_focus
+
+
+async def test_of_a_row_only_what_the_open_tab_shows_is_read(tui, workspace, monkeypatch):
+    read = []
+    for name in ("scores", "history"):
+        ask = getattr(Workspace, name)
+        monkeypatch.setattr(Workspace, name, lambda *args, ask=ask, name=name: (read.append(name), ask(*args))[1])
+    async with tui.running(workspace) as pilot:
+        await tui.until(pilot, lambda: "where does the river go?" in tui.screen_text(pilot.app).split("messages")[-1])
+        await pilot.press("j", "j", "G")
+        await tui.until(pilot, lambda: "Answer 59" in tui.screen_text(pilot.app).split("messages")[-1])
+        assert read == [], "copies are looked for among all rows, which takes long"
+        await pilot.press("left_square_bracket")
+        await tui.until(pilot, lambda: "came as row 59 of source rows" in tui.screen_text(pilot.app))
+        assert read == ["history"]
