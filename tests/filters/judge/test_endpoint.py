@@ -1,0 +1,281 @@
+"""An endpoint as a judge, against a real server that misbehaves on demand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from filters.judge.calls import endpoint_scores
+from filters.judge.endpoint import Asker
+from filters.judge.plan import Budget, Endpoint, JudgePlan
+from filters.judge.rubric import load_rubric
+from filters.judge.spending import BudgetReached
+from filters.scoring import read_parts, write_job
+from trainer.errors import ModelUnavailable
+from trainer.protocol import read_events
+
+KEY = "sk-secret-0815"
+
+
+@pytest.fixture
+def rows(make_row):
+    return [make_row(f"What is {n} plus {n}?", f"It is {2 * n}.", id=n) for n in range(6)]
+
+
+@pytest.fixture
+def judge(no_backoff, monkeypatch):
+    """Judge rows at a server; the scores in the order of the rows, and the asker."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+    def go(server, rows, **options):
+        asker = Asker(Endpoint(base_url=server.url, model="m", **options))
+        found = {}
+        go.found, go.asker = found, asker
+        for part in endpoint_scores(asker, load_rubric("helpfulness"), rows, lambda: False):
+            found.update(part)
+        return [found[row.content_hash] for row in rows]
+
+    return go
+
+
+def test_the_rating_at_the_end_is_the_score_and_the_rest_its_reason(serve, judge, rows):
+    server = serve(lambda prompt, nth: "Rating: 1 would be harsh.\nIt is right.\nRating: 4")
+    scores = judge(server, rows)
+    assert {(score.value, score.detail) for score in scores} == {(4.0, "Rating: 1 would be harsh. It is right.")}
+    assert server.calls == 6
+    assert judge.asker.spending.usage.as_dict() == {
+        "calls": 6, "prompt_tokens": 600, "reply_tokens": 60, "estimated": 0, "cost": 0.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ["Rating: 6", "Rating: 4/5", "4", "Rating: four", "Rating: 4\nThat is all.", ""])
+def test_what_is_not_in_the_form_asked_for_is_asked_again_and_then_an_error(serve, judge, rows, said):
+    server = serve(lambda prompt, nth: said)
+    (score,) = judge(server, rows[:1])
+    assert (score.state, score.label, score.value) == ("error", "malformed", None)
+    assert server.calls == 3
+
+
+def test_a_malformed_answer_may_be_mended(serve, judge, rows):
+    server = serve(lambda prompt, nth: "Rating: 5" if nth == 2 else "Five out of five!")
+    assert judge(server, rows[:1])[0].value == 5
+    assert "does not end as asked" in server.bodies[1][0]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        (("The answer is right, and so Rating: 5", "length"), "cut-off"),
+        (("Rating: 5", "content_filter"), "refused"),
+        (("I'm sorry, but I can't assist with that request.", "stop"), "refused"),
+    ],
+)
+def test_cut_off_and_refusing_answers_are_errors_that_say_so(serve, judge, rows, chat_reply, said, label):
+    server = serve(lambda prompt, nth: (200, {}, chat_reply(*said)))
+    (score,) = judge(server, rows[:1])
+    assert (score.state, score.label) == ("error", label)
+    assert server.calls == 1
+
+
+def test_a_busy_server_is_asked_again_not_before_it_says(serve, judge, rows):
+    times = []
+
+    def script(prompt, nth):
+        times.append(time.monotonic())
+        return (429, {"Retry-After": "0.4"}, {"error": {"message": "slow down"}}) if len(times) == 1 else "Rating: 3"
+
+    server = serve(script)
+    assert [score.value for score in judge(server, rows, concurrency=1)] == [3.0] * 6
+    assert times[1] - times[0] >= 0.4
+    assert server.calls == 7
+
+
+def test_server_errors_and_broken_answers_pass_or_become_errors(serve, judge, rows):
+    def script(prompt, nth):
+        if "What is 1 " in prompt:
+            return 500, {}, "<html>oops</html>"
+        if "What is 2 " in prompt and nth < 3:
+            return 503, {}, {"error": {"message": "warming up"}}
+        if "What is 3 " in prompt and nth < 2:
+            return 200, {}, '{"choices": [{"mess'
+        if "What is 4 " in prompt:
+            return 400, {}, {"error": {"message": "this is too long"}}
+        return "Rating: 2"
+
+    scores = judge(serve(script), rows)
+    assert [score.value for score in scores] == [2.0, None, 2.0, 2.0, None, 2.0]
+    assert (scores[1].label, scores[4].label) == ("busy", "rejected")
+    assert "this is too long" in scores[4].detail
+
+
+def test_a_slow_answer_is_a_timeout_and_not_a_number(serve, judge, rows):
+    server = serve(lambda prompt, nth: time.sleep(0.6) or "Rating: 5")
+    (score,) = judge(server, rows[:1], timeout=0.1)
+    assert (score.state, score.label) == ("error", "timeout")
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [(401, "does not accept the key"), (403, "OPENAI_API_KEY"), (404, "does not know the model 'm'")],
+)
+def test_what_no_further_call_can_mend_ends_the_work_at_once(serve, judge, rows, status, says):
+    server = serve(lambda prompt, nth: (status, {}, {"error": {"message": f"no, {KEY}"}}))
+    with pytest.raises(ModelUnavailable, match=says) as caught:
+        judge(server, rows, concurrency=2)
+    assert caught.value.exit_code == 5
+    assert KEY not in str(caught.value)
+    assert server.calls <= 2
+
+
+def test_without_a_key_the_error_names_the_variable(serve, judge, rows, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ModelUnavailable, match=r"wants a key, and none is set.*MY_KEY"):
+        judge(serve(lambda prompt, nth: (401, {}, {})), rows, key_variable="MY_KEY")
+
+
+def test_a_server_that_is_not_there_is_no_score(judge, rows, no_backoff):
+    class Gone:
+        url = "http://127.0.0.1:9/v1"
+
+    with pytest.raises(ModelUnavailable, match="cannot be reached"):
+        judge(Gone, rows)
+    assert judge.found == {}
+
+
+def test_a_judge_that_never_gives_a_usable_answer_is_not_paid_for_a_whole_set(serve, judge, make_row):
+    many = [make_row(f"Question {n}", "Answer") for n in range(200)]
+    server = serve(lambda prompt, nth: (200, {}, completion_cut()))
+    with pytest.raises(ModelUnavailable, match=r"no answers that can be used \(2\d cut-off"):
+        judge(server, many)
+    assert server.calls < 40
+    assert {score.state for score in judge.found.values()} == {"error"}
+
+
+def completion_cut():
+    return {"choices": [{"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "Well"}}]}
+
+
+def test_calls_run_side_by_side_but_no_more_than_allowed_and_no_faster(serve, judge, rows):
+    server = serve(lambda prompt, nth: time.sleep(0.1) or "Rating: 3")
+    judge(server, rows, concurrency=3)
+    assert server.most_under_way == 3
+    started = time.monotonic()
+    judge(serve(lambda prompt, nth: "Rating: 3"), rows, calls_per_minute=600)
+    assert time.monotonic() - started >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("budget", "says", "least"),
+    [
+        (Budget(calls=4), "budget of 4 calls", 4),
+        (Budget(tokens=2500), "budget of 2,500 tokens", 2),
+        (Budget(cost=0.003, price_in=1, price_out=1), "a cost of 0.003", 2),
+    ],
+)
+def test_a_budget_is_not_overrun_and_what_it_bought_is_kept(serve, judge, rows, budget, says, least):
+    server = serve(lambda prompt, nth: "Rating: 3")
+    with pytest.raises(BudgetReached, match=says):
+        judge(server, rows, budget=budget)
+    assert least <= server.calls < 6
+    assert len(judge.found) == server.calls
+    usage = judge.asker.spending.usage
+    assert usage.prompt_tokens + usage.reply_tokens <= (budget.tokens or 10_000)
+    assert usage.cost <= (budget.cost or 0)
+
+
+def test_the_newer_name_of_the_limit_is_found_out(serve, judge, rows):
+    def script(prompt, nth):
+        if "max_tokens" in server.bodies[-1][0]:
+            return 400, {}, {"error": {"message": "use max_completion_tokens instead"}}
+        return "Rating: 3"
+
+    server = serve(script)
+    assert {score.value for score in judge(server, rows, concurrency=1)} == {3.0}
+    assert server.calls == 7
+
+
+# The job, in a process of its own
+
+
+def write(folder, rows, url, **options):
+    plan = JudgePlan(rubric=load_rubric("helpfulness"), backend=Endpoint(base_url=url, model="m", **options))
+    write_job(folder, [rows], plan)
+
+
+def start(folder):
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "filters", str(folder)], env={**os.environ, "OPENAI_API_KEY": KEY}
+    )
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def scored(folder):
+    return {key: score for part in read_parts(folder) for key, score in part.items()}
+
+
+def test_killed_a_job_asks_again_for_nothing_that_was_answered_and_stopped_it_loses_nothing(
+    serve, rows, tmp_path, make_row
+):
+    rows = [*rows, *(make_row(f"What is {n} plus {n}?", f"It is {2 * n}.") for n in range(6, 12))]
+    gates = {1: threading.Event(), 2: threading.Event()}
+    phase = [0]
+
+    def script(prompt, nth):
+        number = int(prompt.split("What is ")[1].split()[0])
+        if phase[0] == 0 and number >= 4:
+            gates[1].wait(30)  # killed while these are under way
+        elif phase[0] == 1 and number >= 6:
+            gates[2].wait(30)
+        return f"Fine. {KEY} was sent.\nRating: 4"
+
+    server = serve(script)
+    write(tmp_path, rows, server.url, concurrency=2)
+    job = start(tmp_path)
+    until(lambda: server.calls == 6 and len(scored(tmp_path)) == 4)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    first = dict(server.answered)
+    assert set(scored(tmp_path)) == {row.content_hash for row in rows[:4]}
+
+    phase[0] = 1
+    gates[1].set()
+    job = start(tmp_path)
+    until(lambda: server.calls == 10)  # rows 4 and 5 again, 6 and 7 under way
+    job.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    gates[2].set()
+    assert job.wait(30) == 6
+    assert set(scored(tmp_path)) == {row.content_hash for row in rows[:8]}
+    assert server.calls == 10
+
+    phase[0] = 2
+    assert start(tmp_path).wait(60) == 0
+    assert {score.value for score in scored(tmp_path).values()} == {4.0}
+    assert len(scored(tmp_path)) == 12
+    assert all(server.asked[prompt] == 1 for prompt in first)
+    assert server.calls == 14  # twelve, and two that were not answered when the job was killed
+    usage = [event for event in read_events(tmp_path)[0] if event["event"] == "usage"]
+    assert [event["calls"] for event in usage] == [4, 4]
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+    assert all(headers["Authorization"] == f"Bearer {KEY}" for _, headers in server.bodies)
+
+
+def test_a_plan_holds_no_secret_of_the_address():
+    for url in ("http://me:pass@host/v1", "http://host/v1?api-key=abc", "ftp://host"):
+        with pytest.raises(ValueError, match="base_url") as caught:
+            Endpoint(base_url=url, model="m")
+        assert "pass" not in caught.value.errors()[0]["msg"].replace("password", "")
+        assert "abc" not in caught.value.errors()[0]["msg"]
