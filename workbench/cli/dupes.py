@@ -132,7 +132,7 @@ def _print(found: list[StepDuplicates], offset: int, *, moved: bool) -> None:
                 f"{one.step}: {counted(more, 'more cluster')}; go on with --offset {offset + len(one.clusters)}."
             )
         elif offset and not one.clusters and one.counts.clusters:
-            common.note(f"{one.step}: there are only {counted(one.counts.clusters, 'cluster')}.")
+            common.note(f"{one.step}: it has {counted(one.counts.clusters, 'cluster')}.")
     if any(one.at_most for one in found):
         common.note("At most: below the threshold of the run the answers of a pair were not compared.")
     if moved:

@@ -72,7 +72,9 @@ def _example_data(row: ExampleRow, dropped: bool) -> dict[str, Any]:
         "also_in": [{"source": source, "row": number} for source, number in row.also_in],
     }
     if dropped:
-        data |= {"step": row.step, "reason": row.reason, "detail": row.detail, "duplicate_of": row.duplicate_of}
+        survivor = {"source": row.survivor[0], "row": row.survivor[1]} if row.survivor else None
+        data |= {"step": row.step, "reason": row.reason, "detail": row.detail, "score": row.score}
+        data |= {"duplicate_of": row.duplicate_of, "survivor": survivor}
     return data
 
 
@@ -88,13 +90,21 @@ def _print(rows: list[ExampleRow], full: bool) -> None:
         if row.reason:
             heading += f" · dropped by {row.step}: {row.reason}"
             heading += f" ({clip(row.detail, 120)})" if row.detail else ""
-            heading += f", like id {row.duplicate_of}" if row.duplicate_of is not None else ""
+            heading += _survivor(row)
         if row.also_in:
             named = ", ".join(f"{source}:{number}" for source, number in row.also_in[:_ALSO_IN])
             more = len(row.also_in) - _ALSO_IN
             heading += f" · also in {named}" + (f" and {more:,} more" if more > 0 else "")
         out.print(Text(heading, style="dim"))
         out.print(conversation(row.messages, full=full))
+
+
+def _survivor(row: ExampleRow) -> str:
+    """The row that a duplicate fell for, and how like it is."""
+    if row.survivor is None:
+        return ""
+    alike = "" if row.score is None else f", {row.score:.3f} alike"
+    return f", for {row.survivor[0]} row {row.survivor[1]} (id {row.duplicate_of}{alike})"
 
 
 def _shown(total: int, offset: int, count: int) -> str:

@@ -175,6 +175,7 @@ def _gone_data(row: GoneRow) -> dict[str, Any]:
         "reason": row.reason,
         "detail": row.detail,
         "survivor": survivor,
+        "similarity": row.similarity,
     }
 
 
@@ -200,6 +201,7 @@ def _print_diff(found: Diff, a: str, b: str) -> None:
         why = row.reason
         if row.survivor:
             why += f", like {row.survivor[0]}:{row.survivor[1]}"
+            why += "" if row.similarity is None else f" ({row.similarity:.3f})"
         elif row.detail:
             why += f" ({row.detail})"
         listed.add_row(f"{row.source}:{row.row}", clip(why, 60), first_prompt(json.loads(row.messages), 40))

@@ -20,7 +20,7 @@ EDITED = f"{MANUAL}: edited"
 
 @dataclass(frozen=True)
 class GoneRow:
-    """A row of A that is not in B."""
+    """A row of A that is not in B. `similarity` is how like the survivor it is, where it is a duplicate."""
 
     id: int
     source: str
@@ -28,6 +28,7 @@ class GoneRow:
     reason: str
     detail: str | None
     survivor: tuple[str, int] | None  # source and row of the example it duplicates
+    similarity: float | None
     messages: str
 
 
@@ -46,7 +47,8 @@ class Diff:
 class DiffRow:
     """One row of a diff to look at: of A with why it went, or of B, which is new there and has no `reason`.
 
-    `instead` is the row that it duplicates or was edited into (of B: from), if there is one: (source, row, messages).
+    `instead` is the row that it duplicates, as much as `similarity` says, or was edited into (of B: from), if there is
+    one: (source, row, messages).
     """
 
     id: int
@@ -55,6 +57,7 @@ class DiffRow:
     messages: list[Message]
     reason: str | None = None
     detail: str | None = None
+    similarity: float | None = None
     instead: tuple[str, int, list[Message]] | None = None
 
     @property
@@ -106,7 +109,7 @@ class OpenDiff:
         """Up to `limit` rows of A that are not in B, some for each reason."""
         found = fetch(
             self._cursor,
-            """SELECT e.id, s.name, e.row, g.reason, g.detail, ks.name, k.row, e.messages
+            """SELECT e.id, s.name, e.row, g.reason, g.detail, ks.name, k.row, g.similarity, e.messages
                FROM (FROM gone ORDER BY n, pos LIMIT ?) g
                JOIN examples e ON e.id = g.example_id JOIN sources s ON s.id = e.source_id
                LEFT JOIN examples k ON k.id = g.duplicate_of LEFT JOIN sources ks ON ks.id = k.source_id
@@ -114,8 +117,8 @@ class OpenDiff:
             [limit],
         )
         return [
-            GoneRow(id, source, row, reason, detail, (kept_source, kept_row) if kept_source else None, messages)
-            for id, source, row, reason, detail, kept_source, kept_row, messages in found
+            GoneRow(id, source, row, reason, detail, (kept_source, kept_row) if kept_source else None, alike, messages)
+            for id, source, row, reason, detail, kept_source, kept_row, alike, messages in found
         ]
 
     def window(self, reason: str | None, start: int, count: int) -> list[RowPreview]:
@@ -137,9 +140,9 @@ class OpenDiff:
         with self._lock:
             if self._closed:
                 return None
-            [(source, row, messages, reason, detail, instead)] = fetch(
+            [(source, row, messages, reason, detail, similarity, instead)] = fetch(
                 self._cursor,
-                """SELECT s.name, e.row, e.messages, g.reason, g.detail,
+                """SELECT s.name, e.row, e.messages, g.reason, g.detail, g.similarity,
                           if(g.example_id IS NULL, e.parent_id, coalesce(g.duplicate_of, g.edited))
                    FROM examples e JOIN sources s ON s.id = e.source_id LEFT JOIN gone g ON g.example_id = e.id
                    WHERE e.id = ?""",
@@ -151,7 +154,7 @@ class OpenDiff:
                 [instead],
             )
         kept = (str(other[0][0]), int(other[0][1]), json.loads(other[0][2])) if other else None
-        return DiffRow(id, source, row, json.loads(messages), reason, detail, kept)
+        return DiffRow(id, source, row, json.loads(messages), reason, detail, similarity, kept)
 
     def close(self) -> None:
         """Let go of the rows; a window being read is waited for."""
@@ -201,11 +204,11 @@ def _find_reasons(cursor: Connection, store: Store, b: Named) -> None:
                SELECT d.step_id, d.example_id,
                       if(d.reason = s.name OR starts_with(d.reason, s.name || ':'), d.reason,
                          s.name || ': ' || d.reason) AS reason,
-                      d.detail, d.duplicate_of
+                      d.detail, d.duplicate_of, if(d.duplicate_of IS NULL, NULL, d.score) AS similarity
                FROM decisions d JOIN steps s ON s.id = d.step_id WHERE list_contains(?, s.recipe_run_id))
            SELECT m.*, e.content_hash FROM (
                FROM made UNION ALL
-               SELECT m.step_id, x.example_id, m.reason, m.detail, m.duplicate_of
+               SELECT m.step_id, x.example_id, m.reason, m.detail, m.duplicate_of, m.similarity
                FROM made m JOIN edits x ON x.edited = m.example_id) m
            JOIN examples e ON e.id = m.example_id""",
         [runs],
@@ -221,7 +224,8 @@ def _find_reasons(cursor: Connection, store: Store, b: Named) -> None:
                SELECT w.pos, w.example_id, i.edited,
                       if(i.edited IS NOT NULL, ?, coalesce(r.reason, c.reason, ?)) AS reason,
                       if(i.edited IS NULL, coalesce(r.detail, c.detail), NULL) AS detail,
-                      if(i.edited IS NULL, coalesce(r.duplicate_of, c.duplicate_of), NULL) AS duplicate_of
+                      if(i.edited IS NULL, coalesce(r.duplicate_of, c.duplicate_of), NULL) AS duplicate_of,
+                      if(i.edited IS NULL, coalesce(r.similarity, c.similarity), NULL) AS similarity
                FROM went w LEFT JOIN by_row r ON r.example_id = w.example_id
                     LEFT JOIN by_content c ON c.content_hash = w.content_hash
                     LEFT JOIN into_b i ON i.example_id = w.example_id)

@@ -62,6 +62,7 @@ _SHOWN = (
     "step",
     "reason",
     "detail",
+    "score",
     "duplicate_of",
     "content_hash",
 )
@@ -69,9 +70,10 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class ExampleRow:
-    """One example to show. `step`, `reason`, `detail` and `duplicate_of` are set for dropped rows only.
+    """One example to show. `step`, `reason`, `detail`, `score` and `duplicate_of` are set for dropped rows only.
 
-    `also_in` names the rows of other sources that have the same content: (source, row).
+    `survivor` is the row that a duplicate duplicates, as much as `score` says, and `also_in` the rows of other sources
+    that have the same content: (source, row).
     """
 
     id: int
@@ -84,7 +86,9 @@ class ExampleRow:
     step: str | None
     reason: str | None
     detail: str | None
+    score: float | None
     duplicate_of: int | None
+    survivor: tuple[str, int] | None
     also_in: list[tuple[str, int]]
 
 
@@ -177,8 +181,10 @@ def _rows(cursor: Connection, positions: Sequence[int]) -> list[ExampleRow]:
     )
     shown = []
     origins = also_in(cursor, [content_hash for *_, content_hash in rows])
+    survivors = _named(cursor, [duplicate_of for *_, duplicate_of, _ in rows if duplicate_of is not None])
     for _, id, source, row, turns, messages, tools, meta, *decision, content_hash in rows:
         turn_list, tool_list, leftovers = json.loads(messages), json.loads(tools or "null"), json.loads(meta or "{}")
+        decision.append(survivors.get(decision[-1]))
         decision.append([origin for origin in origins.get(content_hash, []) if origin[0] != source])
         shown.append(ExampleRow(id, source, row, turns, turn_list, tool_list, leftovers, *decision))
     return shown
@@ -189,3 +195,16 @@ def row_numbers(store: Store, ids: Sequence[int]) -> dict[int, int]:
     with store.reading() as cursor:
         cursor.register("wanted", pa.table({"id": pa.array(ids, pa.int64())}))
         return dict(fetch(cursor, "SELECT e.id, e.row FROM examples e SEMI JOIN wanted USING (id)"))
+
+
+def _named(cursor: Connection, ids: Sequence[int]) -> dict[int, tuple[str, int]]:
+    """Examples by source and row."""
+    if not ids:
+        return {}
+    rows = fetch(
+        cursor,
+        """SELECT e.id, s.name, e.row FROM examples e JOIN sources s ON s.id = e.source_id
+           WHERE e.id IN (SELECT unnest(?))""",
+        [list(ids)],
+    )
+    return {id: (source, row) for id, source, row in rows}

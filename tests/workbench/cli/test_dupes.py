@@ -104,3 +104,22 @@ def test_a_threshold_moves_also_where_rows_were_known_before(near, write_pairs, 
     assert moved.code == 0
     (step,) = moved.json["steps"]
     assert (step["dropped"], step["dropped_then"]) == (6, 6), "three known, two equal to known ones, one near"
+
+
+def test_the_ledger_has_the_survivor_and_the_similarity_of_every_row_that_fell(near):
+    (gone,) = near("versions", "diff", "rows", "v", "--json").json["examples"]
+    assert gone["survivor"] == {"source": "rows", "row": 0}
+    assert round(gone["similarity"], 3) == 0.905
+    assert "like rows:0 (0.905)" in near("versions", "diff", "rows", "v").out
+    (fell,) = near("examples", "v", "--dropped", "--json").json["examples"]
+    assert (fell["survivor"], round(fell["score"], 3)) == ({"source": "rows", "row": 0}, 0.905)
+    assert "for rows row 0 (id 1, 0.905 alike)" in near("examples", "v", "--dropped").out
+
+
+def test_clusters_and_their_rows_come_in_pages(near):
+    (step,) = near("dupes", "rows", "--threshold", "0.7", "--members", "1", "--json").json["steps"]
+    (cluster,) = step["clusters"]
+    assert (cluster["size"], len(cluster["members"])) == (2, 1)
+    assert "and 1 more" in near("dupes", "rows", "--threshold", "0.7", "--members", "1").out
+    beyond = near("dupes", "v", "--step", "minhash", "--offset", "1")
+    assert "it has 1 cluster" in beyond.err

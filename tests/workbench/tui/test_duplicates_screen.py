@@ -96,6 +96,9 @@ async def test_from_versions_and_by_its_name_and_for_a_row_that_has_none(tui, ne
         await told(tui, pilot, "v · minhash on prompt")
         await pilot.press("escape")
         assert pilot.app.screen.NAME == "versions"
+        await pilot.press("d")
+        await told(tui, pilot, "kept instead, 0.905 alike")  # what lies between says it too
+        await pilot.press("escape")
         tui.type_text(pilot.app, ":duplicates v\n")
         await told(tui, pilot, "v · exact on prompt")
         pilot.app.open_duplicates("v", 999)

@@ -235,6 +235,8 @@ def _other_lines(row: DiffRow, width: int) -> list[Line]:
         return [[(piece, "muted")] for piece in wrap(told, width)]
     source, number, messages = row.instead
     what = "edited from" if row.reason is None else "edited into" if row.is_edit else "kept instead"
+    if row.similarity is not None:
+        what += f", {row.similarity:.3f} alike"
     return [
         [(flat(source), "accent"), (f" row {number:,}", "accent"), (f"  {what}", "muted")],
         [],
