@@ -64,9 +64,11 @@ class Conflicts(SetStep[ConflictsParams]):
             outside.progress(len(asked), len(rows), self.name)
         asked.sort(key=lambda entry: entry[:2])
         ids = [id_ for _, id_, _ in asked]
+        sets = Sets.of([found for *_, found in asked])
+        del asked  # as large again
         near = worth_keeping(
             similar_pairs(
-                Sets.of([found for *_, found in asked]),
+                sets,
                 self.params.threshold,
                 lambda done, total: outside.progress(done, total, f"{self.name}: comparing"),
             )
@@ -117,9 +119,8 @@ class _Turns:
     def _contradicts(self, other: _Turns) -> bool:
         if not self.answer_words or not other.answer_words:
             return False
-        if {self.answer_words[0] in _YES, other.answer_words[0] in _YES} == {True, False} and (
-            self.answer_words[0] in _NO or other.answer_words[0] in _NO
-        ):
+        begun = {self.answer_words[0], other.answer_words[0]}
+        if begun & _YES and begun & _NO:
             return True
         numbers, numbers_there = _last_numbers(self.answer), _last_numbers(other.answer)
         return bool(numbers - numbers_there and numbers_there - numbers)

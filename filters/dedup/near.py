@@ -49,8 +49,10 @@ class Near(SetStep[NearParams]):
         """Each dropped row points at a kept one with Jaccard `threshold` or more."""
         params = self.params
         lineup = line_up(rows, outside, params, self.name, lambda row: shingles(compared_text(row, params.on)))
+        sets = Sets.of(lineup.compared)
+        lineup.compared.clear()  # as large again
         pairs = similar_pairs(
-            Sets.of(lineup.compared),
+            sets,
             min(FLOOR, params.threshold),
             lambda done, total: outside.progress(done, total, f"{self.name}: comparing"),
         )
