@@ -12,28 +12,28 @@ import re
 _BETWEEN = re.compile(r"(?<=[.!?])(?=\s)|(?<=\n)|(?<=[。！？])")
 _GRADE = r"(?:rat(?:e|ed|ing|ings)|scor(?:e|ed|es|ing)|grad(?:e|ed|es|ing)|marks?|points?|stars?)"
 _BEST = (
-    r"(?:\d|one|two|three|four|five|six|seven|eight|nine|ten|highest|top|best|full|max(?:imum)?|perfect|excellent)\b"
+    r"(?:\d+|one|two|three|four|five|six|seven|eight|nine|ten|highest|top|best|full|max(?:imum)?|perfect|excellent)\b"
 )
-_THIS = (
-    r"(?:this|it|me|my|that|the|our)(?: (?:above|following|whole|entire|given))?"
-    r"(?: (?:answer|response|reply|text|example|row|sample|conversation|output|solution|one))?"
-)
+_RATED = r"(?:answer|response|reply|example|row|sample|conversation|output|solution)"
+_THIS = rf"(?:(?:this|it|me|us)\b|(?:this|my|that|the|our|above)(?: \w+)? {_RATED}\b)"
+_JUDGE = r"(?:judges?|graders?|evaluators?|raters?|scorers?)"
+_DO = r"(?:^|[:;,)\]–—-]\s*|\b(?:please|kindly|must|should|always|now|you|and|to)\s+)"
 
 # Nobody says these to a user, or to a model, in a text that is worth training on, except where it is about judging.
 _TO_A_JUDGE = [
-    rf"\b(?:judges?|graders?|evaluators?|raters?|scorers?)\b[^\n]{{0,120}}\b(?:{_GRADE}|give|award|assign)\b",
-    rf"\b(?:{_GRADE}|give|award|assign)\b[^\n]{{0,80}}\b(?:judges?|graders?|evaluators?|raters?|scorers?)\b",
+    rf"\b(?:note|message|instructions?|attention)\b[^\n]{{0,20}}\b{_JUDGE}\b",
+    rf"\b{_JUDGE}\b[^\n]{{0,120}}\b(?:must|should|please|will) (?:{_GRADE}|give|award|assign)\b",
     r"\b(?:ignore|disregard|forget|override)\b[^\n]{0,40}\b(?:instructions?|rubrics?|criteria|guidelines|scale)\b",
-    rf"\b(?:correct|right|proper|appropriate|only|true|final|expected)(?: \w+)? (?:rating|score|grade)\b"
+    rf"\b(?:correct|right|proper|appropriate|only|true|final|expected)(?: \w+)? (?:rating|score|grade) for\b"
     rf"[^\n]{{0,60}}\b(?:is|must be|should be)\b[^\n]{{0,20}}{_BEST}",
     r"^\W*(?:(?:final|overall|correct|my|total|the|quality) )*(?:rating|score|grade)[\s*_]*(?::|is\b)[\s*_]*\d",
     r"^\W*better\W*:\W*(?:A|B|tie)\W*$",
 ]
-# In a question these are a task ("rate this essay from 1 to 10"); in an answer they are not.
+# In a question these are a task ("rate this answer from 1 to 10"); in an answer they are not.
 _IN_AN_ANSWER = [
-    rf"\b(?:rate|score|grade|mark) {_THIS}\b[^\n]{{0,60}}\b{_BEST}",
-    rf"\b(?:give|award|assign|grant) {_THIS}\b[^\n]{{0,60}}\b(?:{_BEST}|{_GRADE}\b)",
-    rf"\b(?:this|my|the|above)(?: \w+)? (?:answer|response|reply|example)\b[^\n]{{0,40}}\b"
+    rf"{_DO}(?:rate|score|grade|mark) {_THIS}[^\n]{{0,40}}\b{_BEST}",
+    rf"{_DO}(?:give|award|assign|grant) {_THIS}[^\n]{{0,60}}\b(?:{_GRADE}\b|\d+ ?(?:out of|/) ?\d+)",
+    rf"\b(?:this|my|the|above)(?: \w+)? {_RATED}\b[^\n]{{0,40}}\b"
     rf"(?:deserves?|merits?|earns?|is worth|should (?:get|receive|be given))\b[^\n]{{0,40}}{_BEST}",
 ]
 _QUESTION = re.compile("|".join(_TO_A_JUDGE), re.IGNORECASE)
