@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from textual.message import Message
+from textual.timer import Timer
 from textual.widget import Widget
 
 from workbench.store.previews import RowPreview
@@ -15,6 +16,7 @@ from workbench.tui.workers import Cancelled, background
 WINDOW = 256
 """Rows fetched at a time."""
 _HELD = 24  # windows kept, the latest used
+_IDLE = 0.06  # seconds until windows beside those in sight are fetched: what is in sight is to be painted first
 _WANTED = 4  # windows waited for: of those that were passed by, only the last still matter
 
 Fetch = Callable[[int, int], list[RowPreview]]
@@ -46,6 +48,7 @@ class RowWindows:
         self._wanted: list[int] = []
         self._loading: int | None = None
         self._near = 0  # the window in sight
+        self._idle: Timer | None = None
 
     def set_source(self, rows: int, fetch: Fetch) -> None:
         """Forget everything: another list of `rows` rows."""
@@ -87,7 +90,7 @@ class RowWindows:
             if number != self._near:
                 self._near = number
                 self._held.move_to_end(number)
-                self._fetch_if_free()
+                self._fetch_beside_soon()
             return
         self._near = number
         if number == self._loading:
@@ -96,11 +99,17 @@ class RowWindows:
             self._wanted.remove(number)
         self._wanted.append(number)
         del self._wanted[:-_WANTED]
-        self._fetch_if_free()
-
-    def _fetch_if_free(self) -> None:
         if self._loading is None:
             self.fetch_next()
+
+    def _fetch_beside_soon(self) -> None:
+        if self._idle is None and self._node.is_attached:
+            self._idle = self._node.set_timer(_IDLE, self._fetch_beside)
+
+    def _fetch_beside(self) -> None:
+        self._idle = None
+        if self._loading is None and (number := self._beside()) is not None:
+            self._fetch_window(number)
 
     def _beside(self) -> int | None:
         """A window next to the one in sight that is not known yet."""
@@ -111,12 +120,15 @@ class RowWindows:
         return None
 
     def fetch_next(self) -> None:
-        """Fetch the window that was wanted last; where none is, one beside what is in sight."""
+        """Fetch the window that was wanted last; where none is, soon one beside what is in sight."""
         if not self._node.is_attached:
             return
-        number = self._wanted.pop() if self._wanted else self._beside()
-        if number is None:
-            return
+        if self._wanted:
+            self._fetch_window(self._wanted.pop())
+        else:
+            self._fetch_beside_soon()
+
+    def _fetch_window(self, number: int) -> None:
         generation, total, fetch = self.generation, self._rows, self._fetch
         self._loading = number
 
