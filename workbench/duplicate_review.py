@@ -62,10 +62,10 @@ def accept(
     back = {fall.survivor for fall in chosen if fall.of_standing in _DOWN}
     falls = [fall for fall in chosen if fall.standing in _UP and fall.survivor not in left]
     names = clusters.names([fall.survivor for fall in falls])
-    drops = [_duplicate(opened, fall.id, fall.survivor, fall.similarity, names) for fall in falls]
+    drops = {fall.id: _duplicate(opened, fall.id, fall.survivor, fall.similarity, names) for fall in falls}
     if survivors is None and ids is None:
         back.update(clusters.down())
-    decision = Decision(drops, [], sorted(back), sorted(left))
+    decision = Decision([*drops.values()], [], sorted(back), sorted(left))
     _free(opened, decision)
     return decision
 
@@ -88,16 +88,17 @@ def keep_instead(opened: OpenDuplicates, id: int) -> Decision:
     """Let row `id` survive in the place of the one that it falls for.
 
     What is like it at the threshold falls for it, as far as that is known; the other rows of the cluster come back.
-    Raises UsageProblem where it is in no cluster, or left for another reason.
+    In a list of conflicts the others stay as they are. Raises UsageProblem where it left for another reason.
     """
     clusters = opened.clusters
     found = clusters.falls(ids=[id])
     if not found:
         return accept(opened, survivors=[id])
-    (before,) = found
+    before = found[0]
     if before.standing == "gone" or before.id == before.survivor:
         raise UsageProblem("this row left for another reason", do="Take it back in Browse first.")
-    cluster = [fall for fall in clusters.falls(survivors=[before.survivor]) if fall.id != id]
+    others = [] if opened.step.reports else clusters.falls(survivors=[before.survivor])
+    cluster = [fall for fall in others if fall.id != id]
     middle = Fall(before.survivor, id, before.similarity, before.of_standing, before.standing, None)
     near = clusters.near(id)
     names = clusters.names([id])
@@ -155,4 +156,6 @@ def _free(opened: OpenDuplicates, decision: Decision) -> None:
 
 
 def _duplicate(opened: OpenDuplicates, id: int, of: int, similarity: float, names: dict[int, str]) -> Duplicate:
+    if opened.step.reports:
+        return Duplicate(id, of, similarity, f"conflicts with {names[of]} (prompts {similarity:.3f})")
     return Duplicate(id, of, similarity, f"duplicate of {names[of]} ({opened.step.name} {similarity:.3f})")

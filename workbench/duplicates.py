@@ -75,7 +75,7 @@ class OpenDuplicates:
     def __init__(self, store: Store, version: str, step: DedupStep) -> None:
         self.step = step
         self.lock = threading.RLock()
-        self.own: float | None = step.params.get("threshold")
+        self.own: float | None = None if step.reports else step.params.get("threshold")
         self.floor = _floor(step)
         self.clusters = OpenClusters(store, resolve_base(store, version), step)
         self._store = store
@@ -89,7 +89,7 @@ class OpenDuplicates:
         Raises UsageProblem where it lies outside `floor` to 1, Stopped where `cancelled()` ended it.
         """
         if self.own is None:
-            raise UsageProblem(f"{self.step.name} has no threshold: texts are equal or not")
+            raise UsageProblem(f"{self.step.name} has no threshold that could be moved")
         if not self.floor <= threshold <= 1:
             raise UsageProblem(
                 f"a threshold of {threshold:g} is out of reach",
@@ -148,6 +148,11 @@ def steps_of(store: Store, version: str) -> list[DedupStep]:
     return rows.dedup_steps(store, version, {name for name, step in STEPS.items() if step.kind == "dedup"})
 
 
+def conflicts_of(store: Store, version: str) -> list[DedupStep]:
+    """The steps that reported rows that are asked nearly the same and answer otherwise; they dropped none."""
+    return rows.dedup_steps(store, version, {"conflicts"}, reports=True)
+
+
 def look(
     ws: Workspace,
     name: str,
@@ -156,13 +161,19 @@ def look(
     method: str | None = None,
     threshold: float | None = None,
     on: str | None = None,
+    conflicts: bool = False,
     pages: Pages = Pages(),
     progress: Progress | None = None,
 ) -> list[StepDuplicates]:
     """The duplicates of a source or version: of a version those that fell, with a `method` those found now.
 
-    A source was never looked through, so `minhash` does it now. Raises UsageProblem for what does not go together.
+    A source was never looked through, so `minhash` does it now. With `conflicts`, the rows of a version that answer
+    nearly the same prompt otherwise. Raises UsageProblem for what does not go together.
     """
+    if conflicts:
+        if step or method or on or threshold is not None:
+            raise UsageProblem("--conflicts goes with none of --step, --method, --on and --threshold")
+        return [_of_step(ws.store, name, one, None, pages) for one in conflicts_of(ws.store, name)]
     is_source = resolve_base(ws.store, name).kind == "source"
     if method is None and not is_source:
         if on:
@@ -192,15 +203,15 @@ def of_version(
         there = ", ".join(dict.fromkeys(s.name for s in steps)) or "none"
         what = f"no step {step!r}" if step else "no step with a threshold"
         raise UsageProblem(f"{what} made {version!r}", do=f"Its steps that look for duplicates: {there}.")
-    found = []
-    for one in wanted:
-        opened = OpenDuplicates(store, version, one)
-        try:
-            summary = opened.summary if threshold is None else opened.move(threshold)
-            found.append(_page(summary, opened.clusters, pages))
-        finally:
-            opened.close()
-    return found
+    return [_of_step(store, version, one, threshold, pages) for one in wanted]
+
+
+def _of_step(store: Store, version: str, step: DedupStep, threshold: float | None, pages: Pages) -> StepDuplicates:
+    opened = OpenDuplicates(store, version, step)
+    try:
+        return _page(opened.summary if threshold is None else opened.move(threshold), opened.clusters, pages)
+    finally:
+        opened.close()
 
 
 def of_rows(

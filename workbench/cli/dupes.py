@@ -30,6 +30,7 @@ _MEMBERS_DATA = 20  # of a cluster, with --json
     help="Look for duplicates among the rows now, in this way. Default for a source: minhash.",
 )
 @click.option("--on", type=click.Choice(["prompt", "response", "both"]), help="With --method: what is compared.")
+@click.option("--conflicts", is_flag=True, help="Of a version: nearly equal prompts whose answers differ, all kept.")
 @click.option("--limit", type=click.IntRange(min=0), default=10, show_default=True, metavar="N", help="Clusters shown.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N clusters.")
 @click.option(
@@ -47,6 +48,7 @@ def command(
     step: str | None,
     method: str | None,
     on: str | None,
+    conflicts: bool,
     limit: int,
     offset: int,
     members: int | None,
@@ -68,14 +70,27 @@ def command(
     pages = duplicates.Pages(offset, limit, shown)
     with common.workspace(ctx) as workspace, common.progress_bar("comparing") as progress:
         found = duplicates.look(
-            workspace, name, step=step, method=method, threshold=threshold, on=on, pages=pages, progress=progress
+            workspace,
+            name,
+            step=step,
+            method=method,
+            threshold=threshold,
+            on=on,
+            conflicts=conflicts,
+            pages=pages,
+            progress=progress,
         )
     if as_json:
         common.print_json({"name": name, "offset": offset, "steps": [_data(one) for one in found]})
         return
+    if not found and conflicts:
+        common.note(f"No step on the way to {name} looked for conflicts: `- conflicts` in a recipe does.")
+        return
     if not found:
         common.note(f"No step on the way to {name} looked for duplicates. --method minhash looks for them now.")
         return
+    if conflicts:
+        common.note("Nothing of this was dropped: the answers to nearly the same prompt differ.")
     _print(found, offset, moved=threshold is not None and method is None)
 
 
@@ -88,7 +103,8 @@ def _data(found: StepDuplicates) -> dict[str, Any]:
         "params": found.params,
         "rows_in": found.rows_in,
         "threshold": found.threshold,
-        "dropped": found.counts.rows,
+        "dropped": 0 if found.step == "conflicts" else found.counts.rows,
+        "listed": found.counts.rows,
         "dropped_then": found.dropped_then,
         "at_most": found.at_most,
         "about": found.about,
@@ -108,7 +124,8 @@ def _print(found: list[StepDuplicates], offset: int, *, moved: bool) -> None:
     from workbench.report.terminal import table
 
     out = common.out()
-    numbers = ("rows in", "threshold", "dropped", "clusters", "largest")
+    shown = "differ" if found[0].step == "conflicts" else "dropped"
+    numbers = ("rows in", "threshold", shown, "clusters", "largest")
     summary = table("step", "on", *numbers, right=numbers)
     for one in found:
         counts = one.counts
@@ -148,7 +165,7 @@ def _line(mark: str, member: Member, found: StepDuplicates) -> Text:
     from workbench.text import clip, safe_text
 
     on = found.params.get("on", "both")
-    said = side_text(member.messages, "response" if on == "response" else "prompt")
+    said = side_text(member.messages, "response" if on == "response" or found.step == "conflicts" else "prompt")
     line = Text(f"{mark:>5}  ", style="bold" if mark == "kept" else "")
     line.append(f"{safe_text(member.source)} row {member.row}  ", style="dim")
     return line.append(clip(" ".join(said.split()), _WIDTH))

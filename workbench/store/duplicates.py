@@ -26,12 +26,13 @@ _FALLS = pa.schema([("example_id", pa.int64()), ("survivor", pa.int64()), ("simi
 
 @dataclass(frozen=True)
 class DedupStep:
-    """One step of a recipe run that looked for duplicates."""
+    """One step of a recipe run that looked for rows that are alike; one that `reports` dropped none of them."""
 
     id: int
     name: str
     params: dict[str, Any]
     rows_in: int
+    reports: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,12 @@ class Fall:
     now: int | None
 
 
-def dedup_steps(store: Store, version: str, names: Collection[str]) -> list[DedupStep]:
+def dedup_steps(store: Store, version: str, names: Collection[str], *, reports: bool = False) -> list[DedupStep]:
     """The steps of these names on the way to `version`, the first run first; none for a source."""
     found = []
     for run_id in reversed(lineage_runs(store, version)):
         found += [
-            DedupStep(step_id, name, json.loads(params), rows_in)
+            DedupStep(step_id, name, json.loads(params), rows_in, reports)
             for step_id, name, params, rows_in in store.rows(
                 "SELECT id, name, params, rows_in FROM steps WHERE recipe_run_id = ? AND finished ORDER BY position",
                 [run_id],
@@ -130,7 +131,10 @@ class OpenClusters:
     """
 
     def __init__(self, store: Store, base: Base | None, step: DedupStep | None = None) -> None:
-        """The clusters that fell in `step`. `base` is what has a draft; without one all rows stand as kept."""
+        """The clusters that fell in `step`, or that it reports: then a row may be in several.
+
+        `base` is what has a draft; without one all rows stand as kept.
+        """
         self._base = base
         self._lock = threading.Lock()
         self._closed = False
@@ -153,7 +157,12 @@ class OpenClusters:
                     USING (example_id)""",
                 [step_id],
             )
-            self.counts = self._show("SELECT * FROM fell")
+            reported = f"SELECT example_id, duplicate_of, similarity FROM duplicate_pairs WHERE step_id = {step_id}"
+            self.counts = self._show(
+                f"SELECT * FROM ({reported}) t(example_id, survivor, similarity)"
+                if step and step.reports
+                else "SELECT * FROM fell"
+            )
         except BaseException:
             self._cursor.close()
             raise

@@ -79,6 +79,7 @@ def test_a_source_is_looked_through_now_and_nothing_is_written(near):
         (["rows", "--step", "exact"], "--method"),
         (["rows", "--method", "exact", "--threshold", "0.9"], "no threshold"),
         (["nowhere"], "nowhere"),
+        (["v", "--conflicts", "--step", "exact"], "--conflicts"),
     ],
 )
 def test_what_cannot_be_asked_is_said(near, argv, says):
@@ -123,3 +124,15 @@ def test_clusters_and_their_rows_come_in_pages(near):
     assert "and 1 more" in near("dupes", "rows", "--threshold", "0.7", "--members", "1").out
     beyond = near("dupes", "v", "--step", "minhash", "--offset", "1")
     assert "it has 1 cluster" in beyond.err
+
+
+def test_conflicts_are_listed_and_nothing_falls(near, write_pairs, tmp_path):
+    assert "looked for conflicts" in near("dupes", "v", "--conflicts").err
+    asked = [(words(0, 30), "The river goes down to the sea."), (words(0, 30), "Nobody ever found that out again!")]
+    near("import", write_pairs(*asked, name="asked"), "--name", "asked")
+    assert near("run", _recipe(tmp_path, "conflicts: {}", "look"), "--from", "asked", "--name", "c").code == 0
+    (step,) = near("dupes", "c", "--conflicts", "--json").json["steps"]
+    assert (step["step"], step["dropped"], step["listed"]) == ("conflicts", 0, 1)
+    shown = near("dupes", "c", "--conflicts")
+    assert "Nobody ever found" in shown.out
+    assert "Nothing of this was dropped" in shown.err

@@ -126,7 +126,7 @@ async def test_a_threshold_moves_both_ways_and_says_where_pairs_end(tui, near):
         await pilot.press("left_square_bracket")
         await told(tui, pilot, "exact on prompt")
         await pilot.press("plus")
-        assert "no threshold" in tui.said(pilot.app)
+        assert "has no threshold" in tui.said(pilot.app)
 
 
 async def test_rows_are_taken_back_and_let_fall_again_by_row_by_marks_and_by_cluster(tui, near):
@@ -233,3 +233,23 @@ async def test_what_stands_where(tui, near, size):
         await pilot.press("j", "r")
         await told(tui, pilot, "rows row 1  0.905, taken back", "X drops 1 row")
         await compare(tui, pilot, f"duplicates-{size[0]}x{size[1]}")
+
+
+async def test_conflicts_are_a_second_list_in_which_a_person_decides(tui, near, tmp_path):
+    path = tmp_path / "asked.jsonl"
+    answers = ["The river goes down to the sea.", "Nobody ever found that out again!"]
+    path.write_text("".join(json.dumps({"prompt": words(0, 30), "completion": text}) + "\n" for text in answers))
+    recipe = tmp_path / "look.yaml"
+    recipe.write_text("steps: [{conflicts: {}}]")
+    near.import_file(path, name="asked")
+    near.run_recipe(recipe, ["asked"], "c")
+    async with tui.running(near, base="c", size=(100, 30)) as pilot:
+        await pilot.press("D")
+        await told(tui, pilot, "c · conflicts · 1 answer to near prompts differ: nothing was dropped", "1.000  kept")
+        await pilot.press("X")
+        await tui.until(pilot, lambda: "decided one by one" in tui.said(pilot.app))
+        await pilot.press("j", "x")
+        await told(tui, pilot, "Dropped 1 row", "1.000  dropped")
+        await pilot.press("s")
+        await told(tui, pilot, "Dropped 1 row, took back 1 row", "gave way")
+        assert near.draft("c").summary().dropped == 1

@@ -18,7 +18,7 @@ from textual.widgets import Static
 
 from workbench.draft import Draft
 from workbench.duplicate_review import Decision, accept, carry_out, keep_instead, reject
-from workbench.duplicates import OpenDuplicates, Summary, stepped, steps_of, write_clusters
+from workbench.duplicates import OpenDuplicates, Summary, conflicts_of, stepped, steps_of, write_clusters
 from workbench.store.database import Store
 from workbench.store.duplicates import ClusterRow, DedupStep
 from workbench.text import counted
@@ -198,7 +198,7 @@ class DuplicatesScreen(BenchScreen):
 
     def _no_threshold(self) -> None:
         if self._opened:
-            self.say(f"{self._opened.step.name} has no threshold: texts are equal or not.")
+            self.say(f"{self._opened.step.name} has no threshold that could be moved.")
 
     def _move(self, threshold: float) -> None:
         opened, row, pos = self._opened, self.current, self.rows.cursor
@@ -247,7 +247,8 @@ class DuplicatesScreen(BenchScreen):
         self.set_class(opened is None, "-none")
         if opened is not None:
             rows = self.rows
-            rows.side = opened.step.params.get("on", "prompt")
+            rows.side = "response" if opened.step.reports else opened.step.params.get("on", "prompt")
+            rows.reported = opened.step.reports
             rows.clear_marks()
             clusters = opened.clusters
             rows.set_source(
@@ -282,6 +283,8 @@ class DuplicatesScreen(BenchScreen):
             )
         if self._asked != shown.threshold:
             parts.append("counting …")
+        elif opened.step.reports:
+            parts.append(f"{counted(shown.counts.rows, 'answer')} to near prompts differ: nothing was dropped")
         else:
             counts = shown.counts
             falls = "falls" if counts.rows == 1 else "fall"
@@ -296,7 +299,8 @@ class DuplicatesScreen(BenchScreen):
         if len(self._steps) > 1:
             names = ", ".join(step.name for step in self._steps if step.id != opened.step.id)
             more.append(f"] also: {names}")
-        more.append(f"X {self._pending}" if self._pending else "the rows stand as listed")
+        if not opened.step.reports:
+            more.append(f"X {self._pending}" if self._pending else "the rows stand as listed")
         return [" · ".join(parts), " · ".join(more)]
 
     # The texts
@@ -388,6 +392,9 @@ class DuplicatesScreen(BenchScreen):
     @dialogue
     async def action_accept_all(self) -> None:
         """Make it as listed, after a question."""
+        if self._opened and self._opened.step.reports:
+            self.say("Conflicts are decided one by one: x drops this row, s keeps it and drops the one above.")
+            return
         await self._decide_all(accept, "Make it as listed?")
 
     @dialogue
@@ -498,7 +505,7 @@ class DuplicatesScreen(BenchScreen):
 
 def _open_first(store: Store, base: str, row: int | None) -> _Listed:
     """The first step that found row `row`, else the first that found something, else the first."""
-    steps = steps_of(store, base)
+    steps = [*steps_of(store, base), *conflicts_of(store, base)]
     best: tuple[int, OpenDuplicates, int] | None = None
     for step in steps:
         opened = OpenDuplicates(store, base, step)
@@ -552,7 +559,9 @@ def _texts(opened: OpenDuplicates, row: ClusterRow, widths: Sequence[int]) -> _T
         kept = opened.clusters.text(member.of if member else row.id)
         fallen = opened.clusters.text(member.id) if member else None
     beside = (fallen[2] if fallen else []), (kept[2] if kept else [])
-    told = "" if member is None or member.similarity is None else f"{member.similarity:.3f}, {standing(member)}"
+    told = ""
+    if member is not None and member.similarity is not None:
+        told = f"{member.similarity:.3f}, {standing(member, reported=opened.step.reports)}"
     heads = "kept" if member is None or member.of == row.survivor else "kept instead", told
     return _Texts(
         row.id,

@@ -24,8 +24,10 @@ _MEMBER = {"kept": "would fall", "fell": "fell", "dropped": "dropped", "back": "
 _SURVIVOR = {"kept": "kept", "fell": "fell", "dropped": "gave way", "back": "kept", "gone": "gone"}
 
 
-def standing(row: ClusterRow) -> str:
-    """Where a row stands now, in a word or two."""
+def standing(row: ClusterRow, *, reported: bool = False) -> str:
+    """Where a row stands now, in a word or two; nothing falls in a list that is only `reported`."""
+    if reported and row.standing == "kept":
+        return "kept"
     return (_SURVIVOR if row.is_survivor else _MEMBER)[row.standing]
 
 
@@ -40,22 +42,32 @@ class ClusterHeading(Widget):
 
 
 class ClusterList(RowList):
-    """Rows that fall below those that they fall for; `side` is what is shown of them."""
+    """Rows that fall below those that they fall for; `side` is what is shown of them.
+
+    In a list that is only `reported` none falls by itself.
+    """
 
     side: Side = "prompt"
+    reported = False
 
     def cells(self, pos: int, row: RowPreview | None, base: Style) -> list[Segment]:
         """How many fall for a survivor, or how alike a row is; where it stands; its text."""
         if not isinstance(row, ClusterRow):
             return [Segment("·".rjust(_ALIKE), base + self._style("muted"))]
-        return cluster_cells(row, self.side, max(self._width - _FIXED, 0), base, self._style)
+        now = standing(row, reported=self.reported)
+        return cluster_cells(row, now, self.side, max(self._width - _FIXED, 0), base, self._style)
 
 
-def cluster_cells(row: ClusterRow, side: Side, room: int, base: Style, style: Callable[[str], Style]) -> list[Segment]:
-    """A line of the list, its text in `room` cells. `style` gives the styles of `RowList` by name."""
+def cluster_cells(
+    row: ClusterRow, now: str, side: Side, room: int, base: Style, style: Callable[[str], Style]
+) -> list[Segment]:
+    """A line of the list: `now` is where the row stands, and its text takes `room` cells.
+
+    `style` gives the styles of `RowList` by name.
+    """
     muted = base + style("muted")
     text = cell(row.response if side == "response" else row.prompt, room)
-    now = fit(standing(row), _NOW)
+    now = fit(now, _NOW)
     if row.similarity is None:
         strong = base + Style(bold=True)
         told = counted(row.members, "row").rjust(_ALIKE)
