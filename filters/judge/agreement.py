@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ ENOUGH = 30
 """Rows below which an interval is too wide, and too uncertain itself, to choose a judge by."""
 
 _RESAMPLES = 2000
+_AT_ONCE = 1_000_000  # numbers of one column that are held for resampling
 
 
 @dataclass(frozen=True)
@@ -50,30 +51,31 @@ def agreement(judge: Sequence[float], people: Sequence[float], lengths: Sequence
     half of the scale is good. Intervals are percentile bootstraps over rows (2,000 draws, seed 0), as ties, of which
     labels have many, spoil the formulas for Spearman's rho. None where either side gave all rows the same.
     """
-    a, b, size = (np.asarray(values, dtype=np.float64) for values in (judge, people, lengths))
     levels = 2 if set(people) <= {0.0, 1.0} else 5
     low = 0.0 if levels == 2 else 1.0
-    carried = low + (a - scale[0]) / (scale[-1] - scale[0]) * (levels - 1)
-    rounded = np.clip(np.floor(carried - low + 0.5), 0, levels - 1)
-
-    def bias(rows: NDArray[np.int64]) -> float:
-        return _rho(a[rows], size[rows]) - _rho(b[rows], size[rows])
-
-    return Agreement(
-        len(a),
-        _estimate(len(a), lambda rows: _rho(a[rows], b[rows])),
-        _estimate(len(a), lambda rows: weighted_kappa(rounded[rows], b[rows] - low, levels)),
-        _estimate(len(a), lambda rows: _rho(a[rows], size[rows])),
-        _estimate(len(a), lambda rows: _rho(b[rows], size[rows])),
-        _estimate(len(a), bias),
+    judged = np.asarray(judge, dtype=np.float64)
+    carried = (judged - scale[0]) / (scale[-1] - scale[0]) * (levels - 1)
+    rounded = np.clip(np.floor(carried + 0.5), 0, levels - 1) + low
+    columns = np.array([judged, people, lengths, rounded], dtype=np.float64)
+    n = columns.shape[1]
+    if n < 3:
+        return Agreement(n, None, None, None, None, None)
+    rng = np.random.default_rng(0)
+    size = max(1, _AT_ONCE // n)
+    drawn = np.concatenate(
+        [_numbers(columns[:, rng.integers(0, n, (min(size, _RESAMPLES - i), n))]) for i in range(0, _RESAMPLES, size)]
     )
+    seen = _numbers(columns[:, None, :])[0]
+    return Agreement(n, *(_estimate(value, draws) for value, draws in zip(seen, drawn.T, strict=True)))
 
 
-def weighted_kappa(a: Floats, b: Floats, levels: int) -> float:
-    """Cohen's kappa with quadratic weights of two raters with ratings 0 to `levels` - 1; NaN where neither varies."""
-    expected = float(np.mean((a[:, None] - np.arange(levels)) ** 2 @ np.bincount(b.astype(int), minlength=levels)))
-    expected /= len(b)
-    return 1 - float(np.mean((a - b) ** 2)) / expected if expected else math.nan
+def weighted_kappa(a: Floats, b: Floats) -> Floats:
+    """Cohen's kappa with quadratic weights of two raters along the last axis; NaN where neither varies."""
+    observed = ((a - b) ** 2).mean(-1)
+    expected = (a**2).mean(-1) + (b**2).mean(-1) - 2 * a.mean(-1) * b.mean(-1)  # of all pairs of their ratings
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kappa: Floats = np.where(expected > 0, 1 - observed / expected, np.nan)
+    return kappa
 
 
 def flip_share(flips: int, pairs: int) -> Estimate:
@@ -82,22 +84,36 @@ def flip_share(flips: int, pairs: int) -> Estimate:
     return Estimate(flips / pairs, float(interval.low), float(interval.high))
 
 
-def _rho(a: Floats, b: Floats) -> float:
-    if a.min() == a.max() or b.min() == b.max():
-        return math.nan
-    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
+def _numbers(columns: Floats) -> Floats:
+    """(draws, 5) in the order of `Agreement`, from (judge, people, length, rounded judge) x draws x rows."""
+    judge, people, length = stats.rankdata(columns[:3], axis=-1)
+    with_length, people_with_length = _correlation(judge, length), _correlation(people, length)
+    return np.stack(
+        [
+            _correlation(judge, people),
+            weighted_kappa(columns[3], columns[1]),
+            with_length,
+            people_with_length,
+            with_length - people_with_length,
+        ],
+        axis=-1,
+    )
 
 
-def _estimate(n: int, statistic: Callable[[NDArray[np.int64]], float]) -> Estimate | None:
-    if n < 3:
-        return None
-    value = statistic(np.arange(n))
+def _correlation(a: Floats, b: Floats) -> Floats:
+    """Pearson's along the last axis; NaN where one does not vary."""
+    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
+    spread = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = np.where(spread > 0, (a * b).sum(-1) / spread, np.nan)
+    return found
+
+
+def _estimate(value: float, drawn: Floats) -> Estimate | None:
     if math.isnan(value):
         return None
-    rng = np.random.default_rng(0)
-    drawn = np.array([statistic(rng.integers(0, n, n)) for _ in range(_RESAMPLES)])
-    drawn = drawn[~np.isnan(drawn)]
-    if len(drawn) < _RESAMPLES * 0.9:  # most draws hold one kind of label alone
-        return Estimate(value, None, None)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
+    told = drawn[~np.isnan(drawn)]
+    if len(told) < 0.9 * len(drawn):  # many draws hold one kind of label alone
+        return Estimate(float(value), None, None)
+    low, high = np.quantile(told, [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high))
