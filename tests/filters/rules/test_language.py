@@ -35,7 +35,7 @@ def test_an_answer_in_another_language_falls(judge, make_row, asked, answer):
         (f"Please say this in German: {EN}", DE),
         (f"Wie heißt das auf Englisch? {DE}", EN),
         (f"把这句话翻译一下：{ZH}", EN),
-        ("산과 바다 사이를 흐르는 강에 관한 영어 에세이를 짧게 작성하시오.", EN),
+        ("산과 바다 사이를 흐르는 강에 관한 글을 영어로 짧게 써 주세요.", EN),
         ("Hãy viết một đoạn văn ngắn bằng tiếng Anh về một con sông chảy ra biển.", EN),
         (f"Correct the mistakes in this note.\n{DE}", DE),
         (
