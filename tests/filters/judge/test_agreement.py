@@ -40,7 +40,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     for seed in range(15):
         found = agreement(*sample(40, 1.5, seed), SCALE)
         held += found.spearman.low <= truth <= found.spearman.high
-    assert held >= 34
+    assert held >= 12
 
 
 def test_good_and_bad_are_compared_with_the_halves_of_the_scale():
