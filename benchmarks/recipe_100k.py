@@ -128,13 +128,14 @@ class Command:
             sys.exit(f"exit code {self._process.returncode}, not {code}:\n{shown[-2000:]}")
         self._out.seek(0)
         out = self._out.read()
-        bars = re.findall(r"[\w: -]+?\s+[━╸╺ ]*\s*\d+%[^\r\n\x1b]*", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+        bars = [" ".join(line.replace("━", " ").split()) for line in plain.split("\r") if "━" in line]
         return {
             "seconds": seconds,
             "peak_mb": usage.ru_maxrss // 1024,
             "report": json.loads(out) if out.startswith(b"{") else None,
             "bars": len(bars),
-            "bar": " ".join(bars[len(bars) // 2].split()) if bars else "none",
+            "bar": bars[len(bars) // 2] if bars else "none",
         }
 
 

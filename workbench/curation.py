@@ -35,6 +35,7 @@ from workbench.store.recipe_runs import (
     recipe_run,
     rename_run,
     save_step,
+    step_notes,
 )
 from workbench.store.scores import StoredScores
 from workbench.store.versions import freeze, manifest_hash, recipe_run_of, refuse_source_name
@@ -281,7 +282,10 @@ def _done(store: Store, recipe_hash: str, input_hash: str, version: str) -> RunR
 
 
 def _dry_report(members: Members, outcomes: Sequence[StepOutcome]) -> RunReport:
-    steps = [StepRow(o.name, o.rows_in, len(o.drops), o.reasons, o.seconds, o.unscored, o.errors) for o in outcomes]
+    steps = [
+        StepRow(o.name, o.rows_in, len(o.drops), o.reasons, o.seconds, o.unscored, o.errors, step_notes(o.params))
+        for o in outcomes
+    ]
     rows_in = members.rows + sum(len(o.drops) for o in outcomes if o.name == MANUAL)
     _check_some_left(rows_in, steps)
     dropped = {drop.id for outcome in outcomes for drop in outcome.drops}

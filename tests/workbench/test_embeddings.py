@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import time
 
+import numpy as np
 import pytest
 
+from filters.embedding import PARTS, EmbeddingPlan, write_job
+from filters.vectors import text_key, write_vectors
 from trainer.errors import Stopped
 from trainer.models import DEFAULT_EMBEDDER
-from workbench.embeddings import CachedEmbeddings
+from workbench.embeddings import CachedEmbeddings, _identity
 from workbench.jobs import is_running
 
 pytestmark = pytest.mark.skipif(
@@ -24,4 +27,17 @@ def test_a_job_that_is_called_off_is_stopped_and_not_waited_for(tmp_path):
         embed([f"text {number}" for number in range(50_000)], DEFAULT_EMBEDDER)
     [folder] = (tmp_path / "runs").iterdir()
     assert not is_running(folder)
-    assert not list((tmp_path / "cache").rglob("*.parquet"))
+    assert not list((tmp_path / "cache").rglob("*.arrow"))
+
+
+def test_what_a_killed_job_had_done_is_taken_over_whatever_is_asked_next(tmp_path):
+    embed = CachedEmbeddings(tmp_path / "cache", tmp_path / "runs", None)
+    job = tmp_path / "runs" / f"embed-{_identity(DEFAULT_EMBEDDER)}"
+    write_job(job, ["one", "two", "three"], EmbeddingPlan())
+    (job / PARTS).mkdir()
+    write_vectors(job / PARTS / "000000.parquet", [text_key("one"), text_key("two")], np.eye(2, 384, dtype=np.float32))
+    found = embed(["two"], DEFAULT_EMBEDDER)  # needs no job: its vector is there
+    assert np.array_equal(found, np.eye(2, 384, dtype=np.float32)[1:])
+    assert not job.exists()
+    again = CachedEmbeddings(tmp_path / "cache", tmp_path / "runs", None)
+    assert again(["one", "two"], DEFAULT_EMBEDDER).shape == (2, 384)

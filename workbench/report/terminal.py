@@ -33,6 +33,7 @@ def steps_table(steps: Sequence[Mapping[str, Any]]) -> Table:
             why.append(f"({step['unscored']:,} could not be judged, kept)")
         if step["errors"]:
             why.append(f"({step['errors']:,} failed, kept)")
+        why += [f"({note})" for note in step["notes"]]
         numbers = [f"{count:,}" for count in (step["in"], step["dropped"], step["in"] - step["dropped"])]
         made.add_row(step["name"], *numbers, ", ".join(why), f"{step['seconds']:.1f} s")
     return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ class StepRow:
     seconds: float
     unscored: int = 0
     errors: int = 0
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The step in the JSON that other programs rely on."""
@@ -66,7 +67,15 @@ class StepRow:
             "seconds": round(self.seconds, 3),
             "unscored": self.unscored,
             "errors": self.errors,
+            "notes": list(self.notes),
         }
+
+
+def step_notes(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a step found out about itself, for people: how much an index of its embeddings saw."""
+    if "index_recall" not in params:
+        return ()
+    return (f"index recall {params['index_recall']:.3f} of {params['index_checked_rows']:,} rows checked",)
 
 
 _RUN = "id, version_name, state, rows_in, inputs"
@@ -168,11 +177,13 @@ def ledger(store: Store, run_id: int) -> list[StepRow]:
     ):
         reasons.setdefault(step_id, {})[reason] = count
     steps = store.rows(
-        """SELECT id, name, rows_in, dropped, seconds, coalesce(unscored, 0), coalesce(errors, 0)
-           FROM steps WHERE recipe_run_id = ? ORDER BY position""",
+        """SELECT id, name, rows_in, dropped, seconds, coalesce(unscored, 0), coalesce(errors, 0),
+                  coalesce(params, '{}') FROM steps WHERE recipe_run_id = ? ORDER BY position""",
         [run_id],
     )
     return [
-        StepRow(name, rows_in, dropped, reasons.get(step_id, {}), seconds, unscored, errors)
-        for step_id, name, rows_in, dropped, seconds, unscored, errors in steps
+        StepRow(
+            name, rows_in, dropped, reasons.get(step_id, {}), seconds, unscored, errors, step_notes(json.loads(params))
+        )
+        for step_id, name, rows_in, dropped, seconds, unscored, errors, params in steps
     ]

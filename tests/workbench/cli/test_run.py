@@ -169,11 +169,11 @@ def test_embeddings_come_from_a_job_once_and_from_the_cache_after(imported, root
     report = imported("run", semantic, "--from", "eggs", "--name", "one-egg", "--json")
     assert report.code == 0, report.err
     assert report.json["rows_out"] == 2
-    cached = sorted((root / "cache" / "embeddings").rglob("*.parquet"))
+    cached = sorted((root / "cache" / "embeddings").rglob("*.arrow"))
     assert cached
     assert list((root / "runs").iterdir()) == []
     assert imported("run", semantic, "--from", "eggs", "--name", "two", "--json").json["rows_out"] == 2
-    assert sorted((root / "cache" / "embeddings").rglob("*.parquet")) == cached
+    assert sorted((root / "cache" / "embeddings").rglob("*.arrow")) == cached
     [gone] = imported("versions", "diff", "eggs", "one-egg", "--json").json["examples"]
     assert gone["survivor"] == {"source": "eggs", "row": 1 - gone["row"]}
     workspace = Workspace.open(root)
