@@ -180,8 +180,8 @@ class Compared:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        found = asdict(self)
-        return {key: found[key] for key in ("scorer", "labels", "left_out", "unrated")} | found["agreement"]
+        about = {"scorer": self.scorer, "labels": self.labels, "left_out": self.left_out, "unrated": self.unrated}
+        return about | asdict(self.agreement)
 
 
 def compare_with_people(workspace: Workspace, name: str, step: Judge, field: str | None = None) -> Compared:

@@ -65,17 +65,18 @@ class Asker:
 
         None where work must stop before there is an answer. Raises ModelUnavailable where asking on has no sense.
         """
-        asked = messages
+        asked, last = messages, ""
         for _ in range(_ASKS):
             reply = self._send(asked)
             if reply is None or reply.failure or accepts(reply.text):
                 return reply
+            last = reply.text
             if refusal(reply.text):
                 return Reply(failure="refused", detail=_shortened(reply.text))
             if self.stopping.is_set():
                 return None
             asked = [*messages, {"role": "assistant", "content": reply.text}, reminder(form)]
-        return Reply(failure="malformed", detail=f"asked {_ASKS} times; the last answer: {_shortened(reply.text)}")
+        return Reply(failure="malformed", detail=f"asked {_ASKS} times; the last answer: {_shortened(last)}")
 
     def _send(self, messages: list[Message]) -> Reply | None:
         """One answer to one question, sent again while the server cannot take it."""

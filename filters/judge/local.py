@@ -38,9 +38,9 @@ class LocalJudge:
         from trainer.plan import ModelSetting
 
         # float32 on a CPU: bfloat16 moves expectations in the second digit, and not the same way on every machine.
-        dtype = "auto" if torch.cuda.is_available() else "float32"
+        setting = ModelSetting(name=plan.model, dtype="auto" if torch.cuda.is_available() else "float32")
         self._plan = plan
-        self._base = load_base(ModelSetting(name=plan.model, dtype=dtype))
+        self._base = load_base(setting)
         config = self._base.model.config
         self._window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
 

@@ -60,7 +60,9 @@ def command() -> None:
 @click.option("--yes", is_flag=True, help="Do not ask before spending.")
 @common.json_option
 @click.pass_context
-def score(ctx: click.Context, name: str, reward: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any) -> None:
+def score(
+    ctx: click.Context, /, name: str, reward: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any
+) -> None:
     """Rate every row of a source or version, each content once.
 
     Ratings are kept as the score judge-RUBRIC, for recipes (steps `judge` and `top`) and Browse. What was rated before
@@ -98,7 +100,7 @@ def score(ctx: click.Context, name: str, reward: bool, dry_run: bool, yes: bool,
 @click.option("--field", metavar="NAME", help="Take labels from this metadata field instead of those given in Browse.")
 @common.json_option
 @click.pass_context
-def agreement(ctx: click.Context, name: str, field: str | None, reward: bool, as_json: bool, **given: Any) -> None:
+def agreement(ctx: click.Context, /, name: str, field: str | None, reward: bool, as_json: bool, **given: Any) -> None:
     """Compare a judge's ratings with the labels that people gave: good and bad, or 1 to 5.
 
     Give the options that the rows were rated with. Nothing is asked.
