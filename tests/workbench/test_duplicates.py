@@ -229,7 +229,7 @@ def test_a_row_that_is_down_as_a_duplicate_points_at_one_that_is_up_whatever_was
     """Rows along a line, each like its neighbours: every threshold has other stars."""
     chance = random.Random(2)
     path = tmp_path / "line.jsonl"
-    starts = [chance.randrange(0, 60) for _ in range(40)]
+    starts = [chance.randrange(0, 36) for _ in range(24)]
     path.write_text(
         "".join(
             json.dumps({"prompt": words(start, start + 44), "completion": words(900, 903 + n % 7)}) + "\n"
@@ -244,7 +244,7 @@ def test_a_row_that_is_down_as_a_duplicate_points_at_one_that_is_up_whatever_was
     opened = OpenDuplicates(ws.store, "v", steps_of(ws.store, "v")[0])
     draft = ws.draft("v")
     try:
-        for _ in range(25):
+        for _ in range(15):
             opened.move(chance.randrange(70, 100) / 100)
             listed = opened.clusters.window(0, 99)
             if not listed:

@@ -181,22 +181,17 @@ async def test_another_survivor_all_at_once_and_undo_also_after_a_restart(tui, n
         again.close()
 
 
-async def test_browse_below_shows_what_was_decided(tui, near):
+async def test_what_is_decided_is_what_was_shown_and_browse_shows_it_too(tui, near):
+    """A key behind one that moves the threshold is refused while the list is made, not done to another list."""
     async with looking(tui, near) as pilot:
-        await pilot.press("r", "escape")
-        await told(tui, pilot, "by hand: 1 restored")
-
-
-async def test_what_is_decided_is_what_was_shown(tui, near):
-    """A key behind one that moves the threshold waits for nothing: it is refused, not done to another list."""
-    async with looking(tui, near) as pilot:
-        opened = pilot.app.screen._opened
-        with opened.lock:
+        with pilot.app.screen._opened.lock:
             tui.type_ahead(pilot.app, "minus", "x")
             await tui.until(pilot, lambda: "still being looked for" in tui.said(pilot.app))
             await told(tui, pilot, "counting …")
         await told(tui, pilot, "threshold 0.79 (run at 0.8) · 2 rows")
         assert kept(near) == 3
+        await pilot.press("r", "escape")
+        await told(tui, pilot, "by hand: 1 restored")
 
 
 async def test_a_source_that_was_never_looked_through_is_looked_through_from_here(tui, near):
@@ -226,13 +221,14 @@ async def test_the_list_is_written_to_a_file_and_a_row_goes_to_the_tokens(tui, n
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [(80, 24), (100, 30), (160, 48)])
-async def test_what_stands_where(tui, near, size):
+async def test_what_stands_where(tui, near):
     """As text; see test_layouts.py."""
-    async with looking(tui, near, size) as pilot:
+    async with looking(tui, near) as pilot:
         await pilot.press("j", "r")
         await told(tui, pilot, "rows row 1  0.905, taken back", "X drops 1 row")
-        await compare(tui, pilot, f"duplicates-{size[0]}x{size[1]}")
+        for width, height in ((80, 24), (100, 30), (160, 48)):
+            await pilot.resize_terminal(width, height)
+            await compare(tui, pilot, f"duplicates-{width}x{height}")
 
 
 async def test_conflicts_are_a_second_list_in_which_a_person_decides(tui, near, tmp_path):
