@@ -18,21 +18,29 @@ from textual.widgets import Static
 
 from workbench.draft import Draft
 from workbench.duplicate_review import Decision, accept, carry_out, keep_instead, reject
-from workbench.duplicates import OpenDuplicates, Summary, conflicts_of, stepped, steps_of, write_clusters
-from workbench.store.database import Store
+from workbench.duplicates import OpenDuplicates, Summary, stepped, write_clusters
 from workbench.store.duplicates import ClusterRow, DedupStep
 from workbench.text import counted
 from workbench.tui.actions import bindings
-from workbench.tui.cells import flat, wrap
+from workbench.tui.cells import flat
 from workbench.tui.changes import Changed
+from workbench.tui.duplicate_work import (
+    Decide,
+    Listed,
+    Texts,
+    about_lines,
+    as_shown,
+    described,
+    open_first,
+    texts_beside,
+)
 from workbench.tui.messages import Said
 from workbench.tui.recipe_flow import RecipeFlow
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.duplicates_actions import DUPLICATES_ACTIONS
 from workbench.tui.widgets.dialogs import ask_text, confirm, dialogue
-from workbench.tui.widgets.duplicate_list import ClusterHeading, ClusterList, standing
+from workbench.tui.widgets.duplicate_list import ClusterHeading, ClusterList
 from workbench.tui.widgets.line_view import Line, LineView
-from workbench.tui.widgets.preview import turn_lines
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.workers import Cancelled, background
 
@@ -45,21 +53,6 @@ d looks now: a recipe for equal and nearly equal prompts runs over these rows. I
 makes a new version only then; these rows stay as they are. What fell stands here beside the row that was kept, and \
 can be taken back."""
 
-Decide = Callable[[OpenDuplicates], Decision]
-
-
-@dataclass
-class _Listed(Message):
-    """A step is open, or its threshold was moved. `pending` is what making it so would change, in words."""
-
-    opened: OpenDuplicates | None
-    steps: Sequence[DedupStep]
-    summary: Summary | None
-    lines: int
-    cursor: int
-    pending: str
-    found: bool
-
 
 @dataclass
 class _Pending(Message):
@@ -70,12 +63,6 @@ class _Pending(Message):
 @dataclass
 class _Head(Message):
     pos: int
-
-
-@dataclass
-class _Texts(Message):
-    id: int
-    texts: list[list[Line]]
 
 
 class DuplicatesScreen(BenchScreen):
@@ -156,7 +143,7 @@ class DuplicatesScreen(BenchScreen):
         """Look at the duplicates of `base`, at those of its row `row` where there are some."""
         self._base, row = args["base"], args.get("row")
         store, base = self.bench.workspace.store, self._base
-        self._list(lambda cancelled: _open_first(store, base, row))
+        self._list(lambda cancelled: open_first(store, base, row))
 
     def action_step(self, by: int) -> None:
         """Show what another step found."""
@@ -170,7 +157,7 @@ class DuplicatesScreen(BenchScreen):
             self._base,
             self._steps,
         )
-        self._list(lambda cancelled: _described(OpenDuplicates(store, base, step), steps))
+        self._list(lambda cancelled: described(OpenDuplicates(store, base, step), steps))
 
     def action_threshold_by(self, by: int) -> None:
         """Move the threshold by a hundredth."""
@@ -218,15 +205,15 @@ class DuplicatesScreen(BenchScreen):
         self._describe()
         steps = self._steps
 
-        def work(cancelled: Cancelled) -> _Listed:
+        def work(cancelled: Cancelled) -> Listed:
             with opened.lock:
                 opened.move(threshold, cancelled)
-                return _described(opened, steps, row, pos)
+                return described(opened, steps, row, pos)
 
         self._list(work)
 
-    def _list(self, work: Callable[[Cancelled], _Listed]) -> None:
-        def kept(cancelled: Cancelled) -> _Listed:
+    def _list(self, work: Callable[[Cancelled], Listed]) -> None:
+        def kept(cancelled: Cancelled) -> Listed:
             listed = work(cancelled)
             if cancelled() and listed.opened is not None and listed.opened is not self._opened:
                 listed.opened.close()
@@ -235,8 +222,8 @@ class DuplicatesScreen(BenchScreen):
         self.progress("looking …")
         background(self, kept, lambda listed: listed, group="list")
 
-    @on(_Listed)
-    def _listed(self, message: _Listed) -> None:
+    @on(Listed)
+    def _listed(self, message: Listed) -> None:
         self.progress("")
         opened, before = message.opened, self._opened
         self._opened, self._steps, self._shown = opened, message.steps, message.summary
@@ -271,37 +258,8 @@ class DuplicatesScreen(BenchScreen):
             if not self._steps:
                 about.update(Text(flat(f"{self._base}: no step on the way here has looked for duplicates.") + _EMPTY))
             return
-        about.update(Text("\n".join(flat(line) for line in self._about(self._opened, self._shown))))
-
-    def _about(self, opened: OpenDuplicates, shown: Summary) -> list[str]:
-        """The step, its threshold and counts; what else can be looked at, and what making it so would change."""
-        on_side = shown.params.get("on")
-        parts = [self._base, opened.step.name + (f" on {on_side}" if on_side else "")]
-        if self._asked is not None:
-            parts.append(
-                f"threshold {self._asked:.4g}" + (f" (run at {opened.own:g})" if self._asked != opened.own else "")
-            )
-        if self._asked != shown.threshold:
-            parts.append("counting …")
-        elif opened.step.reports:
-            parts.append(f"{counted(shown.counts.rows, 'answer')} to near prompts differ: nothing was dropped")
-        else:
-            counts = shown.counts
-            falls = "falls" if counts.rows == 1 else "fall"
-            parts.append(
-                f"{shown.hedge}{counted(counts.rows, 'row')} {falls} in {counted(counts.clusters, 'cluster')}"
-                if counts.rows
-                else "no row falls"
-            )
-            if change := counts.rows - shown.dropped_then:
-                parts.append(f"{change:+,} to the run")
-        more = []
-        if len(self._steps) > 1:
-            names = ", ".join(step.name for step in self._steps if step.id != opened.step.id)
-            more.append(f"] also: {names}")
-        if not opened.step.reports:
-            more.append(f"X {self._pending}" if self._pending else "the rows stand as listed")
-        return [" · ".join(parts), " · ".join(more)]
+        lines = about_lines(self._base, self._opened, self._steps, self._shown, self._asked, self._pending)
+        about.update(Text("\n".join(flat(line) for line in lines)))
 
     # The texts
 
@@ -320,10 +278,10 @@ class DuplicatesScreen(BenchScreen):
         ]
         if opened is None or row is None or min(widths) < 10:
             return
-        background(self, lambda cancelled: _texts(opened, row, widths), lambda texts: texts, group="row")
+        background(self, lambda cancelled: texts_beside(opened, row, widths), lambda texts: texts, group="row")
 
-    @on(_Texts)
-    def _read_texts(self, message: _Texts) -> None:
+    @on(Texts)
+    def _read_texts(self, message: Texts) -> None:
         if (row := self.current) and row.id == message.id:
             self._show(message.texts)
 
@@ -406,7 +364,7 @@ class DuplicatesScreen(BenchScreen):
         if not (self._is_ready() and self._opened and self._shown):
             return
         opened, shown = self._opened, self._shown
-        told = (await asyncio.to_thread(_as_shown, opened, shown, decide)).would
+        told = (await asyncio.to_thread(as_shown, opened, shown, decide)).would
         if not told:
             self.say("Nothing would change: the rows stand so already.")
         elif await confirm(self.app, question, f"It {told}. u undoes it."):
@@ -425,7 +383,7 @@ class DuplicatesScreen(BenchScreen):
 
         def work(draft: Draft) -> str:
             with opened.lock:
-                return carry_out(draft, opened, _as_shown(opened, shown, decide))
+                return carry_out(draft, opened, as_shown(opened, shown, decide))
 
         self.bench.changes.put(self, self._base, work)
         self.rows.clear_marks()
@@ -458,7 +416,7 @@ class DuplicatesScreen(BenchScreen):
 
         def work(cancelled: Cancelled) -> _Pending:
             with opened.lock:
-                return _Pending(shown, _as_shown(opened, shown, accept).would)
+                return _Pending(shown, as_shown(opened, shown, accept).would)
 
         background(self, work, lambda pending: pending, group="pending")
 
@@ -501,80 +459,3 @@ class DuplicatesScreen(BenchScreen):
             return Said(f"Wrote {counted(write_clusters(opened, path), 'row')} to {path}.")
 
         background(self, work, lambda said: said)
-
-
-def _open_first(store: Store, base: str, row: int | None) -> _Listed:
-    """The first step that found row `row`, else the first that found something, else the first."""
-    steps = [*steps_of(store, base), *conflicts_of(store, base)]
-    best: tuple[int, OpenDuplicates, int] | None = None
-    for step in steps:
-        opened = OpenDuplicates(store, base, step)
-        pos = None if row is None else opened.clusters.position_of(row)
-        rank = 1 if opened.clusters.lines else 0
-        if pos is not None:
-            rank = 2
-        if best is not None and rank <= best[0]:
-            opened.close()
-            continue
-        if best is not None:
-            best[1].close()
-        best = rank, opened, pos or 0
-        if rank == (1 if row is None else 2):
-            break
-    if best is None:
-        return _Listed(None, steps, None, 0, 0, "", True)
-    return _described(best[1], steps, pos=best[2], found=row is None or best[0] == 2)
-
-
-def _described(
-    opened: OpenDuplicates,
-    steps: Sequence[DedupStep],
-    row: ClusterRow | None = None,
-    pos: int = 0,
-    *,
-    found: bool = True,
-) -> _Listed:
-    """What the screen shows of a list: with the cursor on `row` if it is in it, else on its cluster, else at `pos`."""
-    clusters = opened.clusters
-    at = None if row is None else clusters.position_of(row.id)
-    if at is None and row is not None:
-        at = clusters.position_of(row.survivor)
-    cursor = min(pos if at is None else at, max(clusters.lines - 1, 0))
-    return _Listed(opened, steps, opened.summary, clusters.lines, cursor, accept(opened).would, found)
-
-
-def _as_shown(opened: OpenDuplicates, shown: Summary, decide: Decide) -> Decision:
-    """Decide by the list that a person saw, if it was moved on meanwhile."""
-    with opened.lock:
-        if opened.summary.threshold != shown.threshold and shown.threshold is not None:
-            opened.move(shown.threshold)
-        return decide(opened)
-
-
-def _texts(opened: OpenDuplicates, row: ClusterRow, widths: Sequence[int]) -> _Texts:
-    """A row that falls beside the one that it falls for; of a survivor, beside the row that is most like it."""
-    with opened.lock:
-        nearest = opened.clusters.window(row.pos + 1, 1) if row.is_survivor else [row]
-        member = nearest[0] if nearest and nearest[0].cluster == row.cluster else None
-        kept = opened.clusters.text(member.of if member else row.id)
-        fallen = opened.clusters.text(member.id) if member else None
-    beside = (fallen[2] if fallen else []), (kept[2] if kept else [])
-    told = ""
-    if member is not None and member.similarity is not None:
-        told = f"{member.similarity:.3f}, {standing(member, reported=opened.step.reports)}"
-    heads = "kept" if member is None or member.of == row.survivor else "kept instead", told
-    return _Texts(
-        row.id,
-        [
-            _text(text, head, other, width)
-            for text, head, other, width in zip((kept, fallen), heads, beside, widths, strict=True)
-        ],
-    )
-
-
-def _text(text: tuple[str, int, list[Any]] | None, head: str, other: Sequence[Any], width: int) -> list[Line]:
-    if text is None:
-        return [[("No other row.", "muted")]]
-    source, number, messages = text
-    named = [(piece, "accent") for piece in wrap(f"{source} row {number:,}", width)[:1]]
-    return [[*named, (f"  {head}", "muted")], [], *turn_lines(messages, width, beside=other)[0]]
