@@ -17,15 +17,16 @@ from textual.app import App, SystemCommand
 from textual.dom import DOMNode
 from textual.reactive import reactive
 from textual.screen import Screen
-from textual.timer import Timer
 
 from workbench.errors import Problem
 from workbench.formats.whole import new_file
 from workbench.tui.actions import APP_ACTIONS, Action, bindings
+from workbench.tui.bases import bases, newest
 from workbench.tui.changes import ChangeQueue
 from workbench.tui.crash import Crash
 from workbench.tui.evalset_flow import hold_out
 from workbench.tui.experiment_watch import ExperimentsSeen, ExperimentWatch
+from workbench.tui.held_keys import HeldKeys
 from workbench.tui.import_flow import ImportFlow
 from workbench.tui.messages import BaseChanged, Failure, Said
 from workbench.tui.recipe_flow import RecipeFlow
@@ -50,8 +51,6 @@ SCREENS: dict[str, Callable[..., BenchScreen]] = {
     "versions": VersionsScreen,
     "experiments": ExperimentsScreen,
 }
-
-_HOLD_AT_MOST = 1.0  # seconds
 
 LOG = "app.log"
 """File in the workspace's cache that holds the tracebacks of what went wrong."""
@@ -84,8 +83,7 @@ class WorkbenchApp(App[None]):
             self.register_theme(theme)
         self.theme = LIGHT.name if (terminal_is_light() if light is None else light) else DARK.name
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bench")
-        self._holding: Timer | None = None
-        self._held: list[events.Key] = []
+        self._held_keys = HeldKeys(self)
         self.tasks = Tasks(self)
         self.changes = ChangeQueue(self)
         self._imports = ImportFlow(self)
@@ -163,7 +161,7 @@ class WorkbenchApp(App[None]):
     def open_newest(self) -> None:
         """Browse the newest source or version; without any, show how to begin."""
         workspace = self.workspace
-        background(self, lambda cancelled: _newest(workspace), BaseChanged, group="base")
+        background(self, lambda cancelled: newest(workspace), BaseChanged, group="base")
 
     def on_base_changed(self, message: BaseChanged) -> None:
         """Go and look at what is in view now."""
@@ -247,24 +245,15 @@ class WorkbenchApp(App[None]):
 
     def hold_keys(self) -> None:
         """Keep the keys that are pressed until a question stands to take them; for a second at most."""
-        if self._holding:
-            self._holding.stop()
-        self._holding = self.set_timer(_HOLD_AT_MOST, self.release_keys)
+        self._held_keys.hold()
 
     def release_keys(self) -> None:
         """Let the keys that were kept go to where the focus is now."""
-        if self._holding:
-            self._holding.stop()
-        self._holding = None
-        held, self._held = sorted(self._held, key=lambda event: event.time), []
-        for key in held:
-            self.post_message(events.Key(key.key, key.character).set_sender(self))
+        self._held_keys.release()
 
     async def on_event(self, event: events.Event) -> None:
         """Keep keys while they are held; everything else goes its way."""
-        if self._holding and isinstance(event, events.Key):  # new, or come back from a widget that had no use for it
-            self._held.append(event)
-        else:
+        if not self._held_keys.take(event):
             await super().on_event(event)
 
     # Saying
@@ -324,17 +313,17 @@ class WorkbenchApp(App[None]):
     @dialogue
     async def action_open_base(self, name: str = "") -> None:
         """Choose what to look at."""
-        bases = await asyncio.to_thread(_bases, self.workspace)
-        if name and name not in dict(bases):
+        there = await asyncio.to_thread(bases, self.workspace)
+        if name and name not in dict(there):
             self.say(f"There is no source or version {name!r}.")
             return
-        if name := name or await choose(self, "Look at", bases) or "":
+        if name := name or await choose(self, "Look at", there) or "":
             self.post_message(BaseChanged(name))
 
     @dialogue
     async def action_duplicates(self, name: str = "") -> None:
         """Show the duplicates of what is named, or of what is in view."""
-        if name and name not in dict(await asyncio.to_thread(_bases, self.workspace)):
+        if name and name not in dict(await asyncio.to_thread(bases, self.workspace)):
             self.say(f"There is no source or version {name!r}.")
         else:
             self.open_duplicates(name or self.base)
@@ -406,15 +395,3 @@ class WorkbenchApp(App[None]):
         """Tell the new size where it is all that is told."""
         for widget in self.query("TooSmall"):
             widget.refresh()
-
-
-def _bases(workspace: Workspace) -> list[tuple[str, str]]:
-    """Sources and versions as (name, label), the newest first."""
-    found = [(s.created_at, s.name, f"source   {s.imported:>9,} rows  {s.name}") for s in workspace.sources()]
-    found += [(v.created_at, v.name, f"version  {v.rows:>9,} rows  {v.name}") for v in workspace.versions()]
-    return [(name, label) for _, name, label in sorted(found, reverse=True)]
-
-
-def _newest(workspace: Workspace) -> str:
-    bases = _bases(workspace)
-    return bases[0][0] if bases else ""

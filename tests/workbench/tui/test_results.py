@@ -70,7 +70,7 @@ def view(ws, tui):
             pilot.app.go("result", id=experiment)
             await tui.until(pilot, lambda: bool(pilot.app.screen.query(VerdictView)))
             found = pilot.app.screen.query_one(VerdictView)
-            await tui.until(pilot, lambda: found._shown is not None or "resume" in tui.screen_text(pilot.app))
+            await tui.until(pilot, lambda: found._shown is not None or "no result yet" in tui.screen_text(pilot.app))
             yield pilot, found
 
     return opened

@@ -48,12 +48,9 @@ _COLUMNS = (
     Column("change", right=True),
     Column("budget", right=True),
     Column("seeds", right=True),
-    Column("model"),
-    Column("made (UTC)"),
+    Column("model", optional=True),  # told below the list
+    Column("made (UTC)", optional=True),
 )
-_NARROW = 6
-"""Columns that 80 cells have room for; the others are told below the list."""
-_WIDE = 110  # cells
 _REST = 0.15  # seconds that the cursor rests on a result before it is read
 _NAME = 34  # cells of a name
 
@@ -64,7 +61,7 @@ class ExperimentsScreen(BenchScreen):
     NAME = "experiments"
     SCREEN_ACTIONS = EXPERIMENT_ACTIONS
     BINDINGS = bindings("experiments")
-    HINTS = ("help", "compare", "stop", "resume", "command_palette", "back")
+    HINTS = ("help", "compare", "stop", "resume", "remove", "command_palette", "back")
     DEFAULT_CSS = """
     ExperimentsScreen #about { height: auto; padding: 0 1; color: $muted; }
     ExperimentsScreen #experiments { height: auto; max-height: 40%; min-height: 3; scrollbar-size-horizontal: 0; }
@@ -127,11 +124,10 @@ class ExperimentsScreen(BenchScreen):
 
     def _show(self, seen: Seen) -> None:
         self._listed = {listed.id: listed for listed in reversed(seen.experiments)}
-        columns = _COLUMNS if self.size.width >= _WIDE else _COLUMNS[:_NARROW]
-        rows = [(listed.id, _cells(listed)[: len(columns)]) for listed in self._listed.values()]
+        rows = [(listed.id, _cells(listed)) for listed in self._listed.values()]
         if rows != self._rows:
             self._rows = rows
-            self.table.show(columns, rows)
+            self.table.show(_COLUMNS, rows)
         if self._go_to in self._listed:
             self.table.go_to(self._go_to)
             self._go_to = None
@@ -139,12 +135,11 @@ class ExperimentsScreen(BenchScreen):
         if opened is None or opened.state != "done":
             self._opened = ""  # deleted; asked again, the same question has the same id
         self.set_class(not rows, "-empty")
-        self.query_one("#about", Static).update(flat(_summed(seen)))
         self._show_current()
 
     def on_resize(self) -> None:
-        """Show as many columns as there is room for."""
-        self._show(self.bench.experiments.seen)
+        """Fit what is told of the one under the cursor."""
+        self._show_current()
 
     @on(Table.Highlighted, "#experiments")
     def _highlighted(self) -> None:
@@ -153,6 +148,8 @@ class ExperimentsScreen(BenchScreen):
     def _show_current(self) -> None:
         listed = self.current
         live, verdict = self.query_one(LiveView), self.query_one(VerdictView)
+        about = listed.name if listed and self.has_class("-zoomed") else _summed(self.bench.experiments.seen)
+        self.query_one("#about", Static).update(flat(about))
         live.display = listed is not None and listed.state != "done"
         verdict.display = listed is not None and listed.state == "done"
         if listed is None:
@@ -175,8 +172,8 @@ class ExperimentsScreen(BenchScreen):
 
     @on(Table.Chosen, "#experiments")
     def _chosen(self) -> None:
-        self._show_current()
         self.add_class("-zoomed")
+        self._show_current()
         verdict = self.query_one(VerdictView)
         if verdict.display:
             verdict.home().focus()
@@ -188,9 +185,13 @@ class ExperimentsScreen(BenchScreen):
             return True
         if not self.has_class("-zoomed") and not verdict.has_focus_within:
             return False
+        self._back_to_the_list()
+        return True
+
+    def _back_to_the_list(self) -> None:
         self.remove_class("-zoomed")
         self.focus_home()
-        return True
+        self._show_current()
 
     # What can be done
 
@@ -259,8 +260,7 @@ class ExperimentsScreen(BenchScreen):
         if not await confirm(self.app, f"Delete experiment {removal.name}?", _removal_told(removal)):
             return
         await asyncio.to_thread(self.bench.experiments.jobs.remove, removal.id)
-        self.remove_class("-zoomed")
-        self.focus_home()
+        self._back_to_the_list()
         self.say(f"Deleted {removal.name}.")
         self.bench.experiments.look()
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
@@ -54,7 +53,7 @@ _COLUMNS = (
     Column("rows", right=True),
     Column("used", right=True),
     Column("how it was made"),
-    Column("made (UTC)"),  # the last, as it goes where there is no room for it
+    Column("made (UTC)", optional=True),
 )
 _EMPTY = (
     "No version yet. A version is a frozen set of rows with a name: what is trained, compared and exported.",
@@ -151,8 +150,7 @@ class VersionsScreen(BenchScreen):
     def _fill(self) -> None:
         rows = [(entry.name, self._cells(branch, entry)) for branch, entry in self._lines]
         if rows:
-            columns = _COLUMNS if _width(rows) <= self.table.size.width else _COLUMNS[:-1]
-            self.table.show(columns, [(name, cells[: len(columns)]) for name, cells in rows])
+            self.table.show(_COLUMNS, rows)
 
     def _cells(self, branch: str, entry: Entry) -> Sequence[Value | Cell]:
         muted = self.app.theme_variables["muted"]
@@ -217,11 +215,10 @@ class VersionsScreen(BenchScreen):
             self.query_one(LineView).set_lines(message.lines)
 
     def on_resize(self) -> None:
-        """Lay list and ledger out again."""
+        """Lay the ledger out again."""
         self.call_after_refresh(self._lay_out)
 
     def _lay_out(self) -> None:
-        self._fill()
         if self.table.current:
             self._read(self.table.current)
 
@@ -342,16 +339,6 @@ class VersionsScreen(BenchScreen):
 def _is_taken(out: Path) -> bool:
     """Whether there is a file, or a folder that holds something."""
     return out.exists() and any(out.iterdir() if out.is_dir() else [out])
-
-
-def _width(rows: Sequence[tuple[str, Sequence[Value | Cell]]]) -> int:
-    """How many cells a table of all columns takes, with the marks and the gaps between."""
-    columns = zip(*(cells for _, cells in rows), strict=True)
-    texts = ([str(cell.text if isinstance(cell, Cell) else cell) for cell in column] for column in columns)
-    return 3 + sum(
-        2 + max(cell_len(column.title), *map(cell_len, column_texts))
-        for column, column_texts in zip(_COLUMNS, texts, strict=True)
-    )
 
 
 def _report(told: str, done: Exported, width: int) -> list[Line]:

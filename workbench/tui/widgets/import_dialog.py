@@ -24,6 +24,7 @@ from workbench.formats.shapes import SHAPES
 from workbench.importing import name_for, parse_mapping
 from workbench.paths import complete_path
 from workbench.preview import Preview, preview
+from workbench.tui.advice import in_app
 from workbench.tui.cells import flat, wrap
 from workbench.tui.sample_lines import sample_lines
 from workbench.tui.widgets.dialogs import Dialog
@@ -32,6 +33,7 @@ from workbench.tui.workers import Cancelled, background
 
 _PAUSE = 0.3  # seconds without a key before a file is looked at
 _SHOWN = 3  # conversations and rejects
+_ABOUT = "JSON, JSON lines, CSV or Parquet. What comes of the first rows is shown here; nothing is imported before."
 _NAMES = 40  # paths that are listed while one is typed
 
 
@@ -131,6 +133,12 @@ class ImportDialog(Dialog[Wish]):
         """Begin with the path."""
         super().on_mount()
         self.query_one("#target", Input).focus()
+        self.call_after_refresh(self._say_what_comes)
+
+    def _say_what_comes(self) -> None:
+        view = self.query_one(LineView)
+        if not self.wish.target:
+            view.set_lines([[(line, "muted")] for line in wrap(_ABOUT, max(view.size.width - 1, 20))])
 
     @property
     def wish(self) -> Wish:
@@ -174,7 +182,7 @@ class ImportDialog(Dialog[Wish]):
                     wish.target, format=wish.format or None, mapping=wish.columns, trees="best", shown=_SHOWN
                 )
             except Problem as problem:
-                return self._Seen(wish, [[(line, "error")] for line in wrap(str(problem), width)], False, "")
+                return self._Seen(wish, [[(line, "error")] for line in wrap(in_app(str(problem)), width)], False, "")
             return self._Seen(
                 wish, [*_verdict(seen, width), *sample_lines(seen, width)], seen.usable, name_for(wish.target)
             )

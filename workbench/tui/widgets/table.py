@@ -50,10 +50,14 @@ _HEADER = 1  # lines
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, and whether its cells stand at the right."""
+    """A column: its title, and whether its cells stand at the right.
+
+    One that is `optional` is left away, the last first, where there is no room for all.
+    """
 
     title: str
     right: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         self._needed: list[int] = []  # cells that the widest text of each column takes
         self._titles: list[str] = []
         self._widths: list[int] = []
+        self._seen: list[int] = []  # numbers of the columns that there is room for
         self._marked: list[str] = []
         self._order: tuple[int, bool] | None = None
         self._cursor = 0
@@ -269,7 +274,8 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
                 self.post_message(self.Highlighted(self, self._told))
 
     def on_resize(self) -> None:
-        """Keep the cursor in sight."""
+        """Show the columns that there is room for; keep the cursor in sight."""
+        self._fit_columns()
         self._show_cursor()
 
     def on_click(self, event: events.Click) -> None:
@@ -291,10 +297,19 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         by = self._order[0] if self._order else None
         self._titles = [column.title + arrow * (number == by) for number, column in enumerate(self._columns)]
         self._widths = [max(cell_len(title), cells) for title, cells in zip(self._titles, self._needed, strict=True)]
-        width = len(_NO_MARK) * self._with_marks + sum(width + 2 for width in self._widths)
-        self.virtual_size = Size(width, len(self._keys) + _HEADER)
-        self.refresh()
+        self._fit_columns()
         self._move_to(self._keys.index(at) if at in self._values else self._cursor)
+
+    def _fit_columns(self) -> None:
+        self._seen = list(range(len(self._columns)))
+        for number in reversed(range(len(self._columns))):
+            if self._columns[number].optional and self._row_width() > self.scrollable_content_region.width > 0:
+                self._seen.remove(number)
+        self.virtual_size = Size(self._row_width(), len(self._keys) + _HEADER)
+        self.refresh()
+
+    def _row_width(self) -> int:
+        return len(_NO_MARK) * self._with_marks + sum(self._widths[number] + 2 for number in self._seen)
 
     def _sorted(self) -> list[str]:
         if self._order is None:
@@ -324,12 +339,16 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
                 base = base + self.get_component_rich_style("table--cursor", partial=True)
         else:
             return Strip.blank(self._width, base)
-        return strip.crop_extend(left, left + self._width, base)
+        right = left + self._width
+        if strip.cell_length > right and strip.crop(right - 1).text.strip():
+            return Strip([*strip.crop(left, right - 1), Segment("…", base)])
+        return strip.crop_extend(left, right, base)
 
     def _heading(self, style: Style) -> Strip:
         parts = [_NO_MARK * self._with_marks]
-        for title, column, width in zip(self._titles, self._columns, self._widths, strict=True):
-            parts.append(f" {title.rjust(width) if column.right else title.ljust(width)} ")
+        for number in self._seen:
+            title, width = self._titles[number], self._widths[number]
+            parts.append(f" {title.rjust(width) if self._columns[number].right else title.ljust(width)} ")
         return Strip([Segment("".join(parts), style)])
 
     def _row(self, row: int, base: Style) -> Strip:
@@ -341,9 +360,9 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
         if self._with_marks:
             segments.append(Segment(f"{before}{_MARK if key in self._marked else ' '} ", base))
             before = " "
-        for cell, column, width in zip(self._values[key], self._columns, self._widths, strict=True):
+        for number in self._seen:
             segments.append(Segment(before, base))
-            segments += self._painted(cell, column, width, base)
+            segments += self._painted(self._values[key][number], self._columns[number], self._widths[number], base)
             segments.append(Segment(" ", base))
             before = " "
         return Strip(segments)
