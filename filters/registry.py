@@ -10,6 +10,7 @@ from filters.decontaminate import Decontaminate
 from filters.dedup.exact import Exact
 from filters.dedup.near import Near
 from filters.dedup.semantic import Semantic
+from filters.diversity import ClusterBalanced, Deita, KCenter
 from filters.judge.step import Judge
 from filters.likelihood import Likelihood
 from filters.rules.answer_format import Format
@@ -54,4 +55,7 @@ STEPS: dict[str, type[Step[Any]]] = {
     "random-k": RandomK,
     "longest-k": LongestK,
     "top": Top,
+    "deita": Deita,
+    "k-center": KCenter,
+    "cluster-balanced": ClusterBalanced,
 }
