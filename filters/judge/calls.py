@@ -15,9 +15,11 @@ from filters.judge.spending import BudgetReached
 from filters.step import Row, Score
 from trainer.errors import ModelUnavailable, Problem, Stopped
 
-_NEVER_USABLE = 20  # first answers of which none can be used: then no later one will be, and each costs
+_NEVER_USABLE = 20  # first answers of which none has the form asked for: then no later one will, and each costs
+_WORTH_STOPPING = 100  # rows; fewer may well be those alone that an earlier run could not get a rating for
 _IN_TROUBLE = 10  # rows in a row for which the server was busy or silent, each several times over
 _SERVER = ("busy", "timeout")
+_MODEL = ("malformed", "cut-off")
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -53,7 +55,9 @@ def endpoint_scores(
         failures[label] += 1
         in_a_row = in_a_row + 1 if label in _SERVER else 0
         yield {key: Score(state="error", label=label, detail=reply.detail)}
-        if trouble is None and ((not usable and failures.total() >= _NEVER_USABLE) or in_a_row >= _IN_TROUBLE):
+        useless = not usable and sum(failures[said] for said in _MODEL) >= _NEVER_USABLE
+        useless = useless and asker.endpoint.give_up and len(requests) >= _WORTH_STOPPING
+        if trouble is None and (useless or in_a_row >= _IN_TROUBLE):
             trouble = _trouble(asker, failures, reply)
             asker.stopping.set()
     if trouble:
@@ -116,9 +120,8 @@ def ask_all(
 def _trouble(asker: Asker, failures: Counter[str], last: Reply) -> ModelUnavailable:
     told = ", ".join(f"{count} {label}" for label, count in failures.most_common())
     do = {
-        "cut-off": "Allow longer answers (max_reply_tokens).",
-        "malformed": "Use a model that follows instructions, or judge locally.",
-        "refused": "Use another model or rubric.",
+        "cut-off": "Allow longer answers (max_reply_tokens), or have all rows asked about (give_up: false).",
+        "malformed": "Use a model that follows instructions, or have all rows asked about (give_up: false).",
     }.get(failures.most_common(1)[0][0], "Wait until the server is well; the same command goes on where it was.")
     return ModelUnavailable(
         f"the judge gives no answers that can be used ({told}; the last one: {last.detail})",

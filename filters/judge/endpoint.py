@@ -248,5 +248,6 @@ def _retry_after(error: APIStatusError) -> float:
 
 
 def _shortened(text: str) -> str:
-    told = " ".join(text.split())
+    """What somebody else's machine said, on one short line that a terminal can show."""
+    told = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
     return told[: _SAID - 1] + "…" if len(told) > _SAID else told

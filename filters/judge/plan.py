@@ -40,7 +40,7 @@ class Endpoint(_Frozen):
     """An OpenAI-compatible chat endpoint. The key is read from the environment by the job, when it asks.
 
     `timeout` is in seconds and below the minute that a stopped job is given to end, so that a call under way is
-    not lost.
+    not lost. `give_up`: the work ends where none of the first answers can be used.
     """
 
     kind: Literal["endpoint"] = "endpoint"
@@ -52,6 +52,7 @@ class Endpoint(_Frozen):
     concurrency: int = Field(default=8, ge=1, le=256)
     timeout: float = Field(default=50.0, gt=0)
     calls_per_minute: float | None = Field(default=None, gt=0)
+    give_up: bool = True
     budget: Budget = Budget()
 
     @field_validator("base_url")

@@ -18,7 +18,7 @@ VERSION = 1
 """Raised whenever a judge is told other words, or its answers are read otherwise."""
 
 _PACE = frozenset(
-    {"key_variable", "concurrency", "timeout", "calls_per_minute"}
+    {"key_variable", "concurrency", "timeout", "calls_per_minute", "give_up"}
     | {"budget_calls", "budget_tokens", "budget_cost", "price_in", "price_out"}
 )
 
@@ -29,7 +29,8 @@ class JudgeParams(FilterParams):
     `rubric` is a shipped one's name or a path. The judge is an OpenAI-compatible endpoint where `base_url` is given,
     else a local causal model; `backend: reward` is a local reward model, which reads no rubric. `on_error: drop` drops
     rows that the judge gave no usable answer for; either way they are counted. `timeout` is in seconds, prices are for
-    a million tokens. The key of an endpoint stands in the environment variable `key_variable`.
+    a million tokens. The key of an endpoint stands in the environment variable `key_variable`. `give_up: false` asks
+    about every row even where none of the first answers can be used.
     """
 
     rubric: str = "helpfulness"
@@ -44,6 +45,7 @@ class JudgeParams(FilterParams):
     concurrency: int = Field(default=8, ge=1, le=256)
     timeout: float = Field(default=50.0, gt=0)
     calls_per_minute: float | None = Field(default=None, gt=0)
+    give_up: bool = True
     budget_calls: int | None = Field(default=None, ge=1)
     budget_tokens: int | None = Field(default=None, ge=1)
     budget_cost: float | None = Field(default=None, gt=0)
@@ -94,6 +96,7 @@ class JudgeParams(FilterParams):
             concurrency=self.concurrency,
             timeout=self.timeout,
             calls_per_minute=self.calls_per_minute,
+            give_up=self.give_up,
             budget=self._budget(),
         )
 

@@ -56,6 +56,7 @@ def command() -> None:
 @click.option("--budget-cost", type=click.FloatRange(min=0, min_open=True), metavar="X", help="Stop before this cost.")
 @click.option("--price-in", type=click.FloatRange(min=0), metavar="X", help="Price of a million tokens asked.")
 @click.option("--price-out", type=click.FloatRange(min=0), metavar="X", help="Price of a million tokens answered.")
+@click.option("--give-up/--no-give-up", default=None, help="Whether to end where no first answer can be used.")
 @click.option("--dry-run", is_flag=True, help="Say what it would take; ask nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask before spending.")
 @common.json_option

@@ -105,13 +105,13 @@ def test_server_errors_and_broken_answers_pass_or_become_errors(serve, judge, ro
         if "What is 3 " in prompt and nth < 2:
             return 200, {}, '{"choices": [{"mess'
         if "What is 4 " in prompt:
-            return 400, {}, {"error": {"message": "this is too long"}}
+            return 400, {}, {"error": {"message": "this is \x1b[31mtoo long"}}
         return "Rating: 2"
 
     scores = judge(serve(script), rows)
     assert [score.value for score in scores] == [2.0, None, 2.0, 2.0, None, 2.0]
     assert (scores[1].label, scores[4].label) == ("busy", "rejected")
-    assert "this is too long" in scores[4].detail
+    assert "this is \ufffd[31mtoo long" in scores[4].detail
 
 
 def test_a_slow_answer_is_a_timeout_and_not_a_number(serve, judge, rows):
@@ -155,6 +155,14 @@ def test_a_judge_that_never_gives_a_usable_answer_is_not_paid_for_a_whole_set(se
         judge(server, many)
     assert server.calls < 40
     assert {score.state for score in judge.found.values()} == {"error"}
+
+
+def test_rows_that_a_judge_failed_on_before_do_not_end_the_work_of_the_next_run(serve, judge, make_row):
+    server = serve(lambda prompt, nth: (200, {}, completion_cut()))
+    few = [make_row(f"Question {n}", "Answer") for n in range(30)]
+    assert {score.label for score in judge(server, few)} == {"cut-off"}
+    many = [make_row(f"Question {n}", "Answer") for n in range(120)]
+    assert len(judge(server, many, give_up=False)) == 120
 
 
 def completion_cut():
