@@ -107,7 +107,7 @@ class Neighbours:
 
 
 def _pairs(first: Ints, second: Ints, cosines: Vectors) -> Pairs:
-    return Pairs(first, second, np.round(cosines.astype(np.float64), _DIGITS))
+    return Pairs(first, second, cosines.astype(np.float64).round(_DIGITS))
 
 
 def _index(vectors: Vectors) -> Any:

@@ -12,6 +12,7 @@ from filters.embedding import PARTS, EmbeddingPlan, write_job
 from filters.vectors import text_key, write_vectors
 from trainer.errors import Stopped
 from trainer.models import DEFAULT_EMBEDDER
+from workbench import embeddings
 from workbench.embeddings import CachedEmbeddings, _identity
 from workbench.jobs import is_running
 
@@ -30,13 +31,14 @@ def test_a_job_that_is_called_off_is_stopped_and_not_waited_for(tmp_path):
     assert not list((tmp_path / "cache").rglob("*.arrow"))
 
 
-def test_what_a_killed_job_had_done_is_taken_over_whatever_is_asked_next(tmp_path):
+def test_what_a_killed_job_had_done_is_taken_over_whatever_is_asked_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(embeddings, "run_job", lambda *_, **__: pytest.fail("a job for a vector that is there"))
     embed = CachedEmbeddings(tmp_path / "cache", tmp_path / "runs", None)
     job = tmp_path / "runs" / f"embed-{_identity(DEFAULT_EMBEDDER)}"
     write_job(job, ["one", "two", "three"], EmbeddingPlan())
     (job / PARTS).mkdir()
     write_vectors(job / PARTS / "000000.parquet", [text_key("one"), text_key("two")], np.eye(2, 384, dtype=np.float32))
-    found = embed(["two"], DEFAULT_EMBEDDER)  # needs no job: its vector is there
+    found = embed(["two"], DEFAULT_EMBEDDER)
     assert np.array_equal(found, np.eye(2, 384, dtype=np.float32)[1:])
     assert not job.exists()
     again = CachedEmbeddings(tmp_path / "cache", tmp_path / "runs", None)
