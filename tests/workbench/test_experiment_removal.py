@@ -132,6 +132,9 @@ def test_the_same_question_asked_after_its_deletion_is_a_new_experiment(ws, only
     assert planned.plan.base, "nobody knows the base any more"
     [listed] = jobs.look().experiments
     assert (listed.state, listed.verdict) == ("planned", None)
+    rows.set_state(ws.store, planned.id, "done")
+    [listed] = jobs.look().experiments
+    assert (listed.state, listed.verdict) == ("done", None), "the earlier result is forgotten"
 
 
 def test_a_comparison_that_is_called_off_while_it_is_planned_leaves_nothing(ws, only):
