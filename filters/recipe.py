@@ -22,9 +22,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from filters.errors import RecipeProblem
-from filters.registry import STEPS
+from filters.registry import find_step, step_names
 from filters.step import Step
 from trainer.conversation import canonical_json
+from trainer.errors import BadInput
 
 TOP_LEVEL = ("steps",)
 HOW_A_STEP_LOOKS = "A step is one name, or one name with its parameters: `- length: {max_words: 400}`."
@@ -139,9 +140,13 @@ class _Reader:
         return self._build(name, key_node, params)
 
     def _build(self, name: str, name_node: Node, params: Mapping[str, tuple[Node, Node]]) -> Step[Any] | None:
-        step_class = STEPS.get(name)
+        try:
+            step_class = find_step(name)
+        except BadInput as problem:
+            self._problem(_line(name_node), problem.what, problem.do)
+            return None
         if step_class is None:
-            self._problem(_line(name_node), f"unknown step {name!r}", _near_miss(name, STEPS))
+            self._problem(_line(name_node), f"unknown step {name!r}", _near_miss(name, step_names()))
             return None
         try:
             values = {

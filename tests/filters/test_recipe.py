@@ -29,7 +29,7 @@ def problems(text):
         ("steps:\n  - length:\n      min_words: 2\n      max_word: 9\n", 4, "Did you mean 'max_words'?"),
         ("steps:\n  - length:\n      min_words: 2\n      max_words: '9'\n", 4, "must be a valid integer, not '9'"),
         ("steps:\n  - exact: {on: answer}\n", 2, "'prompt', 'response' or 'both', not 'answer'"),
-        ("steps:\n  - random-k\n", 2, "'random-k' needs 'k'"),
+        ("steps:\n  - top\n", 2, "'top' needs 'by'"),
         ("steps:\n  - random-k: {k: 10, seed: 1.5}\n", 2, "seed must be a valid integer"),
         ("steps:\n  - length: {min_words: 9, max_words: 3}\n", 2, "no row could pass"),
         ("steps:\n  - exact:\n      max_drop: 2\n", 3, "less than or equal to 1"),

@@ -45,6 +45,10 @@ def command(
     \b
     workbench run recipe.yaml --from alpaca --name curated
     """
+    from filters.registry import refused_steps
+
+    for sentence in refused_steps():
+        common.note(f"Note: {sentence}.")
     inputs = [part.strip() for part in from_.split(",") if part.strip()]
     with common.workspace(ctx) as workspace, common.progress_bar("running") as progress:
         report = workspace.run_recipe(
