@@ -143,8 +143,9 @@ def test_a_server_that_is_not_there_is_no_score(judge, rows, no_backoff):
     class Gone:
         url = "http://127.0.0.1:9/v1"
 
-    with pytest.raises(ModelUnavailable, match="cannot be reached"):
+    with pytest.raises(ModelUnavailable, match=r"cannot be reached.*Start the server") as caught:
         judge(Gone, rows)
+    assert caught.value.exit_code == 5
     assert judge.found == {}
 
 

@@ -109,13 +109,6 @@ def test_agreement_says_what_is_missing(rows, judge_server):
     assert (unrated.code, "none of the 35 labelled rows has a rating" in unrated.err) == (2, True)
 
 
-def test_a_judge_that_is_not_there_is_exit_code_5_with_what_to_do(rows):
-    gone = rows("judge", "score", "rows", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
-    assert gone.code == 5
-    assert "cannot be reached" in gone.err
-    assert "Start the server" in gone.err
-
-
 @pytest.mark.parametrize(
     ("options", "says"),
     [
