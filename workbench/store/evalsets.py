@@ -1,4 +1,4 @@
-"""Eval sets: frozen items that are never trained on, each ending with its reference answer."""
+"""Eval sets: frozen items that are never trained on, each with a reference answer or instructions to be checked."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ ITEMS = pa.schema(
         ("tools", pa.string()),
         ("cluster", pa.string()),
         ("slice", pa.string()),
+        ("instructions", pa.string()),
     ]
 )
 
@@ -41,12 +42,17 @@ class EvalSet:
 
 @dataclass(frozen=True)
 class EvalItem:
-    """One item: a conversation (canonical JSON) that ends with the reference; items of one cluster stand together."""
+    """One item: a conversation (canonical JSON) that ends with the reference; items of one cluster stand together.
+
+    `instructions` is what `trainer.instructions.to_json` gives. An item that has some may lack the reference: then
+    its conversation ends with the turn that is to be answered.
+    """
 
     messages: str
     tools: str | None
     cluster: str | None
     slice: str | None
+    instructions: str | None = None
 
 
 def eval_sets(store: Store) -> list[EvalSet]:
@@ -84,25 +90,26 @@ def add_eval_set(store: Store, name: str, items: Sequence[EvalItem]) -> tuple[Ev
             "INSERT INTO eval_sets (id, name, manifest_hash, rows, created_at) VALUES (?, ?, ?, ?, ?)",
             [made.id, made.name, made.manifest_hash, made.rows, made.created_at],
         )
-        rows = [(made.id, n, i.messages, i.tools, i.cluster, i.slice) for n, i in enumerate(items)]
+        rows = [(made.id, n, i.messages, i.tools, i.cluster, i.slice, i.instructions) for n, i in enumerate(items)]
         schema = pa.schema([pa.field("eval_set_id", pa.int64()), *ITEMS])
         insert(cursor, "eval_items", pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema))
     return made, True
 
 
 def _check_groups(store: Store, there: EvalSet, items: Sequence[EvalItem]) -> None:
-    known = eval_rows(store, there).select(["cluster", "slice"]).to_pylist()
-    if known != [{"cluster": item.cluster, "slice": item.slice} for item in items]:
+    known = eval_rows(store, there).select(["cluster", "slice", "instructions"]).to_pylist()
+    if known != [{"cluster": i.cluster, "slice": i.slice, "instructions": i.instructions} for i in items]:
         raise UsageProblem(
-            f"there is an eval set {there.name!r} with the same items in other clusters or slices",
-            do="Choose another --name: clusters are part of every interval, so they never change.",
+            f"there is an eval set {there.name!r} with the same items in other clusters, slices or instructions",
+            do="Choose another --name: an eval set never changes, or old results would mean something else.",
         )
 
 
 def eval_rows(store: Store, eval_set: EvalSet) -> pa.Table:
-    """The items in order: item int32, messages, tools, cluster, slice strings."""
+    """The items in order: item int32, messages, tools, cluster, slice, instructions strings."""
     return store.table(
-        "SELECT item, messages, tools, cluster, slice FROM eval_items WHERE eval_set_id = ? ORDER BY item",
+        """SELECT item, messages, tools, cluster, slice, instructions FROM eval_items
+           WHERE eval_set_id = ? ORDER BY item""",
         [eval_set.id],
     ).cast(ITEMS)
 
@@ -111,7 +118,7 @@ def eval_batches(store: Store, eval_set: EvalSet, size: int = 500) -> Iterator[p
     """The items in order as `eval_rows` has them, `size` at a time."""
     for first in range(0, eval_set.rows, size):
         yield store.table(
-            """SELECT item, messages, tools, cluster, slice FROM eval_items
+            """SELECT item, messages, tools, cluster, slice, instructions FROM eval_items
                WHERE eval_set_id = ? AND item >= ? AND item < ? ORDER BY item""",
             [eval_set.id, first, first + size],
         ).cast(ITEMS)
@@ -120,7 +127,7 @@ def eval_batches(store: Store, eval_set: EvalSet, size: int = 500) -> Iterator[p
 def eval_item(store: Store, eval_set: EvalSet, item: int) -> EvalItem:
     """One item by its number. Raises NotFound."""
     row = store.row(
-        "SELECT messages, tools, cluster, slice FROM eval_items WHERE eval_set_id = ? AND item = ?",
+        "SELECT messages, tools, cluster, slice, instructions FROM eval_items WHERE eval_set_id = ? AND item = ?",
         [eval_set.id, item],
     )
     if row is None:

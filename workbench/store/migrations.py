@@ -103,6 +103,14 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # 6: how alike the answers of a pair are, where a step looked at them, too (conflicts).
     "ALTER TABLE duplicate_pairs ADD COLUMN answer_similarity DOUBLE",
+    # 7: the rows that a step of a recipe rewrote: the example it saw, the one that went on, why (store/rewrites.py).
+    """
+    CREATE TABLE rewrites (
+        step_id BIGINT NOT NULL, example_id BIGINT NOT NULL, new_id BIGINT NOT NULL, reason TEXT NOT NULL, detail TEXT
+    );
+    """,
+    # 7: what an answer to an eval item must obey and a program can check; JSON (trainer/instructions).
+    "ALTER TABLE eval_items ADD COLUMN instructions TEXT",
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

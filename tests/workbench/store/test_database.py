@@ -43,7 +43,7 @@ def test_the_public_tables_have_their_columns_in_order(path):
         "versions": "id name parent_id recipe manifest_hash rows recipe_run_id created_at",
         "version_examples": "version_id pos example_id",
         "eval_sets": "id name manifest_hash rows created_at",
-        "eval_items": "eval_set_id item messages tools cluster slice",
+        "eval_items": "eval_set_id item messages tools cluster slice instructions",
         "experiments": "id name plan state result created_at finished_at",
         "runs": "id experiment_id arm version_id seed settings_hash state summary",
         "item_metrics": "run_id eval_item metric value weight",
