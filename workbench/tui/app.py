@@ -35,6 +35,7 @@ from workbench.tui.screens.browse import BrowseScreen
 from workbench.tui.screens.duplicates import DuplicatesScreen
 from workbench.tui.screens.experiments import ExperimentsScreen
 from workbench.tui.screens.help import HelpScreen
+from workbench.tui.screens.recipe import RecipeScreen
 from workbench.tui.screens.start import StartScreen
 from workbench.tui.screens.tokens import TokensScreen
 from workbench.tui.screens.versions import VersionsScreen
@@ -48,6 +49,7 @@ from workbench.workspace import Workspace
 SCREENS: dict[str, Callable[..., BenchScreen]] = {
     "browse": BrowseScreen,
     "tokens": TokensScreen,
+    "recipe": RecipeScreen,
     "versions": VersionsScreen,
     "experiments": ExperimentsScreen,
 }
@@ -326,7 +328,8 @@ class WorkbenchApp(App[None]):
         if name and name not in dict(await asyncio.to_thread(bases, self.workspace)):
             self.say(f"There is no source or version {name!r}.")
         else:
-            self.open_duplicates(name or self.base)
+            pointed = self.screen.table.current if isinstance(self.screen, VersionsScreen) else None
+            self.open_duplicates(name or pointed or self.base)
 
     @dialogue
     async def action_import_file(self, path: str = "") -> None:

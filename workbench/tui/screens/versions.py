@@ -40,8 +40,7 @@ VERSIONS_ACTIONS = declare(
     Action("diff", ("d",), "diff", "Show what lies between the two marked, or this one and its origin.", "versions"),
     Action("compare", ("c",), "compare", "Train the two marked versions and compare; the first is the baseline.",
            "versions"),
-    Action("duplicates", ("D",), "duplicates", "Show what fell as a duplicate on the way to this one.", "versions",
-           takes="NAME"),
+    Action("recipe", ("R",), "recipe", "Change a recipe over this one, and see what each step drops.", "versions"),
     Action("export", ("w",), "export", "Write this one with its dataset card.", "versions", takes="FILE"),
     Action("remove", ("x",), "delete", "Delete this one, unless something needs it.", "versions", takes="NAME"),
     Action("read", ("right", "tab"), "read", "Go into the ledger, to scroll it; esc comes back.", "versions"),
@@ -222,6 +221,10 @@ class VersionsScreen(BenchScreen):
         if self.table.current:
             self._read(self.table.current)
 
+    def action_recipe(self) -> None:
+        """Show what a recipe would drop of this one."""
+        self.bench.go("recipe", base=self.table.current)
+
     def action_read(self) -> None:
         """Go into the ledger, or back."""
         self.query_one(LineView).focus() if self.table.has_focus else self.focus_home()
@@ -255,11 +258,6 @@ class VersionsScreen(BenchScreen):
             self.app.push_screen(DiffScreen(*pair))
         else:
             self.say("Mark the two to look between with space: first the older one, then the newer.")
-
-    def action_duplicates(self, name: str = "") -> None:
-        """Show the duplicates of the one under the cursor, or of the one that is named."""
-        if name := name or self.table.current or "":
-            self.bench.action_duplicates(name)
 
     def action_compare(self) -> None:
         """Train two versions and compare them."""
