@@ -109,7 +109,7 @@ MIGRATIONS: tuple[str, ...] = (
         step_id BIGINT NOT NULL, example_id BIGINT NOT NULL, new_id BIGINT NOT NULL, reason TEXT NOT NULL, detail TEXT
     );
     """,
-    # 7: what an answer to an eval item must obey and a program can check; JSON (trainer/instructions).
+    # 8: what an answer to an eval item must obey and a program can check; JSON (trainer/instructions).
     "ALTER TABLE eval_items ADD COLUMN instructions TEXT",
 )
 
