@@ -31,6 +31,8 @@ _TRAINED_ON = 512  # rows for each cluster that k-means looks at; more moves no 
 _CELLS = 2**24  # cosines held at a time: 64 MB
 _MOST = 100  # clusters, where nobody says how many
 _WHISKER = 1.5  # Tukey's
+_LEAST = 0.05  # of a cluster's rows have a word of its title
+_TELLING = 2.0  # times as frequent in the cluster as among all rows
 _LONGEST_WORD = 30
 
 
@@ -120,7 +122,8 @@ def titles(texts: Sequence[str], labels: Ints, count: int = 4) -> list[str]:
 
     tf is the share of the cluster's rows that have the word, f how many rows have it in all, A the mean number of words
     of a cluster (Grootendorst, "BERTopic", arXiv:2203.05794; there words are counted, here rows with them, so that one
-    long row makes no title). Words that are common everywhere are left out, as those of less than two rows are.
+    long row makes no title). Words that fewer than two rows or a twentieth of the cluster have are left out, and those
+    that are less than twice as frequent there as among all rows.
     """
     sizes = np.bincount(labels)
     found: list[Counter[str]] = [Counter() for _ in sizes]
@@ -135,11 +138,11 @@ def titles(texts: Sequence[str], labels: Ints, count: int = 4) -> list[str]:
         def weight(word: str, counts: Counter[str] = counts, size: int = size) -> float:
             return counts[word] / size * math.log(1 + mean / everywhere[word])
 
-        # Of a word that tells nothing, the cluster has no larger share than all rows have.
         telling = [
             word
             for word, n in counts.items()
-            if n >= min(2, size) and (len(sizes) == 1 or n / size >= 2 * everywhere[word] / rows)
+            if n >= min(size, max(2, _LEAST * size))
+            and (len(sizes) == 1 or n / size >= _TELLING * everywhere[word] / rows)
         ]
         made.append(", ".join(sorted(telling, key=lambda word: (-weight(word), word))[:count]))
     return made

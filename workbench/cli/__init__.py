@@ -44,6 +44,7 @@ COMMANDS = {
     "run": "run",
     "examples": "examples",
     "dupes": "dupes",
+    "clusters": "clusters",
     "versions": "versions",
     "tokens": "tokens",
     "evalset": "evalset",
