@@ -12,8 +12,8 @@ from typing import Any
 
 import workbench
 from workbench.formats.licences import licence_fields
-from workbench.formats.markdown import code_block, plain, table
 from workbench.formats.write import LOSSLESS
+from workbench.markdown import code_block, plain, table
 from workbench.text import counted
 
 _FORMS = {

@@ -15,7 +15,7 @@ from markdown_it.token import Token
 
 from workbench.formats.card import Card, CardFile, CardSource, CardStage, CardTokens, Size, card_text
 from workbench.formats.licences import licence_fields
-from workbench.formats.markdown import code_block, plain
+from workbench.markdown import code_block, plain
 
 STEP = {"name": "refusal", "in": 10, "dropped": 3, "reasons": {"refusal: as an AI": 3}, "unscored": 1, "errors": 0}
 SOURCE = CardSource("raw", "rows.json", "MIT", "ab12", 7, 12, 2)
