@@ -26,6 +26,7 @@ from trainer.arms import Arm, read_arm, read_items, shared_validation, without
 from trainer.base import Base, load_base, load_chosen, with_policy
 from trainer.budget import budget_in_minutes, budget_in_tokens
 from trainer.chat import TokenCache, window
+from trainer.environment import environment
 from trainer.errors import BadInput, Stopped
 from trainer.evaluate import (
     PreparedItem,
@@ -109,6 +110,7 @@ class _Job:
             "held": self.base.held,
             "dtype": self.base.dtype,
             "peak_mb": _peak_mb(),
+            "environment": environment(),
         }
         write_atomic(self.results(run) / SUMMARY, json.dumps(summary | facts, allow_nan=False))
 

@@ -1,0 +1,58 @@
+"""The machine and the libraries that a run was made with: what its numbers depend on besides its plan."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "accelerate",
+    "bitsandbytes",
+    "tokenizers",
+    "numpy",
+    "sft-workbench",
+)
+"""Distributions whose version may change a number; the last is ours."""
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """What this process computes with: Python, system, processor, devices, and the version of each library there is.
+
+    No name of the machine or of a person is in it.
+    """
+    import torch
+
+    found = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": f"{os.cpu_count()}, torch uses {torch.get_num_threads()} threads",
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        found["cuda"] = str(torch.version.cuda)
+    for library in LIBRARIES:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    """The processor's model where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or "unknown"
