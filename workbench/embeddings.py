@@ -83,6 +83,33 @@ class CachedEmbeddings:
             self._progress(int(event["done"]), int(event["total"]), str(event["what"]))
 
 
+class StoredEmbeddings:
+    """The vectors that are in the workspace's cache, read beside the jobs that add to it: none is started or stopped.
+
+    What is missing goes to `on_missing(how many distinct texts, model)`, which may raise; else it is NaN, as for a
+    text that the model cannot read.
+    """
+
+    def __init__(self, cache: Path, on_missing: Callable[[int, str], None]) -> None:
+        self._cache = cache / "embeddings"
+        self._on_missing = on_missing
+
+    def __call__(self, texts: Sequence[str], model: str) -> NDArray[np.float32]:
+        """As `CachedEmbeddings`."""
+        import numpy as np
+
+        from filters.vectors import VectorCache, text_keys
+
+        cache, keys = VectorCache(self._cache / _identity(model)), text_keys(texts)
+        absent = cache.missing(keys)
+        if absent.any():
+            self._on_missing(len(np.unique(keys[absent])), model)
+        there = cache.look_up(keys[~absent])
+        vectors = np.full((len(keys), there.shape[1]), np.nan, dtype=np.float32)
+        vectors[~absent] = there
+        return vectors
+
+
 def _identity(model: str) -> str:
     """A folder name for the model as it is now: a new revision gets new vectors."""
     from trainer.models import resolve_model

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-from filters.step import Progress
-from workbench.embeddings import CachedEmbeddings
+from filters.step import Embed, Progress
 from workbench.errors import UsageProblem
 from workbench.store.database import Store
 from workbench.store.members import Members, resolve
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def recipe_overlap(
-    store: Store, recipe: Recipe, from_: Sequence[str], embed: CachedEmbeddings, progress: Progress | None
+    store: Store, recipe: Recipe, from_: Sequence[str], embed: Embed, progress: Progress | None
 ) -> Overlap:
     """What each step of `recipe` would drop by itself of the rows of `from_`, as people left them by hand.
 

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from filters.overlap import Overlap
+    from filters.recipe import Recipe
     from workbench.exporting import Exported
 
 DATABASE = "workbench.duckdb"
@@ -291,7 +292,7 @@ class Workspace:
 
     def run_recipe(
         self,
-        recipe: Path | str,
+        recipe: Path | str | Recipe,
         from_: Sequence[str],
         version: str,
         *,
@@ -300,15 +301,19 @@ class Workspace:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> RunReport:
-        """Run a recipe, given by path or shipped name, and freeze the result; see `workbench.curation.run_recipe`.
+        """Run a recipe and freeze the result; see `workbench.curation.run_recipe`.
+
+        It is given by path, by the name of a shipped one, or as it was read.
 
         `progress` may raise Stopped to call it off between batches; `cancelled` is asked while a job computes.
         """
-        from filters.recipe import load_recipe
+        from filters.recipe import Recipe, load_recipe
 
+        if not isinstance(recipe, Recipe):
+            recipe = load_recipe(find_recipe(recipe), self.config.step_defaults())
         return run_recipe(
             self.store,
-            load_recipe(find_recipe(recipe), self.config.step_defaults()),
+            recipe,
             from_,
             version,
             embed=CachedEmbeddings(self.cache_dir, self.runs_dir, progress, cancelled),

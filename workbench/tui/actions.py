@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType
 
-SCREENS_IN_ORDER = ("browse", "tokens", "duplicates", "versions", "experiments")
+SCREENS_IN_ORDER = ("browse", "tokens", "duplicates", "recipe", "versions", "experiments")
 """Scopes that are screens, in the order in which bar, help and docs name them."""
 
 

@@ -34,7 +34,7 @@ class RecipeFlow:
     async def run(self, recipe: str = "", base: str = "") -> str:
         """Ask, try, and make the version; returns its name, empty where none was made."""
         app, base = self._app, base or self._app.base
-        recipe = recipe or await self._choose(base)
+        recipe = recipe or await choose_recipe(app, f"Run over {base}", ":run FILE takes any other.")
         if not recipe:
             return ""
         called = Path(recipe).stem
@@ -47,13 +47,6 @@ class RecipeFlow:
         except Stopped:
             app.say("Stopped. The same recipe and name go on behind the steps that were done.")
             return ""
-
-    async def _choose(self, base: str) -> str:
-        known = await asyncio.to_thread(self._app.workspace.recipes)
-        width = max(len(Path(file.name).name) for file in known)
-        options = [(file.name, f"{Path(file.name).name:<{width}}  {_about(file)}") for file in known]
-        detail = "Recipes (.yaml) of this workspace and those that ship. :run FILE takes any other."
-        return await choose(self._app, f"Run over {base}", options, detail=detail) or ""
 
     async def _try_and_run(self, recipe: str, called: str, base: str, name: str) -> bool:
         app, workspace = self._app, self._app.workspace
@@ -89,6 +82,17 @@ class RecipeFlow:
         report = await app.tasks.run(f"running {called}", run(False, allow), if_stopped=_LATER)
         app.tasks.land(name, run_told(report))
         return True
+
+
+async def choose_recipe(app: WorkbenchApp, title: str, others: str) -> str:
+    """The recipe that a person chose, by its name or path; empty where none was. `others` says how to get others."""
+    known = await asyncio.to_thread(app.workspace.recipes)
+    width = max(len(Path(file.name).name) for file in known)
+    options = [(file.name, f"{Path(file.name).name:<{width}}  {_about(file)}") for file in known]
+    return (
+        await choose(app, title, options, detail=f"Recipes (.yaml) of this workspace and those that ship. {others}")
+        or ""
+    )
 
 
 def _about(file: RecipeFile) -> str:

@@ -433,6 +433,10 @@ class DuplicatesScreen(BenchScreen):
         if row := self.current:
             self.bench.open_tokens(self._base, row.id)
 
+    def action_recipe(self) -> None:
+        """Show what a recipe would drop of these rows."""
+        self.bench.go("recipe", base=self._base)
+
     @dialogue
     async def action_look_now(self) -> None:
         """Run a recipe that looks for duplicates, and show what it finds."""

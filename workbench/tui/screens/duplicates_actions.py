@@ -28,6 +28,7 @@ DUPLICATES_ACTIONS = declare(
     Action("redo", ("ctrl+r",), "redo", "Do again what was undone.", "duplicates"),
     Action("into", ("enter", "tab"), "read", "Go into the texts, to scroll them; esc comes back.", "duplicates"),
     Action("tokens", ("t",), "tokens", "Show the row as tokens, and which of them are trained.", "duplicates"),
+    Action("recipe", ("P",), "recipe", "Change a recipe over these rows, and see what each step drops.", "duplicates"),
     Action("look_now", ("d",), "look for duplicates", "Run a recipe that looks for equal and near prompts.",
            "duplicates"),
     Action("export", ("w",), "export", f"Write the clusters as listed to a {ENDINGS} file.", "duplicates",
