@@ -41,6 +41,7 @@ VERSIONS_ACTIONS = declare(
     Action("compare", ("c",), "compare", "Train the two marked versions and compare; the first is the baseline.",
            "versions"),
     Action("recipe", ("R",), "recipe", "Change a recipe over this one, and see what each step drops.", "versions"),
+    Action("recipe", ("R",), "recipe", "Change a recipe over this one, and see what each step drops.", "versions"),
     Action("export", ("w",), "export", "Write this one with its dataset card.", "versions", takes="FILE"),
     Action("remove", ("x",), "delete", "Delete this one, unless something needs it.", "versions", takes="NAME"),
     Action("read", ("right", "tab"), "read", "Go into the ledger, to scroll it; esc comes back.", "versions"),
@@ -220,6 +221,10 @@ class VersionsScreen(BenchScreen):
     def _lay_out(self) -> None:
         if self.table.current:
             self._read(self.table.current)
+
+    def action_recipe(self) -> None:
+        """Show what a recipe would drop of this one."""
+        self.bench.go("recipe", base=self.table.current)
 
     def action_recipe(self) -> None:
         """Show what a recipe would drop of this one."""
