@@ -3,10 +3,10 @@
 In a notebook:
 
     from filters.embedding import embed_here
-    from filters.pipeline import kept_ids, run
+    from filters.pipeline import kept_rows, run
     from filters.recipe import load_recipe
 
     recipe = load_recipe("mine.yaml")
     outcomes = list(run(recipe, rows, embed=embed_here))    # rows() -> Arrow batches, see `run`
-    kept = kept_ids(rows, outcomes)
+    for batch in kept_rows(rows, outcomes): ...              # as the steps left them: some rewrite rows
 """

@@ -15,7 +15,7 @@ import numpy as np
 from filters.pipeline import ScoreCache, run
 from filters.recipe import Recipe
 from filters.remaining import Remaining, Rows
-from filters.step import Embed, JobScorer, Progress, Row, Score
+from filters.step import Embed, JobScorer, Progress, Rewrite, Row, Score
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,12 @@ def overlap(
 
     A deduplicator compares all rows, so of two copies it may drop one that an earlier step would have taken out.
     Selectors are left out: what they drop depends on how many rows there are. No job is started for scores that a
-    model or a service gives: rows without a stored one are counted as unjudged.
+    model or a service gives: rows without a stored one are counted as unjudged. What a step rewrites, the steps behind
+    it see rewritten, as in a run.
     """
     found: list[tuple[int, int, np.ndarray[Any, np.dtype[np.bool_]]]] = []
     everything = Remaining(rows)
+    rewritten: list[Rewrite] = []
     for position, step in enumerate(recipe.steps):
         if step.kind == "selector":
             continue
@@ -94,10 +96,12 @@ def overlap(
                 compute=_compute_nothing,
                 others=others,
                 finished=[()] * position,  # the steps before it have dropped nothing
+                rewritten=rewritten,
                 allow_wipeout=True,
                 progress=progress,
             )
         )
+        rewritten += outcome.rewrites
         dropped = everything.mask([drop.id for drop in outcome.drops])
         found.append((position, outcome.unscored + outcome.errors, dropped))
     masks = np.array([dropped for _, _, dropped in found], dtype=np.bool_).reshape(len(found), len(everything.ids))

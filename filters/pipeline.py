@@ -7,6 +7,7 @@ as it comes, and can start again behind the last one it stored.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -24,6 +25,7 @@ from filters.step import (
     Outside,
     Pair,
     Progress,
+    Rewrite,
     Row,
     RowStep,
     Score,
@@ -33,6 +35,7 @@ from filters.step import (
     Step,
     StepOutcome,
 )
+from trainer.conversation import canonical_json, content_hash
 from trainer.errors import UsageProblem
 
 
@@ -85,6 +88,7 @@ def run(
     others: Callable[[str], Rows] | None = None,
     items: Callable[[str], Rows] | None = None,
     finished: Sequence[Collection[int]] = (),
+    rewritten: Iterable[Rewrite] = (),
     allow_wipeout: bool = False,
     progress: Progress | None = None,
 ) -> Iterator[StepOutcome]:
@@ -92,9 +96,9 @@ def run(
 
     `rows()` must give the same rows in the same order each time it is called, as Arrow batches with `id` int64,
     `content_hash`, `messages`, `tools`, `source` and `category`. `finished` holds the dropped ids of steps already
-    done: these are neither run nor yielded again. `embed` is needed by steps on embeddings only, `compute` by steps
-    whose scores take a model or a service; `others`, the rows of a version or source by name, and `items`, those of
-    an eval set, by steps that compare with one.
+    done, `rewritten` what these rewrote, in order: they are neither run nor yielded again. `embed` is needed by steps
+    on embeddings only, `compute` by steps whose scores take a model or a service; `others`, the rows of a version or
+    source by name, and `items`, those of an eval set, by steps that compare with one.
     `progress(done, total, what)` counts rows within a step.
 
     Raises `Wipeout`, before the step is yielded, where the guard stops it, unless `allow_wipeout`.
@@ -107,6 +111,7 @@ def run(
     left = Remaining(rows)
     for dropped in finished:
         left.drop(dropped)
+    left.rewrite(rewritten)
     for position in range(len(finished), len(recipe.steps)):
         step = recipe.steps[position]
         started = time.perf_counter()
@@ -122,6 +127,7 @@ def run(
             guard(step, where, left, work.drops, lambda batch: score_rows(language_scorer("prompt"), batch, cache))
         rows_in = len(left)
         left.drop([drop.id for drop in work.drops])
+        left.rewrite(work.rewrites)
         yield StepOutcome(
             position=position,
             name=step.name,
@@ -133,6 +139,7 @@ def run(
             seconds=time.perf_counter() - started,
             unscored=work.unscored,
             errors=work.errors,
+            rewrites=work.rewrites,
         )
 
 
@@ -180,12 +187,18 @@ def compute_missing(scorer: JobScorer, left: Remaining, cache: ScoreCache, compu
         cache.put(part, scorer.name, scorer.fingerprint)
 
 
-def kept_ids(rows: Rows, outcomes: Iterable[StepOutcome]) -> list[int]:
-    """The ids that no step dropped, in input order."""
+def kept_rows(rows: Rows, outcomes: Iterable[StepOutcome]) -> Iterator[list[Row]]:
+    """The rows that no step dropped, as the steps that rewrote some left them, in batches in input order."""
     left = Remaining(rows)
     for outcome in outcomes:
         left.drop([drop.id for drop in outcome.drops])
-    return [row.id for batch in left for row in batch]
+        left.rewrite(outcome.rewrites)
+    return iter(left)
+
+
+def kept_ids(rows: Rows, outcomes: Iterable[StepOutcome]) -> list[int]:
+    """The ids that no step dropped, in input order."""
+    return [row.id for batch in kept_rows(rows, outcomes) for row in batch]
 
 
 @dataclass
@@ -195,12 +208,13 @@ class _Work:
     unscored: int = 0
     errors: int = 0
     settled: dict[str, Any] = field(default_factory=dict)
+    rewrites: list[Rewrite] = field(default_factory=list)
 
 
 def _judge_rows(
     step: RowStep[Any], left: Remaining, cache: ScoreCache, compute: Compute | None, progress: Progress
 ) -> _Work:
-    work = _Work()
+    work, flagged = _Work(), Counter[str]()
     for scorer in step.scorers:
         if isinstance(scorer, JobScorer):
             compute_missing(scorer, left, cache, compute)
@@ -208,7 +222,8 @@ def _judge_rows(
     for batch in left:
         columns = [score_rows(scorer, batch, cache) for scorer in step.scorers]
         _derive(step, batch, columns, cache)
-        for row, scores in zip(batch, zip(*columns, strict=True), strict=True):
+        by_row: Iterable[tuple[Score, ...]] = zip(*columns, strict=True) if columns else [()] * len(batch)
+        for row, scores in zip(batch, by_row, strict=True):
             states = {score.state for score in scores}
             if "error" in states:
                 work.errors += 1
@@ -218,11 +233,25 @@ def _judge_rows(
                 finding = step.without("unscored")
             else:
                 finding = step.decide(scores)
+                if finding is None:
+                    flagged.update(filter(None, [step.flag(scores)]))
+                    work.rewrites += _rewrites(step, row, scores)
             if finding:
                 work.drops.append(Drop(row.id, finding.reason, finding.score, detail=finding.detail))
         done += len(batch)
         progress(done, total, step.name)
+    if flagged:
+        work.settled["flagged"] = dict(flagged.most_common())
     return work
+
+
+def _rewrites(step: RowStep[Any], row: Row, scores: Sequence[Score]) -> list[Rewrite]:
+    """What the step makes of a row: nothing where its text stays what it is."""
+    edit = step.rewrite(row, scores)
+    text = row.messages_json if edit is None else canonical_json(list(edit.messages))
+    if edit is None or text == row.messages_json:
+        return []
+    return [Rewrite(row.id, text, content_hash(text, row.tools_json), edit.reason, edit.detail)]
 
 
 def _derive(step: RowStep[Any], batch: Sequence[Row], columns: Sequence[list[Score]], cache: ScoreCache) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from filters.step import Row
+from filters.step import Rewrite, Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +21,7 @@ BATCH = 1024  # rows parsed at a time, whatever the size of the batches that com
 class Remaining:
     """Which rows are left, by position in the input; iterating reads them in batches (`filters.step.Survivors`).
 
-    Holds per row an id, a bit and one small number for each grouping, never a text.
+    Holds per row an id, a bit and one small number for each grouping, and no text but that of rewritten rows.
     """
 
     def __init__(self, rows: Rows) -> None:
@@ -38,6 +39,7 @@ class Remaining:
             raise ValueError("rows must have ids of their own")
         self._codes = {group: np.array(code, dtype=np.int32) for group, code in codes.items()}
         self._left: NDArray[np.bool_] = np.ones(len(self.ids), dtype=np.bool_)
+        self._rewritten: dict[int, Rewrite] = {}
 
     def __len__(self) -> int:
         return int(self._left.sum())
@@ -48,6 +50,10 @@ class Remaining:
     def drop(self, ids: Collection[int]) -> None:
         """Take these rows out."""
         self._left &= ~self.mask(ids)
+
+    def rewrite(self, rewrites: Iterable[Rewrite]) -> None:
+        """Give these rows other messages from now on; a later rewrite of a row takes the place of an earlier one."""
+        self._rewritten |= {rewrite.id: rewrite for rewrite in rewrites}
 
     def mask(self, ids: Collection[int]) -> NDArray[np.bool_]:
         """One bit per input row: is its id among `ids`?"""
@@ -86,9 +92,13 @@ class Remaining:
                 if not np.array_equal(batch.column("id").to_numpy(zero_copy_only=False), self.ids[here]):
                     raise ValueError("rows() must give the same rows in the same order each time")
                 if mask[here].any():
-                    yield _parse(batch.filter(pa.array(mask[here])))
+                    yield [self._as_it_is(row) for row in _parse(batch.filter(pa.array(mask[here])))]
         if start != len(self.ids):
             raise ValueError("rows() must give the same rows in the same order each time")
+
+    def _as_it_is(self, row: Row) -> Row:
+        now = self._rewritten.get(row.id)
+        return replace(row, messages_json=now.messages_json, content_hash=now.content_hash) if now else row
 
 
 def parsed(rows: Rows) -> Iterator[list[Row]]:

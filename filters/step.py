@@ -2,7 +2,7 @@
 
 A **row step** judges each row alone: its scorers turn rows into scores, `decide` turns scores and parameters into
 a drop or nothing. Scores can be cached by content, because parameters that only move a decision (a threshold) are
-not part of a scorer's fingerprint.
+not part of a scorer's fingerprint. What stays may go on with other messages (`rewrite`): the steps behind see these.
 
 A **set step** sees all rows that are left: deduplicators and selectors.
 
@@ -188,6 +188,26 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """Other messages for a row, before they are tied to it. `reason` and `detail` are told as those of a drop are."""
+
+    messages: Sequence[Message]
+    reason: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One row goes on with other messages, as canonical JSON; its tools stay. `content_hash` is that of the new row."""
+
+    id: int
+    messages_json: str
+    content_hash: str
+    reason: str
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Two rows found alike (cosine, Jaccard, or 1.0 for exact), dropped or not. `duplicate_of` is the one preferred.
 
@@ -336,6 +356,14 @@ class RowStep(Step[P]):
         """Whether a row leaves that has a score in `state` (`error`, `unscored`). By default it is kept and counted."""
         return None
 
+    def flag(self, scores: Sequence[Score]) -> str | None:
+        """A reason by which a row is counted that stays. Called where `decide` lets it stay; by default none is."""
+        return None
+
+    def rewrite(self, row: Row, scores: Sequence[Score]) -> Edit | None:
+        """What a row goes on as. Called where `decide` lets it stay; by default it goes on as it is."""
+        return None
+
 
 class SetStep(Step[P]):
     """A step that sees all rows that are left."""
@@ -359,6 +387,7 @@ class StepOutcome:
     seconds: float
     unscored: int = 0
     errors: int = 0
+    rewrites: list[Rewrite] = field(default_factory=list)
 
     @property
     def rows_out(self) -> int:
@@ -369,3 +398,8 @@ class StepOutcome:
     def reasons(self) -> dict[str, int]:
         """Drops by reason, most frequent first."""
         return dict(Counter(drop.reason for drop in self.drops).most_common())
+
+    @property
+    def rewritten(self) -> dict[str, int]:
+        """Rows that went on with other messages, by reason, most frequent first."""
+        return dict(Counter(rewrite.reason for rewrite in self.rewrites).most_common())

@@ -37,6 +37,7 @@ from workbench.store.recipe_runs import (
     save_step,
     step_notes,
 )
+from workbench.store.rewrites import makes_rows, run_rewrites
 from workbench.store.scores import StoredScores
 from workbench.store.versions import freeze, manifest_hash, recipe_run_of, refuse_source_name
 
@@ -151,12 +152,12 @@ def run_recipe(
             return done
         begun = _begin_or_resume(store, recipe, recipe_hash, input_hash, members, manual, allow_wipeout)
         finished = dropped_ids(store, begun.id)[len(manual) :]
-        for outcome in run_steps(finished=finished):
-            with store.transaction() as cursor:
+        for outcome in run_steps(finished=finished, rewritten=run_rewrites(store, begun.id)):
+            with store.transaction(rows=bool(outcome.rewrites)) as cursor:
                 save_step(cursor, begun.id, replace(outcome, position=outcome.position + len(manual)))
         steps = ledger(store, begun.id)
         _check_some_left(begun.rows_in, steps)
-        with store.transaction() as cursor:
+        with store.transaction(rows=makes_rows(store, begun.id)) as cursor:
             frozen, new = freeze(cursor, store, version, members, run_id=begun.id, recipe=recipe.text)
     return RunReport(version, begun.rows_in, frozen.rows, frozen.manifest_hash, steps, new, len(finished))
 
@@ -283,14 +284,25 @@ def _done(store: Store, recipe_hash: str, input_hash: str, version: str) -> RunR
 
 def _dry_report(members: Members, outcomes: Sequence[StepOutcome]) -> RunReport:
     steps = [
-        StepRow(o.name, o.rows_in, len(o.drops), o.reasons, o.seconds, o.unscored, o.errors, step_notes(o.params))
+        StepRow(
+            o.name,
+            o.rows_in,
+            len(o.drops),
+            o.reasons,
+            o.seconds,
+            o.unscored,
+            o.errors,
+            step_notes(o.params, o.rewritten),
+            o.rewritten,
+        )
         for o in outcomes
     ]
     rows_in = members.rows + sum(len(o.drops) for o in outcomes if o.name == MANUAL)
     _check_some_left(rows_in, steps)
     dropped = {drop.id for outcome in outcomes for drop in outcome.drops}
+    rewritten = {rewrite.id: rewrite.content_hash for outcome in outcomes for rewrite in outcome.rewrites}
     kept = [
-        content
+        rewritten.get(id, content)
         for batch in members.batches(("id", "content_hash"))
         for id, content in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         if id not in dropped

@@ -9,23 +9,28 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from filters.rules.personal import Kind, find
-from filters.step import FilterParams, Finding, Row, RowStep, Score, Scorer, each
-from trainer.conversation import Side, canonical_json, content_text
+from filters.rules.personal import Kind
+from filters.rules.redaction import redact
+from filters.step import Edit, FilterParams, Finding, Row, RowStep, Score, Scorer, each
+from trainer.conversation import Side
 
 _SHOWN = 3  # characters of a hit: enough to find it again, too few to pass it on in a report
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class PiiParams(FilterParams):
-    """`kinds`: which count. `action: flag` only scores, so that the rows can be looked at; `drop` drops them."""
+    """`kinds`: which count. `action: drop` drops rows, `flag` only counts them; `redact` keeps them without the data.
+
+    Redacted is what is found: `[mail]`, `[phone]`, `[card]`, `[iban]`, `[ip]` or `[key]` stands in its place.
+    """
 
     on: Side = "both"
-    kinds: list[Kind] = Field(default=list(get_args(Kind)), min_length=1)
-    action: Literal["flag", "drop"] = "drop"
+    kinds: list[Kind] = Field(default=list(_KINDS), min_length=1)
+    action: Literal["flag", "drop", "redact"] = "drop"
 
 
 class Pii(RowStep[PiiParams]):
-    """Drop or flag rows with mail addresses, phone, card or bank account numbers, public IP addresses or keys.
+    """Drop, flag or redact mail addresses, phone, card or bank account numbers, public IP addresses and keys.
 
     Cards and accounts by their check digits; keys by their issuers' shapes, or by disorder behind a name like
     `api_key`. Left alone: addresses reserved for examples, private networks, trial card numbers, film phone numbers,
@@ -33,6 +38,7 @@ class Pii(RowStep[PiiParams]):
     """
 
     name = "pii"
+    version = 2
     kind = "filter"
     params_model = PiiParams
 
@@ -44,33 +50,40 @@ class Pii(RowStep[PiiParams]):
     def decide(self, scores: Sequence[Score]) -> Finding | None:
         """One of the chosen kinds, where the action is to drop."""
         (score,) = scores
-        there = (score.label or "").split(", ")
-        chosen = [kind for kind in get_args(Kind) if kind in there and kind in self.params.kinds]
-        if self.params.action == "flag" or not chosen:
+        chosen = self._chosen(score)
+        if self.params.action != "drop" or not chosen:
             return None
         return Finding(f"pii: {chosen[0]}", score.value, score.detail)
+
+    def flag(self, scores: Sequence[Score]) -> str | None:
+        """The surest of the chosen kinds, where the action is to flag."""
+        chosen = self._chosen(scores[0])
+        return f"pii: {chosen[0]}" if self.params.action == "flag" and chosen else None
+
+    def rewrite(self, row: Row, scores: Sequence[Score]) -> Edit | None:
+        """Marks in the place of the chosen kinds, where the action is to redact. Told are the kinds alone."""
+        if self.params.action != "redact" or not self._chosen(scores[0]):
+            return None
+        messages, pieces = redact(row.messages, self.params.on, self.params.kinds)
+        counts = Counter(piece.kind for piece in pieces)
+        there = [kind for kind in _KINDS if counts[kind]]
+        told = ", ".join(f"{counts[kind]} {kind}" for kind in there)
+        return Edit(messages, f"redacted {', '.join(there)}", told)
+
+    def _chosen(self, score: Score) -> list[Kind]:
+        there = (score.label or "").split(", ")
+        return [kind for kind in _KINDS if kind in there and kind in self.params.kinds]
 
 
 def pii_scorer(on: Side) -> Scorer:
     """How many pieces of personal data one side of a row has."""
 
     def score(row: Row) -> Score:
-        pieces = [(piece.kind, text[piece.start : piece.end]) for text in texts(row, on) for piece in find(text)]
+        _, pieces = redact(row.messages, on, _KINDS)
         if not pieces:
             return Score(0.0)
-        counts = Counter(kind for kind, _ in pieces)
-        seen = ", ".join(f"{kind} {piece[:_SHOWN]}…" for kind, piece in pieces[:3])
-        return Score(float(len(pieces)), label=", ".join(kind for kind in get_args(Kind) if counts[kind]), detail=seen)
+        there = {piece.kind for piece in pieces}
+        seen = ", ".join(f"{piece.kind} {piece.text[:_SHOWN]}…" for piece in pieces[:3])
+        return Score(float(len(pieces)), label=", ".join(kind for kind in _KINDS if kind in there), detail=seen)
 
-    return Scorer("pii", 1, {"on": on}, each(score))
-
-
-def texts(row: Row, on: Side) -> list[str]:
-    """The turns of a side, and with answers what they hand to tools; with both sides also what tools gave back."""
-    found = row.turns(on)
-    for message in row.messages:
-        if on != "prompt" and message["role"] == "assistant" and message.get("tool_calls"):
-            found.append(canonical_json(message["tool_calls"]))
-        if on == "both" and message["role"] == "tool":
-            found.append(content_text(message.get("content")))
-    return found
+    return Scorer("pii", 2, {"on": on}, each(score))

@@ -20,7 +20,12 @@ _SHAPES = re.compile(
     r"|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"  # SendGrid
     r"|eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}"  # a signed JSON Web Token
     r")(?![A-Za-z0-9_-])"
-    r"|-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY-----"
+)
+# The whole of it, or where its end is missing what looks like its lines.
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY-----"
+    r"(?:(?:(?!-----)[\s\S]){0,20000}-----END (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY-----"
+    r"|(?:(?:\s|\\n)*[A-Za-z0-9+/=]{20,100})*)"
 )
 _NAMED = re.compile(
     r"(?:api[_ -]?key|secret(?:[_ -]?key)?|access[_ -]?(?:key|token)|auth[_ -]?token|bearer|client[_ -]?secret"
@@ -39,6 +44,7 @@ _DISORDER = 3.5  # bits a character: words and paths of code stay below, random 
 def secrets(text: str) -> list[tuple[int, int]]:
     """(start, end) of keys of known issuers, private keys, passwords in URLs and random values with a telling name."""
     found = [match.span() for match in _SHAPES.finditer(text) if not _PLACEHOLDER.search(match.group())]
+    found += [match.span() for match in _PRIVATE_KEY.finditer(text)]
     found += [m.span(1) for m in _IN_URL.finditer(text) if not _PLACEHOLDER.search(m[1]) and len(set(m[1])) > 2]
     for match in _NAMED.finditer(text):
         value = match[1]

@@ -6,7 +6,7 @@ Each part is read by itself: what a person looks at comes at once, whatever the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,18 +117,27 @@ def _history(cursor: Connection, base: Base, example: ExampleDetail) -> list[str
     [(license,)] = fetch(cursor, "SELECT license FROM sources WHERE name = ?", [example.source])
     origin = f"row {example.row} of source {example.source}"
     told = [f"came as {origin}" + (f", under {license}" if license else "")]
+    kin = _kin(cursor, [id, shown])
+    for version, step, reason, detail in fetch(
+        cursor,
+        """SELECT r.version_name, s.name, w.reason, w.detail FROM rewrites w JOIN steps s ON s.id = w.step_id
+           JOIN recipe_runs r ON r.id = s.recipe_run_id WHERE w.new_id IN (SELECT unnest(?))
+           ORDER BY r.id, s.position""",
+        [kin],
+    ):
+        more = f" ({detail})" if detail else ""
+        told.append(f"rewritten on the way to {_goal(version)} by {step}: {reason}{more}")
     for version, step, reason, detail, kept_source, kept_row in fetch(
         cursor,
         """SELECT r.version_name, s.name, d.reason, d.detail, ks.name, k.row FROM decisions d
            JOIN steps s ON s.id = d.step_id JOIN recipe_runs r ON r.id = s.recipe_run_id
            LEFT JOIN examples k ON k.id = d.duplicate_of LEFT JOIN sources ks ON ks.id = k.source_id
-           WHERE d.example_id IN (?, ?) ORDER BY r.id""",
-        [id, shown],
+           WHERE d.example_id IN (SELECT unnest(?)) ORDER BY r.id""",
+        [kin],
     ):
         survivor = f", in favour of row {kept_row} of {kept_source}" if kept_source else ""
         more = f" ({detail})" if detail else ""
-        where = f"version {version}" if version else "a run that was not finished"
-        told.append(f"dropped on the way to {where} by {step}: {reason}{more}{survivor}")
+        told.append(f"dropped on the way to {_goal(version)} by {step}: {reason}{more}{survivor}")
     for kind, what, inverse in fetch(
         cursor,
         """SELECT o.kind, o.what, o.inverse_of FROM operations o
@@ -140,9 +149,26 @@ def _history(cursor: Connection, base: Base, example: ExampleDetail) -> list[str
     holding = fetch(
         cursor,
         """SELECT v.name FROM versions v WHERE EXISTS (FROM version_examples x WHERE x.version_id = v.id
-           AND x.example_id = ?) ORDER BY v.id""",
-        [shown],
+           AND x.example_id IN (SELECT unnest(?))) ORDER BY v.id""",
+        [[shown, *(id for id in kin if id != example.id)]],
     )
     if holding:
         told.append(f"in version{'s' * (len(holding) > 1)} {', '.join(str(name) for (name,) in holding)}")
     return told
+
+
+def _kin(cursor: Connection, ids: Sequence[int]) -> list[int]:
+    """These examples with what steps rewrote them from and into."""
+    found = fetch(
+        cursor,
+        """WITH RECURSIVE links AS (SELECT example_id AS a, new_id AS b FROM rewrites
+                                    UNION ALL SELECT new_id, example_id FROM rewrites),
+           kin AS (SELECT unnest(?) AS id UNION SELECT b FROM kin JOIN links ON a = id)
+           FROM kin""",
+        [list(ids)],
+    )
+    return [int(id) for (id,) in found]
+
+
+def _goal(version: str | None) -> str:
+    return f"version {version}" if version else "a run that was not finished"

@@ -59,11 +59,8 @@ class DiffRow:
     detail: str | None = None
     similarity: float | None = None
     instead: tuple[str, int, list[Message]] | None = None
-
-    @property
-    def is_edit(self) -> bool:
-        """Whether a person edited it on the way to B."""
-        return self.reason == EDITED
+    is_edit: bool = False
+    """Whether a person edited it, or a step rewrote it, on the way to B."""
 
 
 class OpenDiff:
@@ -140,10 +137,11 @@ class OpenDiff:
         with self._lock:
             if self._closed:
                 return None
-            [(source, row, messages, reason, detail, similarity, instead)] = fetch(
+            [(source, row, messages, reason, detail, similarity, instead, is_edit)] = fetch(
                 self._cursor,
                 """SELECT s.name, e.row, e.messages, g.reason, g.detail, g.similarity,
-                          if(g.example_id IS NULL, e.parent_id, coalesce(g.duplicate_of, g.edited))
+                          if(g.example_id IS NULL, e.parent_id, coalesce(g.duplicate_of, g.edited)),
+                          g.edited IS NOT NULL
                    FROM examples e JOIN sources s ON s.id = e.source_id LEFT JOIN gone g ON g.example_id = e.id
                    WHERE e.id = ?""",
                 [id],
@@ -154,7 +152,7 @@ class OpenDiff:
                 [instead],
             )
         kept = (str(other[0][0]), int(other[0][1]), json.loads(other[0][2])) if other else None
-        return DiffRow(id, source, row, json.loads(messages), reason, detail, similarity, kept)
+        return DiffRow(id, source, row, json.loads(messages), reason, detail, similarity, kept, is_edit)
 
     def close(self) -> None:
         """Let go of the rows; a window being read is waited for."""
@@ -186,8 +184,8 @@ def _number_copies(cursor: Connection, numbered: str, rows: str, others: str) ->
 def _find_reasons(cursor: Connection, store: Store, b: Named) -> None:
     """Fill the table `gone`: each row of A that is not in B, with the decision about it or about the same content.
 
-    An edit goes before a decision; a decision about what a row was edited into is one about the row. `n` numbers the
-    rows of one reason from 0.
+    An edit, by hand or by a step, goes before a decision; a decision about what a row was edited into is one about
+    the row. `n` numbers the rows of one reason from 0.
     """
     cursor.execute(
         """CREATE TEMP TABLE edits AS
@@ -220,15 +218,18 @@ def _find_reasons(cursor: Connection, store: Store, b: Named) -> None:
                       SEMI JOIN b ON b.example_id = x.edited GROUP BY 1),
            by_row AS (FROM decided QUALIFY row_number() OVER (PARTITION BY example_id ORDER BY step_id) = 1),
            by_content AS (FROM decided QUALIFY row_number() OVER (PARTITION BY content_hash ORDER BY step_id) = 1),
+           rewritten AS (SELECT w.new_id AS edited, s.name || ': ' || w.reason AS reason, w.detail
+                         FROM rewrites w JOIN steps s ON s.id = w.step_id),
            told AS (
                SELECT w.pos, w.example_id, i.edited,
-                      if(i.edited IS NOT NULL, ?, coalesce(r.reason, c.reason, ?)) AS reason,
-                      if(i.edited IS NULL, coalesce(r.detail, c.detail), NULL) AS detail,
+                      if(i.edited IS NOT NULL, coalesce(x.reason, ?), coalesce(r.reason, c.reason, ?)) AS reason,
+                      if(i.edited IS NOT NULL, x.detail, coalesce(r.detail, c.detail)) AS detail,
                       if(i.edited IS NULL, coalesce(r.duplicate_of, c.duplicate_of), NULL) AS duplicate_of,
                       if(i.edited IS NULL, coalesce(r.similarity, c.similarity), NULL) AS similarity
                FROM went w LEFT JOIN by_row r ON r.example_id = w.example_id
                     LEFT JOIN by_content c ON c.content_hash = w.content_hash
-                    LEFT JOIN into_b i ON i.example_id = w.example_id)
+                    LEFT JOIN into_b i ON i.example_id = w.example_id
+                    LEFT JOIN rewritten x ON x.edited = i.edited)
            SELECT *, row_number() OVER (PARTITION BY reason ORDER BY pos) - 1 AS n FROM told""",
         [EDITED, NOT_AN_INPUT],
     )

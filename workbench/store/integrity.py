@@ -49,6 +49,7 @@ _NO_ROWS = "NOT EXISTS (SELECT 1 FROM examples e WHERE e.source_id = t.source_id
 _NAMED = """(t.id IN (SELECT example_id FROM version_examples) OR t.id IN (SELECT example_id FROM decisions)
              OR t.id IN (SELECT duplicate_of FROM decisions WHERE duplicate_of IS NOT NULL)
              OR t.id IN (SELECT parent_id FROM examples WHERE parent_id IS NOT NULL)
+             OR t.id IN (SELECT new_id FROM rewrites)
              OR t.id IN (SELECT example_id FROM operation_rows)
              OR t.id IN (SELECT TRY_CAST(value AS BIGINT) FROM draft_rows WHERE field = 'replaced'))"""
 # Nothing can ever show these rows, so a repair may remove them; owners first, since what they own goes with them.
@@ -60,6 +61,7 @@ _ORPHANS = (
     _owned("steps have a recipe run", "steps", "recipe_run_id", "recipe_runs"),
     _owned("decisions have a step", "decisions", "step_id", "steps"),
     _owned("duplicate pairs have a step", "duplicate_pairs", "step_id", "steps"),
+    _owned("rewrites have a step", "rewrites", "step_id", "steps"),
     _owned("changes by hand have an operation", "operation_rows", "operation_id", "operations"),
     _owned("version rows have a version", "version_examples", "version_id", "versions"),
     _owned("eval items have an eval set", "eval_items", "eval_set_id", "eval_sets"),
@@ -95,6 +97,18 @@ _RULES = (
     (
         "steps dropped what they say",
         """SELECT count(*) FROM steps s WHERE dropped <> (SELECT count(*) FROM decisions d WHERE d.step_id = s.id)""",
+    ),
+    (
+        "rewritten rows are examples that name the old ones",
+        """SELECT count(*) FROM rewrites w LEFT JOIN examples n ON n.id = w.new_id
+           LEFT JOIN examples o ON o.id = w.example_id
+           WHERE o.id IS NULL OR n.parent_id IS DISTINCT FROM w.example_id""",
+    ),
+    (
+        "no version holds what the run that made it rewrote",
+        """SELECT count(*) FROM rewrites w JOIN steps s ON s.id = w.step_id
+           JOIN versions v ON v.recipe_run_id = s.recipe_run_id
+           JOIN version_examples x ON x.version_id = v.id AND x.example_id = w.example_id""",
     ),
     (
         "every row of a run is in its version or has a reason",

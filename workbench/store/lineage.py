@@ -29,7 +29,12 @@ def languages(store: Store, named: Named) -> dict[str, int]:
 def by_hand(store: Store, named: Named) -> int:
     """How many rows a person edited, or corrected after they had been rejected."""
     row = store.row(
-        f"""SELECT count(*) FROM ({_examples(named)}) WHERE parent_id IS NOT NULL
+        f"""WITH RECURSIVE rows AS ({_examples(named)}),
+            line AS (
+                SELECT id, id AS made, parent_id FROM rows WHERE parent_id IS NOT NULL
+                UNION ALL SELECT l.id, e.id, e.parent_id FROM line l JOIN examples e ON e.id = l.parent_id
+                WHERE e.parent_id IS NOT NULL)
+            SELECT count(*) FROM rows WHERE id IN (SELECT id FROM line WHERE made NOT IN (SELECT new_id FROM rewrites))
             OR (source_id, row) IN (SELECT (source_id, row) FROM fixed_rejects)"""
     )
     return int(row[0]) if row else 0
@@ -46,7 +51,7 @@ def left_out_for(store: Store, version: str) -> list[str]:
 
 def _examples(named: Named) -> str:
     """SQL for the examples of a source or version, without their texts."""
-    columns = "e.source_id, e.row, e.parent_id, e.content_hash"
+    columns = "e.id, e.source_id, e.row, e.parent_id, e.content_hash"
     if named.kind == "source":
         return f"SELECT {columns} FROM examples e WHERE source_id = {named.id} AND parent_id IS NULL"
     members = f"SELECT example_id FROM version_examples WHERE version_id = {named.id}"

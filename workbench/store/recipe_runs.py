@@ -1,16 +1,20 @@
-"""Runs of recipes: which steps are done, what each dropped and why. A finished step is committed, so a run resumes."""
+"""Runs of recipes: which steps are done, what each dropped or rewrote and why.
+
+A finished step is committed, so a run resumes.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from filters.step import StepOutcome
 from workbench.store.database import Connection, Store, insert, next_id, now
+from workbench.store.rewrites import Standing, remove_rewrites, save_rewrites
 
 _DECISIONS = pa.schema(
     [
@@ -46,7 +50,7 @@ class RecipeRun:
 
 @dataclass(frozen=True)
 class StepRow:
-    """A finished step as the ledger shows it."""
+    """A finished step as the ledger shows it; `reasons` and `rewritten` count rows by reason."""
 
     name: str
     rows_in: int
@@ -56,6 +60,7 @@ class StepRow:
     unscored: int = 0
     errors: int = 0
     notes: tuple[str, ...] = ()
+    rewritten: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The step in the JSON that other programs rely on."""
@@ -67,15 +72,22 @@ class StepRow:
             "seconds": round(self.seconds, 3),
             "unscored": self.unscored,
             "errors": self.errors,
+            "rewritten": self.rewritten,
             "notes": list(self.notes),
         }
 
 
-def step_notes(params: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a step found out about itself, for people: how much an index of its embeddings saw."""
-    if "index_recall" not in params:
-        return ()
-    return (f"index recall {params['index_recall']:.3f} of {params['index_checked_rows']:,} rows checked",)
+def step_notes(params: Mapping[str, Any], rewritten: Mapping[str, int]) -> tuple[str, ...]:
+    """What a step did beside dropping, for people: rows rewritten or flagged, how much an index of embeddings saw."""
+    told = [_told("rewritten", rewritten), _told("flagged", params.get("flagged", {}))]
+    if "index_recall" in params:
+        told.append(f"index recall {params['index_recall']:.3f} of {params['index_checked_rows']:,} rows checked")
+    return tuple(filter(None, told))
+
+
+def _told(what: str, counts: Mapping[str, int]) -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    return f"{sum(counts.values()):,} {what}: {reasons}" if counts else ""
 
 
 _RUN = "id, version_name, state, rows_in, inputs"
@@ -127,7 +139,11 @@ def finish_run(cursor: Connection, run_id: int, version_name: str, rows_out: int
 
 
 def discard_run(cursor: Connection, run_id: int) -> None:
-    """Delete a run with its steps and decisions."""
+    """Delete a run with its steps and decisions, and the rows that it made where no version holds them.
+
+    On a transaction that may write rows if it made any (`workbench.store.rewrites.makes_rows`).
+    """
+    remove_rewrites(cursor, run_id)
     for table in ("decisions", "duplicate_pairs"):
         cursor.execute(f"DELETE FROM {table} WHERE step_id IN (SELECT id FROM steps WHERE recipe_run_id = ?)", [run_id])
     cursor.execute("DELETE FROM steps WHERE recipe_run_id = ?", [run_id])
@@ -135,7 +151,10 @@ def discard_run(cursor: Connection, run_id: int) -> None:
 
 
 def save_step(cursor: Connection, run_id: int, outcome: StepOutcome) -> None:
-    """Write down a finished step: its numbers, every drop with its reason, and the pairs it found."""
+    """Write down a finished step: its numbers, every drop and rewrite with its reason, and the pairs it found.
+
+    On a transaction that may write rows if there are rewrites.
+    """
     step_id = next_id(cursor, "steps")
     cursor.execute(
         """INSERT INTO steps (id, recipe_run_id, position, name, params, rows_in, dropped, seconds, finished,
@@ -153,29 +172,32 @@ def save_step(cursor: Connection, run_id: int, outcome: StepOutcome) -> None:
             outcome.errors,
         ],
     )
-    drops = [(step_id, d.id, d.reason, d.score, d.duplicate_of, d.detail) for d in outcome.drops]
-    pairs = [(step_id, p.id, p.duplicate_of, p.similarity, p.answer_similarity) for p in outcome.pairs]
+    standing = Standing.of(cursor, run_id)
+    now_of = standing.now
+    drops = [
+        (step_id, now_of(d.id), d.reason, d.score, None if d.duplicate_of is None else now_of(d.duplicate_of), d.detail)
+        for d in outcome.drops
+    ]
+    pairs = [(step_id, now_of(p.id), now_of(p.duplicate_of), p.similarity, p.answer_similarity) for p in outcome.pairs]
     for table, rows, schema in (("decisions", drops, _DECISIONS), ("duplicate_pairs", pairs, _PAIRS)):
         if rows:
             insert(cursor, table, pa.table([list(column) for column in zip(*rows, strict=True)], schema=schema))
+    if outcome.rewrites:
+        save_rewrites(cursor, step_id, outcome.rewrites, standing)
 
 
 def dropped_ids(store: Store, run_id: int) -> list[list[int]]:
-    """The ids that each finished step dropped, in the order of the steps."""
+    """The ids that each finished step dropped, in the order of the steps, as the rows came into the run."""
+    with store.reading() as cursor:
+        came = Standing.of(cursor, run_id).came
     steps = store.rows("SELECT id FROM steps WHERE recipe_run_id = ? AND finished ORDER BY position", [run_id])
     drops = [store.table("SELECT example_id FROM decisions WHERE step_id = ?", [step_id]) for (step_id,) in steps]
-    return [table.column(0).to_pylist() for table in drops]
+    return [[came(id) for id in table.column(0).to_pylist()] for table in drops]
 
 
 def ledger(store: Store, run_id: int) -> list[StepRow]:
     """What each finished step of a run did, in order."""
-    reasons: dict[int, dict[str, int]] = {}
-    for step_id, reason, count in store.rows(
-        """SELECT d.step_id, d.reason, count(*) FROM decisions d JOIN steps s ON s.id = d.step_id
-           WHERE s.recipe_run_id = ? GROUP BY d.step_id, d.reason ORDER BY count(*) DESC, d.reason""",
-        [run_id],
-    ):
-        reasons.setdefault(step_id, {})[reason] = count
+    dropped, rewritten = _by_reason(store, "decisions", run_id), _by_reason(store, "rewrites", run_id)
     steps = store.rows(
         """SELECT id, name, rows_in, dropped, seconds, coalesce(unscored, 0), coalesce(errors, 0),
                   coalesce(params, '{}') FROM steps WHERE recipe_run_id = ? ORDER BY position""",
@@ -183,7 +205,27 @@ def ledger(store: Store, run_id: int) -> list[StepRow]:
     )
     return [
         StepRow(
-            name, rows_in, dropped, reasons.get(step_id, {}), seconds, unscored, errors, step_notes(json.loads(params))
+            name,
+            rows_in,
+            count,
+            dropped.get(step_id, {}),
+            seconds,
+            unscored,
+            errors,
+            step_notes(json.loads(params), rewritten.get(step_id, {})),
+            rewritten.get(step_id, {}),
         )
-        for step_id, name, rows_in, dropped, seconds, unscored, errors, params in steps
+        for step_id, name, rows_in, count, seconds, unscored, errors, params in steps
     ]
+
+
+def _by_reason(store: Store, table: Literal["decisions", "rewrites"], run_id: int) -> dict[int, dict[str, int]]:
+    """By step, how many rows it dropped or rewrote for which reason, the most frequent first."""
+    found: dict[int, dict[str, int]] = {}
+    for step_id, reason, count in store.rows(
+        f"""SELECT t.step_id, t.reason, count(*) FROM {table} t JOIN steps s ON s.id = t.step_id
+            WHERE s.recipe_run_id = ? GROUP BY t.step_id, t.reason ORDER BY count(*) DESC, t.reason""",
+        [run_id],
+    ):
+        found.setdefault(step_id, {})[reason] = count
+    return found

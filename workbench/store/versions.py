@@ -12,6 +12,7 @@ from workbench.store.database import Connection, Store, VersionRow, fetch, next_
 from workbench.store.drafts import forget
 from workbench.store.members import Members, Named, find, not_found
 from workbench.store.recipe_runs import StepRow, discard_run, finish_run, ledger, recipe_run
+from workbench.store.rewrites import Standing, makes_rows
 
 
 @dataclass(frozen=True)
@@ -74,22 +75,28 @@ def freeze(
     run_id: int,
     recipe: str | None = None,
 ) -> tuple[VersionRow, bool]:
-    """Freeze those of `members` that run `run_id` did not drop as version `name`, on a transaction's cursor.
+    """Freeze those of `members` that run `run_id` did not drop, as it rewrote them, as version `name`.
+
+    On the cursor of a transaction, which may write rows if the run rewrote any.
 
     `members` are the rows that the steps of the run saw, whatever became of the draft since. Returns the version and
     whether it is new: the same name with the same content is the version that is there, and the run is then
     forgotten. Raises UsageProblem where the name stands for other content, BadInput where no row is left.
     """
     cursor.register("seen", members.chosen())
+    cursor.register("rewritten", Standing.of(cursor, run_id).table())
     try:
         cursor.execute(
             """CREATE OR REPLACE TEMP TABLE kept AS
-               SELECT row_number() OVER (ORDER BY pos) - 1 AS pos, example_id FROM seen WHERE example_id NOT IN
+               WITH standing AS (SELECT pos, coalesce(w.new_id, s.example_id) AS example_id
+                                 FROM seen s LEFT JOIN rewritten w ON w.example_id = s.example_id)
+               SELECT row_number() OVER (ORDER BY pos) - 1 AS pos, example_id FROM standing WHERE example_id NOT IN
                (SELECT d.example_id FROM decisions d JOIN steps s ON s.id = d.step_id WHERE s.recipe_run_id = ?)
                ORDER BY 1""",
             [run_id],
         )
     finally:
+        cursor.unregister("rewritten")
         cursor.unregister("seen")
     rows = int(fetch(cursor, "SELECT count(*) FROM kept")[0][0])
     if rows == 0:
@@ -216,11 +223,12 @@ def _compared_with(store: Store, name: str) -> list[str]:
 
 
 def remove_version(store: Store, name: str) -> None:
-    """Delete a version and the run it came from; examples, scores and sources stay.
+    """Delete a version and the run it came from, with the rows that it rewrote; scores and sources stay.
 
     Raises UsageProblem where something needs it (`check_removable`).
     """
-    with store.removing() as cursor:
+    made_rows = makes_rows(store, get_version(store, name).recipe_run_id)
+    with store.removing(rows=made_rows) as cursor:
         version = get_version(store, name)
         check_removable(store, name)
         cursor.execute("DELETE FROM version_examples WHERE version_id = ?", [version.id])
