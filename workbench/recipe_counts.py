@@ -20,7 +20,7 @@ from filters.judge.step import Judge
 from filters.overlap import Overlap
 from filters.pipeline import run
 from filters.recipe import Recipe
-from filters.step import JobScorer, Progress, Row, RowStep, Score, Step, StepOutcome
+from filters.step import JobScorer, Progress, Rewrite, Row, RowStep, Score, Step, StepOutcome
 from trainer.conversation import canonical_json
 from workbench.curation import items_as_rows
 from workbench.embeddings import CachedEmbeddings, StoredEmbeddings
@@ -145,6 +145,7 @@ class _Counting:
                 members.chosen().column("example_id").combine_chunks().to_numpy().tobytes()
             ).hexdigest()
             finished: list[list[int]] = []
+            rewritten: list[Rewrite] = []
             outcomes: Iterator[StepOutcome] | None = None
             for position, step in enumerate(steps):
                 if trouble := self._unready(step):
@@ -154,11 +155,14 @@ class _Counting:
                 found, self._begins = self._known.pop(key, None), key in begin
                 try:
                     if found is None:
-                        outcomes = outcomes or run_steps(finished=finished)
+                        outcomes = outcomes or run_steps(finished=finished, rewritten=rewritten)
                         try:
                             found = next(outcomes), ""
                         except Wipeout as wipeout:
-                            found = next(run_steps(finished=finished, allow_wipeout=True)), wipeout.what
+                            found = (
+                                next(run_steps(finished=finished, rewritten=rewritten, allow_wipeout=True)),
+                                wipeout.what,
+                            )
                             outcomes = None
                     else:
                         outcomes = None
@@ -182,6 +186,7 @@ class _Counting:
                     return
                 yield StepCount(position, step.name, "counted", key, outcome, found[1])
                 finished.append([drop.id for drop in outcome.drops])
+                rewritten += outcome.rewrites
 
     def _pipeline(self, opened: ExitStack, members: Members, steps: tuple[Step[Any], ...]) -> Any:
         store = self._store

@@ -235,6 +235,7 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
             why.append(f"({step['unscored']:,} could not be judged, kept)")
         if step["errors"]:
             why.append(f"({step['errors']:,} failed, kept)")
+        why += [f"({plain(note)})" for note in step["notes"]]
         numbers = [f"{count:,}" for count in (step["in"], step["dropped"], step["in"] - step["dropped"])]
         rows.append([plain(step["name"]), *numbers, ", ".join(why)])
     return table(["step", "rows in", "dropped", "left", "reasons"], rows, right={1, 2, 3})

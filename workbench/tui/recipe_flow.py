@@ -110,6 +110,7 @@ def step_lines(steps: list[StepRow], width: int) -> list[Line]:
         why = [f"{count:,} {reason}" for reason, count in step.reasons.items()]
         why += [f"{step.unscored:,} could not be judged, kept"] * bool(step.unscored)
         why += [f"{step.errors:,} failed, kept"] * bool(step.errors)
+        why += step.notes
         first, *more = wrap(", ".join(why), room)
         numbers = f" {step.rows_in:>10,} {step.dropped:>9,} {step.rows_in - step.dropped:>10,}  "
         lines.append([(fit(flat(step.name), named), "strong"), (numbers, "text"), (first, "text")])

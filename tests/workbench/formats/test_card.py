@@ -17,7 +17,15 @@ from workbench.formats.card import Card, CardFile, CardSource, CardStage, CardTo
 from workbench.formats.licences import licence_fields
 from workbench.markdown import code_block, plain
 
-STEP = {"name": "refusal", "in": 10, "dropped": 3, "reasons": {"refusal: as an AI": 3}, "unscored": 1, "errors": 0}
+STEP = {
+    "name": "refusal",
+    "in": 10,
+    "dropped": 3,
+    "reasons": {"refusal: as an AI": 3},
+    "unscored": 1,
+    "errors": 0,
+    "notes": ["2 rewritten: 2 redacted mail"],
+}
 SOURCE = CardSource("raw", "rows.json", "MIT", "ab12", 7, 12, 2)
 CARD = Card(
     name="clean",
@@ -107,7 +115,7 @@ def test_licences_are_those_of_the_hub_or_named_as_others(stated, fields):
 def test_it_says_how_many_rows_came_fell_and_why():
     text = card_text(CARD)
     assert "10 rows in, 3 dropped, 7 left" in text
-    assert "| refusal | 10 | 3 | 7 | 3 refusal: as an AI, (1 could not be judged, kept) |" in text
+    assert "| refusal | 10 | 3 | 7 | 3 refusal: as an AI, (1 could not be judged, kept), (2 rewritten: 2 redacted mail) |" in text
     assert "| raw | MIT | 7 | 12 | 2 | rows.json | `ab12` |" in text
     assert "| all | 16 | 1,150 | 50 |" in text
     assert "- refusal\n```" in text

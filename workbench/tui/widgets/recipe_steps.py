@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.style import Style
 from rich.text import Text
 
+from workbench.store.recipe_runs import step_notes
 from workbench.tables import Value
 from workbench.tui.cells import fit, flat
 from workbench.tui.widgets.line_view import Line
@@ -70,6 +71,7 @@ def reasons_told(count: StepCount) -> str:
     parts = [f"{number:,} {reason}" for reason, number in outcome.reasons.items()]
     parts += [f"{outcome.unscored:,} could not be judged, kept"] * bool(outcome.unscored)
     parts += [f"{outcome.errors:,} failed, kept"] * bool(outcome.errors)
+    parts += step_notes(outcome.params, outcome.rewritten)
     return ", ".join(parts)
 
 

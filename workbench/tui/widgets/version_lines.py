@@ -86,6 +86,8 @@ def _stage_lines(stage: Stage, width: int) -> list[Line]:
             lines += _indented(f"{step.unscored:,} could not be judged, kept", width, by=4)
         if step.errors:
             lines += _indented(f"{step.errors:,} failed, kept", width, by=4)
+        for note in step.notes:
+            lines += _indented(note, width, by=4)
     return lines
 
 
