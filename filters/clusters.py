@@ -32,7 +32,7 @@ _CELLS = 2**24  # cosines held at a time: 64 MB
 _MOST = 100  # clusters, where nobody says how many
 _WHISKER = 1.5  # Tukey's
 _LEAST = 0.05  # of a cluster's rows have a word of its title
-_TELLING = 2.0  # times as frequent in the cluster as among all rows
+_TELLING = 2.0  # times as frequent in the cluster as elsewhere
 _LONGEST_WORD = 30
 
 
@@ -123,7 +123,7 @@ def titles(texts: Sequence[str], labels: Ints, count: int = 4) -> list[str]:
     tf is the share of the cluster's rows that have the word, f how many rows have it in all, A the mean number of words
     of a cluster (Grootendorst, "BERTopic", arXiv:2203.05794; there words are counted, here rows with them, so that one
     long row makes no title). Words that fewer than two rows or a twentieth of the cluster have are left out, and those
-    that are less than twice as frequent there as among all rows.
+    that are less than twice as frequent there as in other rows.
     """
     sizes = np.bincount(labels)
     found: list[Counter[str]] = [Counter() for _ in sizes]
@@ -142,7 +142,7 @@ def titles(texts: Sequence[str], labels: Ints, count: int = 4) -> list[str]:
             word
             for word, n in counts.items()
             if n >= min(size, max(2, _LEAST * size))
-            and (len(sizes) == 1 or n / size >= _TELLING * everywhere[word] / rows)
+            and n / size >= _TELLING * (everywhere[word] - n) / max(1, rows - size)
         ]
         made.append(", ".join(sorted(telling, key=lambda word: (-weight(word), word))[:count]))
     return made

@@ -14,6 +14,7 @@ from workbench.errors import BadInput
 from workbench.store.examples import row_numbers
 from workbench.store.members import Members, Named, resolve
 from workbench.tables import Value, write_table
+from workbench.text import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +161,7 @@ def cluster_map(
     vectors = embed_unique(embed, [text for *_, text in read], model)
     readable = np.isfinite(vectors.sum(axis=1))
     if not readable.any():
-        what = f"{model} can read none of {len(read):,} rows" if read else "there are no rows"
+        what = f"{model} can read none of its {counted(len(read), 'row')}" if read else "there are no rows"
         raise BadInput(
             what, where=", ".join(one.name for one in named), do="Give other rows, or a --model of their language."
         )

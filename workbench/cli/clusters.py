@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from workbench.coverage import ClusterMap, Place
 
 _TITLE = 40
-_LINE = 92  # of a cluster or an outlier
+_EXAMPLE = 46
+_LINE = 72  # of an outlier
 _HEIGHT = 20  # lines of the map
 _OUTLIERS_DATA = 100  # with --json
 
@@ -110,10 +111,11 @@ def _print(found: ClusterMap, outliers: int, *, drawn: bool) -> None:
     out = common.out()
     several = found.names if len(found.names) > 1 else ()
     made = table("", "rows", "share", *several, "about", "for instance", right=("rows", "share", *several))
+    room = max(20, _EXAMPLE - sum(max(5, len(name)) + 3 for name in several))
     for one in found.clusters:
         shares = [f"{one.kept[name]:,}" for name in several]
         share = f"{one.rows / found.rows:.1%}"
-        example = clip(one.example.text, max(24, _LINE - _TITLE - 8 * len(several)))
+        example = clip(one.example.text, room)
         made.add_row(letter(one.number), f"{one.rows:,}", share, *shares, clip(one.title or "-", _TITLE), example)
     out.print(made)
     for name in several:
@@ -125,7 +127,7 @@ def _print(found: ClusterMap, outliers: int, *, drawn: bool) -> None:
     if outliers and found.outliers:
         out.print(f"\n{counted(len(found.outliers), 'row')} far from what others are about (cosine with their centre):")
         for far in found.outliers[:outliers]:
-            out.print(f"  {far.nearness:.2f}  {clip(f'{far.source} row {far.row}', 24):<24}  {clip(far.text, _LINE - 20)}")
+            out.print(f"  {far.nearness:.2f}  {clip(f'{far.source} row {far.row}', 24):<24}  {clip(far.text, _LINE)}")
     if drawn and found.rows > 1:
         out.print()
         points = [
