@@ -4,6 +4,7 @@ Problem
 ├── SharedPrompts            3  a version holds prompts of the eval set it would be measured on
 ├── WorkspaceUnusable        4  locked by another process, written by a newer release, or not writable
 ├── NotFound                 2  no source, version, eval set or experiment of that name
+├── AlreadyOnHub             2  a data set of the hub that a push would replace holds files
 └── HubUnavailable           5  the hub cannot be reached, or does not let us in
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped, UsageProblem
 
 __all__ = [
+    "AlreadyOnHub",
     "BadInput",
     "HubUnavailable",
     "ModelUnavailable",
@@ -36,6 +38,10 @@ class WorkspaceUnusable(Problem):
 
 class NotFound(UsageProblem):
     """A name that nothing in the workspace has."""
+
+
+class AlreadyOnHub(UsageProblem):
+    """A data set of the hub holds files, and nobody said that a push may replace them."""
 
 
 class HubUnavailable(Problem):

@@ -156,8 +156,8 @@ def push(
 ) -> Exported:
     """Make a source or version the data set `hf:ORG/NAME` of the hub: Parquet and a card, private unless `public`.
 
-    The folder is made ready inside `scratch` first. Raises NotFound, UsageProblem for a data set that is there
-    without `force`, HubUnavailable, ModelUnavailable.
+    The folder is made ready inside `scratch` first. Raises NotFound, AlreadyOnHub for a data set that holds files
+    without `force`, UsageProblem for what cannot be its name, HubUnavailable, ModelUnavailable.
     """
     repo = repo_of(target)
     named = resolve(store, name)

@@ -1,10 +1,15 @@
-"""A workspace with a finished experiment of the tiny model, run once for all tests that look into one."""
+"""A workspace with a finished experiment of the tiny model, run once for all tests that look into one; a hub."""
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,3 +59,94 @@ def compared(tiny_model, tmp_path_factory) -> Path:
 def compared_copy(compared, tmp_path) -> Path:
     """A copy of it that may be changed."""
     return Path(shutil.copytree(compared, tmp_path / "compared"))
+
+
+class Hub(ThreadingHTTPServer):
+    """One data set: whether it is there, who sees it, its files and the heads of its commits."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.repo = "team/rows"
+        self.visibility: str | None = None
+        self.files: dict[str, bytes] = {}
+        self.commits: list[str] = []
+        self.refuses: int | None = None  # the status that every question gets
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What the hub's library asks, answered."""
+
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+    def answer(self, status: int, data: object, **headers: str) -> None:
+        body = json.dumps(data).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Type": "application/json", "Content-Length": str(len(body))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        hub = self.server
+        if hub.refuses:
+            self.answer(hub.refuses, {"error": "No, not you"})
+        elif hub.visibility is None:
+            self.answer(404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
+        elif "/tree/" in self.path:
+            self.answer(200, [{"type": "file", "path": path, "size": 1, "oid": "0"} for path in hub.files])
+        else:
+            siblings = [{"rfilename": path} for path in (".gitattributes", *hub.files)]
+            self.answer(200, {"id": hub.repo, "private": hub.visibility == "private", "siblings": siblings})
+
+    def do_POST(self) -> None:
+        hub = self.server
+        url = f"http://127.0.0.1:{hub.server_port}/datasets/{hub.repo}"
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if hub.refuses:
+            self.answer(hub.refuses, {"error": "No, not you"})
+        elif self.path == "/api/repos/create":
+            there, asked = hub.visibility is not None, json.loads(body)
+            hub.visibility = hub.visibility or asked["visibility"]
+            self.answer(409 if there else 200, {"url": url})
+        elif self.path == "/api/validate-yaml":
+            self.answer(200, {"errors": [], "warnings": []})
+        elif "/preupload/" in self.path:
+            asked = json.loads(body)["files"]
+            self.answer(
+                200,
+                {"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in asked]},
+            )
+        else:
+            self.commit([json.loads(line) for line in body.splitlines()])
+            self.answer(200, {"commitOid": "c" * 40, "commitUrl": f"{url}/commit/{'c' * 40}"})
+
+    def commit(self, operations: list[dict[str, Any]]) -> None:
+        for operation in operations:
+            value = operation["value"]
+            if operation["key"] == "header":
+                self.server.commits.append(value["summary"])
+            elif operation["key"] == "file":
+                self.server.files[value["path"]] = base64.b64decode(value["content"])
+            elif operation["key"] == "deletedFile":
+                del self.server.files[value["path"]]
+
+
+@pytest.fixture
+def hub(monkeypatch) -> Iterator[Hub]:
+    """The only hub that this process can reach, with no data set in it."""
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()

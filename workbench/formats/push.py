@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from trainer.models import quiet_libraries
-from workbench.errors import HubUnavailable, UsageProblem
+from workbench.errors import AlreadyOnHub, HubUnavailable, UsageProblem
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -44,7 +44,7 @@ def repo_of(target: str) -> str:
 def check_hub(repo: str, *, force: bool) -> None:
     """Ask the hub whether `repo` can be pushed to. Raises HubUnavailable within about 15 seconds where it cannot.
 
-    Raises UsageProblem for a data set that holds files already, unless `force`.
+    Raises AlreadyOnHub for a data set that holds files, unless `force`.
     """
     api = _api()
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -57,7 +57,7 @@ def check_hub(repo: str, *, force: bool) -> None:
                 raise
             return
     if not force and any(file.rfilename != ".gitattributes" for file in info.siblings or []):
-        raise UsageProblem(
+        raise AlreadyOnHub(
             "there is a data set of this name already",
             where=f"hf:{repo}",
             do="Choose another name, or add --force to replace its files (its history keeps them).",

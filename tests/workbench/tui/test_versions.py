@@ -6,6 +6,8 @@ import json
 import threading
 from contextlib import asynccontextmanager
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -194,7 +196,7 @@ async def test_export_asks_for_form_and_place_and_tells_what_was_lost(tui, works
         await pilot.press("down", "down", "down", "enter", "enter")
         await tui.until(pilot, lambda: isinstance(pilot.app.screen, ReportDialog))
         text = tui.screen_text(pilot.app)
-        assert "Wrote 1 rows of calls as alpaca to calls.json." in text
+        assert "Wrote 1 row of calls as alpaca to calls.json." in text
         assert "Examples not written, as Alpaca knows only user and assistant turns" in text
         assert json.loads((tmp_path / "calls.json").read_text())[0]["output"] == "a"
         assert (tmp_path / "calls.json.card.md").exists()
@@ -227,7 +229,7 @@ async def test_an_export_or_a_push_that_is_stopped_is_told_as_what_it_is(tui, wo
         return False
 
     monkeypatch.setattr("workbench.exporting.write_examples", slowly)
-    monkeypatch.setattr("workbench.tui.screens.versions._is_taken", is_taken)
+    monkeypatch.setattr("workbench.tui.export_flow._is_taken", is_taken)
     async with versions(tui, workspace, base="rows") as pilot:
         app = pilot.app
         for target, asked, told in (
@@ -247,6 +249,35 @@ async def test_an_export_or_a_push_that_is_stopped_is_told_as_what_it_is(tui, wo
     assert list(tmp_path.glob("out*")) == []
     assert looked_in, "a disk that is slow holds nobody up"
     assert threading.main_thread() not in looked_in
+
+
+async def test_a_push_to_the_hub_asks_before_it_replaces_files_that_are_there(tui, workspace, hub):
+    url = f"http://127.0.0.1:{hub.server_port}/datasets/{hub.repo}"
+    async with versions(tui, workspace) as pilot:
+        app = pilot.app
+        await pilot.press("w")
+        await tui.until(pilot, lambda: isinstance(app.screen, ExportDialog))
+        await pilot.press("enter", "ctrl+u")
+        tui.type_text(app, f"hf:{hub.repo}\n")
+        told = f"Wrote 54 rows of curated as parquet to {url} (private)."
+        await tui.until(pilot, lambda: told in " ".join(tui.screen_text(app).split()), 60)
+        assert hub.visibility == "private"
+        assert len(hub.commits) == 1
+        data = next(path for path in hub.files if path.endswith(".parquet"))
+        assert pq.read_table(pa.BufferReader(hub.files[data])).num_rows == 54
+        assert b"CC0-1.0" in hub.files["README.md"].upper()
+        for answer, commits in (("n", 1), ("y", 2)):
+            hub.files["old.parquet"] = b"old"
+            tui.type_text(app, f":export hf:{hub.repo}\n")
+            await tui.until(pilot, lambda: f"Replace the files of hf:{hub.repo}?" in tui.screen_text(app))
+            await pilot.press(answer)
+            await tui.until(pilot, lambda: not app.tasks.running and not isinstance(app.screen, Dialog))
+            await tui.until(pilot, lambda commits=commits: len(hub.commits) == commits)
+        await tui.until(pilot, lambda: not app.tasks.running)
+        assert sorted(hub.files) == ["README.md", data]
+        hub.refuses = 403
+        tui.type_text(app, f":export hf:{hub.repo}\n")
+        await tui.until(pilot, lambda: "does not let this token write here" in tui.said(app))
 
 
 async def test_delete_is_refused_while_something_needs_it_and_asks_first(tui, edited):

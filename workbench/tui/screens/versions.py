@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.text import Text
 from textual import on
@@ -16,8 +15,6 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from filters.step import Progress
-from workbench.errors import Stopped
 from workbench.store.catalogue import Entry
 from workbench.store.drafts import MANUAL
 from workbench.tables import Value
@@ -28,19 +25,14 @@ from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.diff import DiffScreen
 from workbench.tui.widgets.dialogs import confirm, dialogue
 from workbench.tui.widgets.line_view import Line, LineView
-from workbench.tui.widgets.report_dialog import ReportDialog
 from workbench.tui.widgets.table import Cell, Column, Table
 from workbench.tui.widgets.version_lines import source_lines, version_lines
 from workbench.tui.workers import Cancelled, background
-
-if TYPE_CHECKING:
-    from workbench.exporting import Exported
 
 VERSIONS_ACTIONS = declare(
     Action("diff", ("d",), "diff", "Show what lies between the two marked, or this one and its origin.", "versions"),
     Action("compare", ("c",), "compare", "Train the two marked versions and compare; the first is the baseline.",
            "versions"),
-    Action("recipe", ("R",), "recipe", "Change a recipe over this one, and see what each step drops.", "versions"),
     Action("recipe", ("R",), "recipe", "Change a recipe over this one, and see what each step drops.", "versions"),
     Action("export", ("w",), "export", "Write this one with its dataset card.", "versions", takes="FILE"),
     Action("remove", ("x",), "delete", "Delete this one, unless something needs it.", "versions", takes="NAME"),
@@ -226,10 +218,6 @@ class VersionsScreen(BenchScreen):
         """Show what a recipe would drop of this one."""
         self.bench.go("recipe", base=self.table.current)
 
-    def action_recipe(self) -> None:
-        """Show what a recipe would drop of this one."""
-        self.bench.go("recipe", base=self.table.current)
-
     def action_read(self) -> None:
         """Go into the ledger, or back."""
         self.query_one(LineView).focus() if self.table.has_focus else self.focus_home()
@@ -277,44 +265,10 @@ class VersionsScreen(BenchScreen):
     @dialogue
     async def action_export(self, file: str = "") -> None:
         """Write the one under the cursor."""
-        from workbench.exporting import usual_form  # not before it is asked for: the app would open later
-        from workbench.tui.widgets.export_dialog import Export, ExportDialog
+        from workbench.tui.export_flow import export  # not before it is asked for: the app would open later
 
-        if not (name := self.table.current):
-            return
-        wish = Export(usual_form(Path(file)), file) if file else await self.app.push_screen_wait(ExportDialog(name))
-        if wish is None:
-            return
-        out, workspace, force = Path(wish.target).expanduser(), self.bench.workspace, False
-        if push := wish.target.startswith("hf:"):
-            title, if_stopped = (
-                f"pushing {name}",
-                "Nothing has been sent, unless the upload has begun: that goes on.",
-            )
-        else:
-            title, if_stopped = f"writing {name}", "Nothing of it is left, and what stood there stays."
-            if await asyncio.to_thread(_is_taken, out):
-                if not await confirm(self.app, f"Replace {out}?", "It is there already."):
-                    return
-                force = True
-
-        def work(progress: Progress, cancelled: Cancelled) -> Exported:
-            if push:
-                return workspace.push(name, wish.target, progress=progress)
-            return workspace.export(name, out, wish.form, force=force, progress=progress)
-
-        try:
-            done = await self.bench.tasks.run(title, work, if_stopped=if_stopped)
-        except Stopped:
-            self.say("Stopped: nothing was pushed." if push else "Stopped: nothing of it is left.")
-            return
-        told = f"Wrote {done.rows:,} rows of {name} as {done.format} to {done.pushed.url if done.pushed else out}."
-        self.say(told)
-        if done.lost or done.notes:
-            await self.bench.tasks.until_free()
-            await self.app.push_screen_wait(
-                ReportDialog(f"{name} is written", lambda width: _report(told, done, width))
-            )
+        if name := self.table.current:
+            await export(self.bench, name, file)
 
     @dialogue
     async def action_remove(self, name: str = "") -> None:
@@ -337,19 +291,3 @@ class VersionsScreen(BenchScreen):
             self.bench.base = next((origin for origin in entry.inputs if origin in known), [*known][-1])
         self.say(f"Deleted {entry.kind} {name}.")
         self._reload()
-
-
-def _is_taken(out: Path) -> bool:
-    """Whether there is a file, or a folder that holds something."""
-    return out.exists() and any(out.iterdir() if out.is_dir() else [out])
-
-
-def _report(told: str, done: Exported, width: int) -> list[Line]:
-    lines: list[Line] = [[(piece, "text")] for piece in wrap(told, width)]
-    if done.card:
-        lines += [[(piece, "muted")] for piece in wrap(f"Card: {done.card}", width)]
-    for title, found in (("lost", done.lost), ("to know", done.notes)):
-        if found:
-            lines += [[], [(title, "warning")]]
-            lines += [[("  " + piece, "text")] for what in found for piece in wrap(what, width - 2)]
-    return lines
