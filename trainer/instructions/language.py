@@ -29,47 +29,9 @@ _RELATIVES = {
 }
 _FAMILY = {code: name for name, codes in _RELATIVES.items() for code in codes.split()}
 # Languages that are not written in Latin letters, of those that the identifier knows well.
-_OTHER_SCRIPTS = [
-    "am",
-    "ar",
-    "as",
-    "be",
-    "bg",
-    "bn",
-    "el",
-    "fa",
-    "gu",
-    "he",
-    "hi",
-    "hy",
-    "ja",
-    "ka",
-    "kk",
-    "km",
-    "kn",
-    "ko",
-    "ky",
-    "lo",
-    "mk",
-    "ml",
-    "mn",
-    "mr",
-    "my",
-    "ne",
-    "or",
-    "pa",
-    "ps",
-    "ru",
-    "sd",
-    "si",
-    "ta",
-    "te",
-    "th",
-    "uk",
-    "ur",
-    "yi",
-    "zh",
-]
+_OTHER_SCRIPTS = (
+    "am ar as be bg bn el fa gu he hi hy ja ka kk km kn ko ky lo mk ml mn mr my ne or pa ps ru sd si ta te th uk ur zh"
+)
 _NOISE = re.compile(r"https?://\S+|[\d_]+|[^\w\s'’]")
 
 

@@ -8,53 +8,10 @@ from pydantic import Field
 
 from trainer.instructions.check import Check, Relation, holds, without_empty_ends, words
 
-_ABBREVIATIONS = [
-    "mr",
-    "mrs",
-    "ms",
-    "dr",
-    "prof",
-    "st",
-    "sr",
-    "jr",
-    "vs",
-    "etc",
-    "inc",
-    "ltd",
-    "co",
-    "corp",
-    "dept",
-    "est",
-    "fig",
-    "gen",
-    "gov",
-    "rev",
-    "sen",
-    "rep",
-    "lt",
-    "col",
-    "sgt",
-    "capt",
-    "jan",
-    "feb",
-    "mar",
-    "apr",
-    "jun",
-    "jul",
-    "aug",
-    "sep",
-    "sept",
-    "oct",
-    "nov",
-    "dec",
-    "e.g",
-    "i.e",
-    "a.m",
-    "p.m",
-    "u.s",
-    "u.k",
-    "ph.d",
-]
+_ABBREVIATIONS = (
+    "mr mrs ms dr prof st sr jr vs etc inc ltd co corp dept est fig gen gov rev sen rep lt col sgt capt "
+    "jan feb mar apr jun jul aug sep sept oct nov dec e.g i.e a.m p.m u.s u.k ph.d"
+)
 _END = re.compile(r"([.!?…]+|[。！？।]+)[\"'”’)\]*_]*(?=\s|$)|[。！？](?=\S)")
 
 
