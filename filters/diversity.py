@@ -176,15 +176,16 @@ def walk(
     rows are compared with all that is kept by one matrix product, then with each other. Memory is linear in the rows.
     """
     least = threshold - 0.5 * 10.0**-_DIGITS
+    vectors = np.nan_to_num(vectors)  # unreadable: a cosine of 0 with everything
     for start in range(0, len(order), _BLOCK):
         block = order[start : start + _BLOCK]
-        some = np.nan_to_num(vectors[block])
+        some = vectors[block]
         best = np.full(len(block), -np.inf, dtype=np.float32)
         which = np.zeros(len(block), dtype=np.int64)
         before = np.array(kept, dtype=np.int64)
         for part in np.array_split(before, max(1, math.ceil(len(before) * len(block) / _CELLS))):
             if len(part):
-                _take_over(best, which, some @ np.nan_to_num(vectors[part]).T, part)
+                _take_over(best, which, some @ vectors[part].T, part)
         among = some @ some.T
         for i, place in enumerate(block.tolist()):
             if best[i] >= least:

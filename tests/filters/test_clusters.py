@@ -39,6 +39,11 @@ def test_a_row_alone_is_an_outlier_even_where_it_is_a_cluster_of_its_own(cluster
     assert found.nearness[150] < 0.5 < found.nearness[:150].min()
 
 
+def test_how_near_a_row_is_does_not_count_the_row_itself():
+    pair = np.array([[1, 0], [0.6, 0.8]], dtype=np.float32)
+    assert cluster(pair, 1).nearness.tolist() == pytest.approx([0.6, 0.6])
+
+
 def test_nobody_is_near_where_there_is_nobody_else():
     assert cluster(around((0, 1)), 1).nearness.tolist() == [-1.0]
 
