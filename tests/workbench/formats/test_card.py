@@ -115,7 +115,8 @@ def test_licences_are_those_of_the_hub_or_named_as_others(stated, fields):
 def test_it_says_how_many_rows_came_fell_and_why():
     text = card_text(CARD)
     assert "10 rows in, 3 dropped, 7 left" in text
-    assert "| refusal | 10 | 3 | 7 | 3 refusal: as an AI, (1 could not be judged, kept), (2 rewritten: 2 redacted mail) |" in text
+    why = "3 refusal: as an AI, (1 could not be judged, kept), (2 rewritten: 2 redacted mail)"
+    assert f"| refusal | 10 | 3 | 7 | {why} |" in text
     assert "| raw | MIT | 7 | 12 | 2 | rows.json | `ab12` |" in text
     assert "| all | 16 | 1,150 | 50 |" in text
     assert "- refusal\n```" in text
