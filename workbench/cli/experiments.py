@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from workbench.cli.compare import carry_out, print_result, stored_result
 
 @click.group("experiments")
 def command() -> None:
-    """List, show, resume and delete experiments."""
+    """List, show, report, repeat, resume and delete experiments."""
 
 
 @command.command("ls")
@@ -81,6 +82,128 @@ def resume(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> 
 
         found = experiments.find(ws, experiment)
     carry_out(ctx, found, as_json=as_json, answers=answers)
+
+
+@command.command("rerun")
+@click.argument("experiment")
+@click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Seeds of each arm. Default: as before.")
+@click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
+@common.json_option
+@click.pass_context
+def rerun(ctx: click.Context, experiment: str, seeds: int | None, answers: int, as_json: bool) -> None:
+    """Ask the question of EXPERIMENT again: same versions, model and settings, with N seeds.
+
+    What is there already is not run again: the same question shows its result.
+    """
+    with common.workspace(ctx) as ws:
+        from dataclasses import replace
+
+        from workbench import experiments
+        from workbench.store.experiments import find_experiment
+
+        question = experiments.asked(find_experiment(ws.store, experiment))
+        planned = experiments.plan(ws, replace(question, seeds=seeds or question.seeds))
+        there = [run.id for run in planned.plan.runs if (planned.folder / "results" / run.id / "summary.json").exists()]
+    if there and not planned.done:
+        common.note(f"not run again: {', '.join(there)}")
+    carry_out(ctx, planned, as_json=as_json, answers=answers)
+
+
+@command.command("history")
+@click.argument("evalset")
+@click.option("--model", metavar="M", help="Only comparisons of this model.")
+@common.json_option
+@click.pass_context
+def history(ctx: click.Context, evalset: str, model: str | None, as_json: bool) -> None:
+    """List what was compared on EVALSET, oldest first, and say what asking it so often means.
+
+    `corrected p` is that of the primary metric by Holm's correction over the comparisons listed.
+    """
+    with common.workspace(ctx) as ws:
+        from workbench.verdict_history import history as look_back
+
+        found = look_back(ws, evalset, model)
+    if as_json:
+        common.print_json(
+            {
+                "evalset": found.evalset,
+                "comparisons": [
+                    {
+                        "experiment": one.id,
+                        "baseline": one.baseline,
+                        "candidate": one.candidate,
+                        "model": one.model,
+                        "seeds": one.seeds,
+                        "verdict": one.verdict,
+                        "delta": one.delta,
+                        "p": one.p,
+                        "p_adjusted": one.p_adjusted,
+                        "created_at": one.created_at.isoformat(timespec="seconds"),
+                    }
+                    for one in found.compared
+                ],
+                "chance_of_a_false_difference": found.chance,
+                "sentences": found.sentences(),
+            }
+        )
+        return
+    if not found.compared:
+        common.note("nothing was compared on it yet; `workbench compare BASELINE CANDIDATE` does")
+        return
+    from workbench.report.terminal import table
+    from workbench.text import clip, safe_text
+
+    listed = table(
+        "made", "baseline", "candidate", "model", "seeds", "change", "p", "corrected p", "verdict", "id",
+        right=("seeds", "change", "p", "corrected p"),
+    )  # fmt: skip
+    for one in found.compared:
+        listed.add_row(
+            f"{one.created_at:%Y-%m-%d}",
+            clip(one.baseline, 24),
+            clip(one.candidate, 24),
+            clip(one.model.rpartition("/")[2], 24),
+            str(one.seeds),
+            f"{one.delta:+.3f}",
+            f"{one.p:.2g}",
+            f"{one.p_adjusted:.2g}",
+            one.verdict,
+            one.id,
+        )
+    common.out().print(listed)
+    for sentence in found.sentences():
+        common.note(safe_text(sentence))
+
+
+@command.command("report")
+@click.argument("experiment")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="A .html or a .md file."
+)
+@click.option("--force", is_flag=True, help="Replace the file where it is there.")
+@click.option(
+    "--items", type=click.IntRange(min=0), default=10, show_default=True, help="Items shown of the best and the worst."
+)
+@common.json_option
+@click.pass_context
+def report(ctx: click.Context, experiment: str, out: Path, force: bool, items: int, as_json: bool) -> None:
+    """Write what EXPERIMENT asked, found, and was made of into one file that needs no network.
+
+    HTML, or Markdown for a pull request. The same experiment gives the same file.
+    """
+    with common.workspace(ctx) as ws, common.progress_bar("tokenising") as progress:
+        from workbench.experiment_report import write_report
+
+        id = write_report(ws, experiment, out, force=force, items=items, progress=progress)
+    size = out.stat().st_size
+    if as_json:
+        common.print_json({"experiment": id, "report": str(out), "bytes": size})
+        return
+    from rich.filesize import decimal as size_text
+
+    from workbench.text import safe_text
+
+    common.out().print(f"{safe_text(str(out))}: the report of experiment {id}, {size_text(size)}")
 
 
 @command.command("rm")

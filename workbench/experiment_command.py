@@ -1,0 +1,74 @@
+"""The command that asks an experiment's question: what a person types to have it again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from trainer.chat.plain_formats import PLAIN_FORMATS
+from trainer.plan import SHORT, STANDARD, STANDARD_FROM, TrainingSetting
+from workbench.experiments import Question
+
+_TOLD = {"preset", "early_stop", "max_length", "truncate"}
+"""What of a training setting the options of `compare` can say."""
+
+
+def command_line(question: Question) -> tuple[str, list[str]]:
+    """The shell line for a question, and a sentence for each thing that no option says."""
+    words = ["workbench", "train" if question.candidate is None else "compare", question.baseline]
+    if question.candidate is not None:
+        words.append(question.candidate)
+    if question.model:
+        words += ["--model", question.model]
+    if question.evalset:
+        words += ["--evalset", question.evalset]
+    words += ["--seeds", str(question.seeds)]
+    if question.trained_tokens:
+        words += ["--trained-tokens", str(question.trained_tokens)]
+    elif question.minutes:
+        words += ["--minutes", f"{question.minutes:g}"]
+    words += ["--quantize", question.quantize, "--device", question.device]
+    words += ["--max-new-tokens", str(question.max_new_tokens)]
+    notes: list[str] = []
+    if question.training:
+        words += _training(question, question.training, notes)
+    words += _policy(question, notes)
+    return shlex.join(words), notes
+
+
+def _training(question: Question, training: TrainingSetting, notes: list[str]) -> list[str]:
+    presets = {SHORT.preset: SHORT, STANDARD.preset: STANDARD}
+    preset = presets.get(training.preset)
+    if preset is None or training.model_dump(exclude=_TOLD) != preset.model_dump(exclude=_TOLD):
+        notes.append("No option sets the learning rate and step sizes of this experiment: they stand in its settings.")
+    words = ["--preset", training.preset] if preset else []
+    by_budget = STANDARD if (question.trained_tokens or 0) >= STANDARD_FROM else SHORT
+    usual = preset or by_budget
+    if training.early_stop:
+        words.append("--early-stop")
+    if training.max_length != usual.max_length:
+        words += ["--max-length", str(training.max_length)]
+    if training.truncate != usual.truncate:
+        words += ["--truncate", training.truncate]
+    return words
+
+
+def _policy(question: Question, notes: list[str]) -> list[str]:
+    policy, words = question.policy, []
+    if policy.turns != "all":
+        words += ["--policy", policy.turns]
+    if not policy.tool_calls:
+        words.append("--no-tool-calls")
+    if not policy.reasoning:
+        words.append("--no-reasoning")
+    if policy.special != "flag":
+        words += ["--special", policy.special]
+    if policy.date:
+        words += ["--date", policy.date]
+    for name, value in sorted(policy.template_args.items()):
+        words += ["--template-arg", f"{name}={json.dumps(value)}"]
+    if policy.template in PLAIN_FORMATS:
+        words += ["--template", policy.template]
+    elif policy.template:
+        notes.append("The chat template was a file of its own: name it with --template.")
+    return words

@@ -1,0 +1,55 @@
+"""A report as one HTML file that needs no network: styles and drawings are inside, and there is no script.
+
+Every text that is put in goes through `safe_text` and is escaped by the template engine, whatever it holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from workbench.report import plots
+from workbench.report.contents import ARM_NAMES, Contents
+from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number
+from workbench.text import counted, safe_text
+
+_HERE = Path(__file__).parent
+_ENGINE = jinja2.Environment(
+    autoescape=True,
+    loader=jinja2.FileSystemLoader(_HERE),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    finalize=lambda value: _shown(value),
+)
+
+
+def _shown(value: object) -> object:
+    """What a place in the template shows: text as visible characters, markup that is ours as it is."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return safe_text(value, newlines=True)
+    return value
+
+
+def html_report(contents: Contents) -> str:
+    """The whole page."""
+    result = dict(contents.result)
+    verdict_plot = plots.intervals(result["metrics"], contents.margins) if result["verdict"] else ""
+    arms = dict.fromkeys(run.arm for run in contents.runs)
+    return _ENGINE.get_template("report.html.j2").render(
+        c=contents,
+        result=result,
+        css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        curves=Markup(plots.curves(contents.runs)),
+        keys=[(Markup(plots.key(arm)), ARM_NAMES.get(arm, arm)) for arm in arms],
+        intervals=Markup(verdict_plot),
+        arm_names=ARM_NAMES,
+        metric_name=metric_name,
+        number=number,
+        counted=counted,
+        smallest=SMALLEST,
+        checks=checks(result),
+        left_out=left_out(result),
+    )

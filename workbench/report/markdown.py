@@ -1,0 +1,211 @@
+"""A report as Markdown: for a pull request, where a picture or a script has no place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from workbench.markdown import code_block, plain, table
+from workbench.report.contents import ARM_NAMES, ArmPart, Contents, ItemPart, ItemsPart, LeftPart, Repeat, RunPart
+from workbench.report.intervals import HEAD, interval_bar
+from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number
+from workbench.text import counted
+
+
+def markdown_report(contents: Contents) -> str:
+    """The whole report; texts from data are escaped, and answers stand in blocks that no text can close."""
+    result = dict(contents.result)
+    parts = [f"# {plain(contents.title)}"]
+    if result["verdict"]:
+        parts.append(f"**Verdict: {plain(result['verdict'])}**, for {plain(result['scope'])}.")
+    parts.append(f"Experiment {plain(contents.id)} of {contents.date} (UTC)")
+    parts += ["## The question", *map(plain, contents.question)]
+    parts += ["## The verdict" if result["verdict"] else "## What was measured", *_measured(contents, result)]
+    parts += ["## The arms", *(part for arm in contents.arms for part in _arm(arm))]
+    if len(contents.arms) > 1:
+        parts += ["## What differs in the data", *_recipes(contents.recipe_diff)]
+        parts += [part for left in contents.left for part in _left(left)]
+    parts += ["## What is trained: the masks", *_masks(contents.arms)]
+    parts += ["## The runs", _runs(contents.runs)]
+    parts += [plain(note) for note in (checks(result), left_out(result)) if note]
+    parts += ["## Single items", *_items(contents.items)]
+    parts += ["## To repeat it", *_repeat(contents.repeat)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _measured(contents: Contents, result: dict[str, Any]) -> Iterator[str]:
+    if not result["verdict"]:
+        base = result["means"]["base"]
+        rows = [[plain(metric_name(n)), number(base.get(n)), number(v)] for n, v in result["means"]["baseline"].items()]
+        yield table(["metric", "base", "trained"], rows, right=(1, 2))
+        return
+    header = ["metric", "role", "better", "base", "baseline", "candidate", "change", "95% interval", "smallest found"]
+    rows = []
+    for metric in result["metrics"]:
+        low, high = metric["ci"]
+        cells = [
+            plain(metric_name(metric["name"])),
+            metric["role"],
+            "higher" if metric["higher_is_better"] else "lower",
+            number(result["means"]["base"].get(metric["name"])),
+            number(metric["baseline"]),
+            number(metric["candidate"]),
+            number(metric["delta"], signed=True),
+            "unknown" if low is None else f"{number(low, signed=True)} to {number(high, signed=True)}",
+            "unknown" if metric["mde"] is None else number(metric["mde"]),
+            metric["verdict"],
+        ]
+        rows.append(cells)
+    yield table([*header, "verdict"], rows, right=range(3, 9))
+    yield f"Means over items and seeds. Smallest found: {SMALLEST}."
+    yield code_block(_bars(contents, result["metrics"]), "text")
+    yield "\n".join(f"- {plain(sentence)}" for sentence in result["sentences"])
+
+
+def _bars(contents: Contents, metrics: Sequence[dict[str, Any]]) -> str:
+    """The intervals in characters, each to its own scale."""
+    names = [metric_name(metric["name"]) for metric in metrics]
+    width = max(map(len, names))
+    lines = [f"{'':<{width}}  {HEAD[0]:<13}{HEAD[1]:>12}"]
+    for name, metric in zip(names, metrics, strict=True):
+        low, high = metric["ci"]
+        bar = "interval unknown"
+        if low is not None:
+            margin = contents.margins.get(metric["name"])
+            bar = interval_bar(low, metric["delta"], high, higher_is_better=metric["higher_is_better"], margin=margin)
+        lines.append(f"{name:<{width}}  {bar}".rstrip())
+    return "\n".join(lines)
+
+
+def _arm(arm: ArmPart) -> Iterator[str]:
+    yield f"### {ARM_NAMES[arm.arm]}: {plain(arm.version)}"
+    yield f"{counted(arm.rows, 'row')}, manifest hash `{arm.manifest_hash}`"
+    rows = [
+        [plain(o.source), f"{o.rows:,}", plain(o.license or "not stated"), plain(o.file), plain(o.file_hash)]
+        for o in arm.origins
+    ]
+    yield table(["source", "rows", "licence", "file", "SHA-256 of the file"], rows, right=(1,))
+    for stage in arm.stages:
+        inputs = ", ".join(map(plain, stage.inputs))
+        yield (
+            f"{plain(stage.version)} from {inputs}: {counted(stage.rows_in, 'row')} in, "
+            f"{stage.rows_in - stage.rows_out:,} dropped, {stage.rows_out:,} left."
+        )
+        if stage.steps:
+            rows = []
+            for step in stage.steps:
+                told = [f"{count:,} {reason}" for reason, count in step["reasons"].items()] + list(step["notes"])
+                rows.append([plain(step["name"]), f"{step['in']:,}", f"{step['dropped']:,}", plain("; ".join(told))])
+            yield table(["step", "in", "dropped", "reasons"], rows, right=(1, 2))
+
+
+def _recipes(diff: Sequence[str]) -> Iterator[str]:
+    yield "### Recipes"
+    if diff:
+        yield "Lines with + are of the candidate alone, lines with - of the baseline alone."
+        yield code_block("\n".join(diff), "diff")
+    else:
+        yield "Both arms were made by the same recipes of the same inputs."
+
+
+def _left(left: LeftPart) -> Iterator[str]:
+    yield f"### Rows of {plain(left.of)} that are not in {plain(left.other)}: {left.rows:,}"
+    if not left.rows:
+        return
+    reasons = [[f"{count:,}", plain(reason)] for reason, count in left.by_reason.items()]
+    yield table(["rows", "reason"], reasons, right=(0,))
+    if left.samples:
+        rows = []
+        for gone in left.samples:
+            like = gone.survivor + (f", similarity {number(gone.similarity)}" if gone.similarity is not None else "")
+            why = f"{gone.reason} ({gone.detail})" if gone.detail else gone.reason
+            rows.append([plain(f"{gone.source} row {gone.row}"), plain(why), plain(like), plain(gone.prompt)])
+        yield f"{len(left.samples)} of {left.rows:,} rows, some for each reason. All: `workbench versions diff`"
+        yield table(["row", "reason", "like which row", "prompt"], rows)
+
+
+def _masks(arms: Sequence[ArmPart]) -> Iterator[str]:
+    header = ["arm", "rows", "tokens", "trained", "longest", "limit", "trained tokens lost", "rows by issue"]
+    rows = []
+    for arm in arms:
+        m = arm.masks
+        if not m.missing:
+            share = f"{m.trained:,} ({m.trained / m.tokens:.0%})" if m.tokens else "0"
+            issues = ", ".join(f"{count:,} {kind}" for kind, count in m.issues.items()) or "none"
+            numbers = [f"{m.rows:,}", f"{m.tokens:,}", share, f"{m.longest:,}", f"{m.limit or 0:,}"]
+            rows.append([ARM_NAMES[arm.arm], *numbers, f"{m.lost_trained:,}", plain(issues)])
+    if rows:
+        yield table(header, rows, right=range(1, 7))
+    told = [
+        f"- {ARM_NAMES[arm.arm]}: {plain(arm.masks.verdict or f'not audited, {arm.masks.missing}')}" for arm in arms
+    ]
+    yield "\n".join(told)
+
+
+def _runs(runs: Sequence[RunPart]) -> str:
+    header = ["arm", "seed", "steps", "trained tokens", "first loss", "after a quarter", "half", "three quarters"]
+    rows = []
+    for run in runs:
+        last = len(run.losses) - 1
+        losses = [number(run.losses[round(last * part)] if run.losses else None) for part in (0, 0.25, 0.5, 0.75, 1)]
+        rows.append([ARM_NAMES[run.arm], str(run.seed), f"{len(run.losses):,}", f"{run.trained_tokens:,}", *losses])
+    return table([*header, "last loss"], rows, right=range(1, 9))
+
+
+def _items(items: ItemsPart) -> Iterator[str]:
+    if not items.tally:
+        yield f"{len(items.sample)} of {counted(items.total, 'item')}, taken evenly."
+        yield from (part for item in items.sample for part in _item(item))
+        return
+    tally = items.tally
+    yield (
+        f"Of {counted(items.total, 'item')} the candidate came out better on {tally['better']:,}, worse on "
+        f"{tally['worse']:,}, and equal on {tally['equal']:,}. This describes what was measured; whether there is a "
+        "difference the verdict alone says."
+    )
+    if items.slices:
+        rows = [
+            [
+                plain(s.name),
+                f"{s.items:,}",
+                number(s.change, signed=True),
+                f"{s.better:,}",
+                f"{s.worse:,}",
+                f"{s.equal:,}",
+            ]
+            for s in items.slices
+        ]
+        slices = counted(items.slices_in_all, "slice")
+        yield f"{len(items.slices)} of {slices}, by the primary metric: described, not tested."
+        yield table(["slice", "items", "mean change", "better", "worse", "equal"], rows, right=range(1, 6))
+    for name, found in (("worst", items.worst), ("best", items.best)):
+        total = tally["worse" if name == "worst" else "better"]
+        yield f"### Items that got {name}: {len(found)} of {total:,}"
+        yield from (part for item in found for part in _item(item))
+
+
+def _item(item: ItemPart) -> Iterator[str]:
+    change = f", {number(item.change, signed=True)}" if item.change is not None else ""
+    yield f"**Item {item.item}{change}**"
+    yield f"Prompt\n\n{code_block(item.prompt, 'text')}"
+    if item.reference:
+        yield f"Reference\n\n{code_block(item.reference, 'text')}"
+    for answer in item.answers:
+        seed = "" if answer.arm == "base" else f", seed {answer.seed}"
+        cut = f" (the first {answer.shown:,} of {answer.length:,} characters)" if answer.length > answer.shown else ""
+        limit = "; ran into the limit of new tokens" if answer.finish == "length" else ""
+        text = "".join(piece for piece, _ in answer.pieces)
+        yield f"{ARM_NAMES[answer.arm]}{seed}{cut}{limit}\n\n{code_block(text, 'text')}"
+
+
+def _repeat(repeat: Repeat) -> Iterator[str]:
+    yield code_block("\n".join(repeat.commands), "sh")
+    yield from map(plain, repeat.notes)
+    for facts in (repeat.facts, repeat.settings):
+        yield table(["what", "value"], [[plain(name), plain(value)] for name, value in facts])
+    for runs, noted in repeat.environments:
+        yield f"Computed with: {plain(runs)}"
+        if noted:
+            yield table(["what", "value"], [[plain(name), plain(value)] for name, value in noted.items()])
+        else:
+            yield "These runs were made by a release that did not note it."
