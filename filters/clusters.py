@@ -80,7 +80,7 @@ class Clustering:
     def outliers(self) -> Bools:
         """(n,) the rows below Tukey's lower fence of `nearness`: a quartile less 1.5 interquartile ranges."""
         low, high = np.percentile(self.nearness, [25, 75])
-        return self.nearness < low - _WHISKER * (high - low)
+        return np.asarray(self.nearness < low - _WHISKER * (high - low))
 
     def typical(self, cluster: int) -> int:
         """The row of a cluster that is nearest to its centre."""

@@ -60,7 +60,7 @@ class Pool:
     @property
     def readable(self) -> Bools:
         """(n,) which rows have a vector."""
-        return np.isfinite(self.vectors.sum(axis=1))
+        return np.asarray(np.isfinite(self.vectors.sum(axis=1)))
 
     def by_score(self) -> Ints:
         """Places from the best score to the worst, those without one last; equal ones by content hash."""

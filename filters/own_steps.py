@@ -104,7 +104,8 @@ def _flaw(found: object, name: str) -> str | None:
         return f"calls itself {found.name!r}"
     if found.kind not in KINDS:
         return f"is of the kind {found.kind!r}, not one of {', '.join(KINDS)}"
-    if not (isinstance(found.params_model, type) and issubclass(found.params_model, StepParams)):
+    params_model: object = found.params_model
+    if not (isinstance(params_model, type) and issubclass(params_model, StepParams)):
         return "has a params_model that is no StepParams"
     return None
 
