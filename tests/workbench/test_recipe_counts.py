@@ -70,9 +70,11 @@ def test_only_the_steps_from_the_first_changed_one_on_are_run_again(counter):
     first, again, changed, back = [], [], [], []
     count(counter, text, seen=first)
     assert {"length", "refusal"} <= set(first)
-    assert numbers(count(counter, text, seen=again)) == numbers(count(counter, text)) and not again
+    assert numbers(count(counter, text, seen=again)) == numbers(count(counter, text))
+    assert not again
     count(counter, text.replace("min_words: 3", "min_words: 2"), seen=changed)
-    assert "length" in changed and "exact" not in changed
+    assert "length" in changed
+    assert "exact" not in changed
     count(counter, text, seen=back)
     assert not back, "what is undone was counted before"
 
@@ -91,7 +93,8 @@ def test_rows_that_change_by_hand_are_counted_again(counter, workspace):
 def test_the_guard_stops_a_step_and_its_rows_can_be_seen_until_somebody_lets_it(counter, workspace):
     text = "steps:\n  - length: {on: response, min_words: 3, max_drop: 0.05}\n  - refusal\n"
     (guarded,) = count(counter, text)
-    assert guarded.state == "guarded" and "would drop 6 of 60 rows" in guarded.told
+    assert guarded.state == "guarded"
+    assert "would drop 6 of 60 rows" in guarded.told
     assert len(fallen_rows(workspace.store, guarded.outcome.drops, 0, 100)) == 6
     let = count(counter, text, let=[guarded.key])
     assert numbers(let) == [("counted", (60, 6)), ("counted", (54, 0))]
@@ -102,7 +105,9 @@ def test_the_guard_stops_a_step_and_its_rows_can_be_seen_until_somebody_lets_it(
 def test_a_judge_is_not_asked_before_somebody_says_so(counter, workspace):
     found = count(counter, STEPS.replace("20", "5") + JUDGE + "  - refusal\n")
     assert [each.state for each in found] == ["counted", "counted", "counted", "waits"]
-    assert found[-1].told == "5 rows without a rating: a call each to m at http://127.0.0.1:9/v1. It stops after 5 calls."
+    assert (
+        found[-1].told == "5 rows without a rating: a call each to m at http://127.0.0.1:9/v1. It stops after 5 calls."
+    )
     assert not list(workspace.runs_dir.glob("score-*"))
 
 
@@ -110,7 +115,8 @@ def test_a_judge_is_not_asked_before_somebody_says_so(counter, workspace):
 def test_no_embedding_is_computed_and_no_job_of_another_is_taken_over_unasked(counter, workspace, monkeypatch):
     monkeypatch.setattr(CachedEmbeddings, "__call__", lambda *_: pytest.fail("this begins a job, or ends one"))
     found = count(counter, "steps:\n  - semantic: {on: prompt}\n")
-    assert found[0].state == "waits" and found[0].told.startswith("50 texts without an embedding")
+    assert found[0].state == "waits"
+    assert found[0].told.startswith("50 texts without an embedding")
     report = counter.overlap(parse_recipe("steps:\n  - exact\n  - semantic: {on: prompt}\n"), "rows", lambda *_: None)
     assert [(step.name, step.only, step.unjudged) for step in report.steps] == [("exact", 10, 0), ("semantic", 0, 60)]
 
@@ -128,12 +134,14 @@ def test_a_job_that_was_begun_counts_the_step_and_what_is_behind_it(counter, wor
         return np.eye(len(texts), 64, dtype=np.float32)
 
     monkeypatch.setattr(CachedEmbeddings, "__call__", vectors)
-    assert [each.state for each in count(counter, text, begin=[key])] == ["counted", "counted"] and asked
+    assert [each.state for each in count(counter, text, begin=[key])] == ["counted", "counted"]
+    assert asked
 
 
 def test_a_step_that_cannot_be_run_is_told_and_ends_it(counter):
     found = count(counter, "steps:\n  - exact\n  - top: {by: quality, k: 3}\n  - refusal\n")
-    assert [each.state for each in found] == ["counted", "failed"] and "no row has a score 'quality'" in found[1].told
+    assert [each.state for each in found] == ["counted", "failed"]
+    assert "no row has a score 'quality'" in found[1].told
     tokenizer = "steps:\n  - exact\n  - length: {max_tokens: 5, tokenizer: /no/such/folder}\n"
     found = count(counter, tokenizer)
     assert [each.state for each in found] == ["counted", "failed"], "the steps before it are counted all the same"
@@ -158,5 +166,6 @@ def test_rows_that_fall_are_read_by_windows_with_reason_and_survivor(counter, wo
     assert [row.pos for row in rows] == [2, 3, 4]
     assert all(row.reason == "exact duplicate" and row.of is not None for row in rows)
     kept = row_texts(workspace.store, [rows[0].of, 10**9])
-    assert list(kept) == [rows[0].of] and kept[rows[0].of].source == "rows"
+    assert list(kept) == [rows[0].of]
+    assert kept[rows[0].of].source == "rows"
     assert fallen_rows(workspace.store, drops, 100, 5) == []

@@ -31,13 +31,15 @@ def test_steps_are_added_moved_removed_and_all_of_it_undone(draft):
     assert names(draft) == ["random-k", "length"]
     told = [draft.undo(), draft.undo(), draft.undo(), draft.undo()]
     assert told == ["removing exact", "moving random-k", "adding random-k", None]
-    assert draft.text == TEXT and not draft.unsaved
+    assert draft.text == TEXT
+    assert not draft.unsaved
     assert draft.redo() == "adding random-k"
     draft.set_param(0, "on", "prompt")
     assert draft.redo() is None, "what was undone is gone once something else is done"
     while names(draft):
         draft.remove(0)
-    assert draft.recipe.steps == () and draft.unsaved
+    assert draft.recipe.steps == ()
+    assert draft.unsaved
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,8 @@ def test_steps_are_added_moved_removed_and_all_of_it_undone(draft):
 def test_a_value_that_does_not_fit_is_told_in_a_sentence_and_changes_nothing(draft, name, typed, told):
     with pytest.raises(RecipeProblem, match=told):
         draft.set_param(1, name, typed)
-    assert draft.text == TEXT and draft.undo() is None
+    assert draft.text == TEXT
+    assert draft.undo() is None
 
 
 def test_parameters_that_need_each_other_are_given_together(draft):
@@ -79,7 +82,8 @@ def test_it_is_saved_with_its_comments_and_read_back(draft, tmp_path):
     draft.set_param(1, "max_words", "500")
     assert draft.unsaved
     draft.save(draft.path)
-    assert draft.path.read_text() == TEXT.replace("400", "500") and not draft.unsaved
+    assert draft.path.read_text() == TEXT.replace("400", "500")
+    assert not draft.unsaved
     assert load_recipe(draft.path).recipe_hash == draft.recipe.recipe_hash
     draft.undo()
     assert draft.unsaved
@@ -94,9 +98,11 @@ def test_a_file_that_holds_something_else_is_not_written_over_unasked(draft, tmp
     other.write_text("steps: [refusal]\n")
     with pytest.raises(Overwrites, match="is there already"):
         draft.save(other)
-    assert "refusal" in draft.path.read_text() and "refusal" in other.read_text()
+    assert "refusal" in draft.path.read_text()
+    assert "refusal" in other.read_text()
     draft.save(other, force=True)
-    assert draft.name == "other" and "max_words: 500" in other.read_text()
+    assert draft.name == "other"
+    assert "max_words: 500" in other.read_text()
     with pytest.raises(UsageProblem, match="without steps"):
         RecipeDraft.empty({}).save(tmp_path / "none.yaml")
 
@@ -107,12 +113,15 @@ def test_a_shipped_recipe_has_no_file_to_save_to(tmp_path, draft):
 
 def test_every_step_there_is_can_be_added_after_what_it_needs_is_said():
     for name, kind, about in step_table():
-        assert about.endswith(".") and kind == STEPS[name].kind
+        assert about.endswith(".")
+        assert kind == STEPS[name].kind
         draft = RecipeDraft.empty({})
         if needs(name):
             with pytest.raises(RecipeProblem):
                 draft.add(name, 0, "")
         else:
             draft.add(name, 0, "")
-            assert names(draft) == [name] and draft.params(0)
-    assert required("top") == "by: " and required("exact") == ""
+            assert names(draft) == [name]
+            assert draft.params(0)
+    assert required("top") == "by: "
+    assert required("exact") == ""

@@ -68,8 +68,8 @@ class RecipeEdits:
             if trouble := screen.change(lambda draft: draft.add(name, at), at):
                 screen.fail(trouble)
             return
-        typed = required(name)
-        while typed := await ask_text(screen.app, f"Parameters of {name}", typed, detail=f"{lacks}\n{_AS_YAML}") or "":
+        typed, lacks = required(name), f"{lacks}\n{_AS_YAML}"
+        while typed := await ask_text(screen.app, f"Parameters of {name}", typed, detail=lacks) or "":
             lacks = screen.change(lambda draft, typed=typed: draft.add(name, at, typed), at)  # type: ignore[misc]
             if not lacks:
                 return
