@@ -77,10 +77,11 @@ def make_arms(base, folder: Path, policy, max_length: int) -> dict:
 
 def evaluate(base, model, items, micro_tokens: int, path: Path) -> None:
     """Write the metrics of all items to `path`; the file is there whole or not at all."""
-    from trainer.evaluate import answer_metrics, generate, reference_losses
+    from trainer.answer_metrics import answer_metrics
+    from trainer.evaluate import generate, reference_losses
 
     metrics = reference_losses(base, model, items, micro_tokens)
-    metrics += answer_metrics(base, generate(base, model, items, MAX_NEW_TOKENS))
+    metrics += answer_metrics(base, items, generate(base, model, items, MAX_NEW_TOKENS))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     pq.write_table(pa.Table.from_pylist([asdict(metric) for metric in metrics]), part)
@@ -154,7 +155,8 @@ def report(results: dict[str, list[Path]], told: dict[str, tuple[int, int]], ste
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl", "peft"))
     print(f"\n{platform.machine()}, {os.cpu_count()} cores, {packages}")
     print(f"{steps} steps; {budget} trained tokens asked for; {len(results['answers'])} seeds an arm\n")
-    names = [spec.name for spec in DEFAULT_METRICS]
+    judged = [spec for spec in DEFAULT_METRICS if spec.role != "report"]
+    names = [spec.name for spec in judged]
     print(f"| arm | rows, trained tokens (seed 0) | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
     for arm, paths in results.items():
         runs = {name: read_metric(paths, name) for name in names}
@@ -168,7 +170,7 @@ def report(results: dict[str, list[Path]], told: dict[str, tuple[int, int]], ste
     print(f"|---|---|{'---|' * len(names)}")
     for arm in ARMS[1:]:
         pairs = [[read_metric(results[one], name) for one in ("answers", arm)] for name in names]
-        verdict = decide([measure(spec, *pair) for spec, pair in zip(DEFAULT_METRICS, pairs, strict=True)])
+        verdict = decide([measure(spec, *pair) for spec, pair in zip(judged, pairs, strict=True)])
         cells = [f"{m.delta:+.3f} [{m.ci[0]:+.3f}, {m.ci[1]:+.3f}]" for m in verdict.metrics]
         print(f"| {arm} | {' | '.join(cells)} | {verdict.verdict} |")
 

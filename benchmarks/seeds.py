@@ -32,6 +32,8 @@ from trainer.plan import SHORT, Budget, Evaluation, ExperimentPlan, ModelSetting
 from trainer.statistics import estimate_noise_floor
 from trainer.verdict import DEFAULT_METRICS, decide, measure
 
+JUDGED = [spec for spec in DEFAULT_METRICS if spec.role != "report"]
+
 ROOT = Path(__file__).parent.parent
 ARMS = ("raw", "curated", "shuffled")
 
@@ -126,7 +128,7 @@ def report(folder: Path) -> None:
     print(f"a run with its evaluation: median {wall[len(wall) // 2]:.0f} s; peak memory of all runs {peak} MB\n")
     print("| metric | base | " + " | ".join(ARMS) + " | sd between seeds (raw) | raw, seed by seed |")
     print("|---|---|---|---|---|---|---|")
-    for spec in DEFAULT_METRICS:
+    for spec in JUDGED:
         means = [float(np.nanmean(base[spec.name])), *(float(np.nanmean(runs[arm][spec.name])) for arm in ARMS)]
         by_seed = np.nanmean(runs["raw"][spec.name], axis=1)
         shown = ", ".join(f"{value:.3f}" for value in by_seed)
@@ -154,7 +156,7 @@ def outcomes(runs: dict, baseline: str, candidate: str, count: int, n: int) -> s
                 continue
             second = tuple(rest[:count])
         measured = []
-        for spec in DEFAULT_METRICS:
+        for spec in JUDGED:
             a, b = runs[baseline][spec.name][list(first)], runs[candidate][spec.name][list(second)]
             noise = None
             if count == 1:

@@ -16,6 +16,7 @@ from trainer.chat import MaskPolicy, TokenCache, Truncation, fit, tokenise_many
 from trainer.conversation import Message
 from trainer.errors import BadInput
 from trainer.evaluate import EvalItem
+from trainer.instructions import from_json
 from trainer.schedule import TrainRow
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ def read_arm(
 
 
 def read_items(path: Path) -> list[EvalItem]:
-    """The eval items of a Parquet file (`item`, `messages`, `tools`, `cluster`)."""
+    """The eval items of a Parquet file (`item`, `messages`, `tools`, `cluster`, and perhaps `instructions`)."""
     return [
         EvalItem(
             item=int(record["item"]),
             messages=json.loads(record["messages"]),
             tools=json.loads(record["tools"]) if record["tools"] else None,
             cluster=str(record["cluster"]),
+            instructions=tuple(from_json(record["instructions"])) if record.get("instructions") else (),
         )
         for record in _records(path)
     ]

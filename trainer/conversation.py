@@ -59,3 +59,10 @@ def side_text(messages: Sequence[Message], side: Side) -> str:
         return "\n".join(f"{m['role']}: {content_text(m.get('content'))}" for m in messages)
     role = "user" if side == "prompt" else "assistant"
     return "\n".join(content_text(m.get("content")) for m in messages if m["role"] == role)
+
+
+def split_reference(messages: Sequence[Message]) -> tuple[list[Message], Message | None]:
+    """The turns of an eval item that are to be answered, and its reference: the last turn, if it is an assistant's."""
+    if messages and messages[-1]["role"] == "assistant":
+        return list(messages[:-1]), messages[-1]
+    return list(messages), None

@@ -1,4 +1,4 @@
-"""What a model is measured on: losses of reference answers and greedy answers of its own, item by item.
+"""What a model is measured on: losses of reference answers, and greedy answers of its own, item by item.
 
 Every number belongs to one eval item, so that two models are compared in pairs. The prompts and the tokens that
 count come from the same renderer and masks as in training.
@@ -19,8 +19,9 @@ import torch
 
 from trainer.base import Base
 from trainer.chat import MaskPolicy, prompt_ids, stop_ids, tokenise
-from trainer.conversation import Message
+from trainer.conversation import Message, side_text, split_reference
 from trainer.errors import BadInput
+from trainer.instructions import Instruction
 from trainer.losses import padded, scored_positions, token_losses
 from trainer.schedule import micro_batches
 
@@ -30,18 +31,30 @@ OnTokens = Callable[[dict[int, list[int]]], None]
 
 RESPONSE_NLL = "response_nll"
 PROMPT_GAIN = "prompt_gain"
-STOP_RATE = "stop_rate"
-REPETITION = "repetition"
 
 
 @dataclass(frozen=True)
 class EvalItem:
-    """One frozen conversation; its last message is the reference answer. `item` is its number in the eval set."""
+    """One frozen conversation; `item` is its number in the eval set.
+
+    Its last message is the reference answer; an item with instructions may lack one and end with the question.
+    """
 
     item: int
     messages: list[Message]
     tools: list[Any] | None
     cluster: str
+    instructions: tuple[Instruction, ...] = ()
+
+    @property
+    def asked(self) -> list[Message]:
+        """The turns that are to be answered."""
+        return split_reference(self.messages)[0]
+
+    @property
+    def reference(self) -> Message | None:
+        """The answer that likelihood is measured on."""
+        return split_reference(self.messages)[1]
 
 
 @dataclass(frozen=True)
@@ -78,12 +91,17 @@ class Prompt(Protocol):
 
 @dataclass(frozen=True)
 class PreparedItem:
-    """An item tokenised once for all runs: (ids, labels) under its own and another item's prompt, and its prompt."""
+    """An item tokenised once for all runs: (ids, labels) under its own and another item's prompt, and its prompt.
+
+    `own` and `foreign` are None where there is no reference; `asked` is the readable text of the prompt.
+    """
 
     item: int
-    own: tuple[list[int], list[int]]
+    own: tuple[list[int], list[int]] | None
     foreign: tuple[list[int], list[int]] | None
     prompt: list[int]
+    asked: str
+    instructions: tuple[Instruction, ...]
 
 
 def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[PreparedItem]:
@@ -92,19 +110,22 @@ def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[P
     partners = foreign_prompts(items)
     prepared = []
     for item in items:
-        own = _scored(base, item.messages, item.tools, last_only)
-        if own is None:
+        own = foreign = None
+        if item.reference is not None:
+            own = _scored(base, item.messages, item.tools, last_only)
+            partner = partners.get(item.item)
+            if partner:
+                foreign = _scored(base, [*partner.asked, item.reference], partner.tools, last_only)
+        if own is None and (item.reference is not None or not item.instructions):
             raise BadInput(
                 "the reference answer has no token that could be scored",
                 where=f"eval item {item.item}",
                 do="Remove the item, or give it an answer.",
             )
-        partner = partners.get(item.item)
-        foreign = (
-            _scored(base, [*partner.messages[:-1], item.messages[-1]], partner.tools, last_only) if partner else None
+        prompt = answering_prompt(base, item.asked, item.tools, policy)
+        prepared.append(
+            PreparedItem(item.item, own, foreign, prompt, side_text(item.asked, "prompt"), item.instructions)
         )
-        prompt = answering_prompt(base, item.messages[:-1], item.tools, policy)
-        prepared.append(PreparedItem(item.item, own, foreign, prompt))
     return prepared
 
 
@@ -141,8 +162,10 @@ def reference_losses(
     """`response_nll` and `prompt_gain` of each item, in nats per token of the reference answer.
 
     Prompt gain is the loss under another item's prompt minus that under its own: how much the model listens.
+    Items without a reference have neither.
     """
-    own = _mean_losses(base, model, [item.own for item in items], micro_tokens, on_item)
+    items = [item for item in items if item.own]
+    own = _mean_losses(base, model, [item.own for item in items if item.own], micro_tokens, on_item)
     with_foreign = [item for item in items if item.foreign]
     foreign_rows = [item.foreign for item in with_foreign if item.foreign]
     foreign = dict(
@@ -226,30 +249,11 @@ def _answers(
     return [_answer(base, item.item, row, frozenset(stops)) for item, row in zip(batch, rows, strict=True)]
 
 
-def answer_metrics(base: Base, answers: Sequence[Generation]) -> list[Metric]:
-    """`stop_rate` (1 where the model ended its answer itself) and `repetition` (rep-4) of each answer."""
-    metrics = []
-    for answer in answers:
-        metrics.append(Metric(answer.item, STOP_RATE, float(answer.finish == "stop"), 1.0))
-        ids = base.tokenizer(answer.text, add_special_tokens=False)["input_ids"]
-        metrics.append(Metric(answer.item, REPETITION, repeated_share(ids), 1.0))
-    return metrics
-
-
 def write_measured(rows: Sequence[Metric] | Sequence[Generation], path: Path) -> None:
     """Write what was measured to a Parquet file that is there whole or not at all."""
     part = path.with_suffix(".part")
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows]), part)
     part.replace(path)
-
-
-def repeated_share(ids: Sequence[int], n: int = 4) -> float:
-    """rep-n: the share of n-grams that occurred before in the sequence (Welleck et al., arXiv:1908.04319).
-
-    0 for sequences too short to have two n-grams.
-    """
-    grams = [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if len(grams) > 1 else 0.0
 
 
 def _scored(

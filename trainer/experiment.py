@@ -22,6 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from trainer.answer_metrics import answer_metrics, regurgitation
 from trainer.arms import Arm, read_arm, read_items, shared_validation, without
 from trainer.base import Base, load_base, load_chosen, with_policy
 from trainer.budget import budget_in_minutes, budget_in_tokens
@@ -30,7 +33,6 @@ from trainer.environment import environment
 from trainer.errors import BadInput, Stopped
 from trainer.evaluate import (
     PreparedItem,
-    answer_metrics,
     generate,
     prepare,
     reference_losses,
@@ -117,7 +119,7 @@ class _Job:
     def measure_base(self) -> None:
         """Evaluate the untrained model."""
         started = time.monotonic()
-        self.measure(BASE, self.base.model)
+        self.measure(BASE, None, self.base.model)
         self.finish(BASE, {"evaluation_seconds": round(time.monotonic() - started, 1)})
         self.events.emit("run-done", run=BASE)
 
@@ -144,6 +146,13 @@ class _Job:
         reference_losses(self.base, model, self.items[:SAMPLE_ITEMS], self._micro_tokens)
         generate(self.base, model, self.items[:SAMPLE_ITEMS], SAMPLE_TOKENS)
 
+    def _base_answers(self) -> list[tuple[int, str]]:
+        """What the untrained model answered: (item, text); nothing where that is not known."""
+        given = self.plan.base_answers
+        path = self.folder / given if given else self.results(BASE) / "generations.parquet"
+        table = pq.read_table(path, columns=["item", "text"]).to_pylist() if path.exists() else []
+        return [(int(row["item"]), str(row["text"])) for row in table]
+
     @property
     def _micro_tokens(self) -> int:
         return (self.plan.training or SHORT).micro_tokens
@@ -165,7 +174,7 @@ class _Job:
                 validation=self.validation,
                 on_step=_step_teller(run.id, self.events),
                 wants_stop=wants_stop,
-                then=lambda model: self.measure(run.id, model, wants_stop),
+                then=lambda model: self.measure(run.id, run.arm, model, wants_stop),
             )
             seconds = round(time.monotonic() - started, 1)
             told = {"arm": run.arm, "seed": run.seed, "left_out": arm.left_out, "wall_seconds": seconds}
@@ -173,8 +182,11 @@ class _Job:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         self.events.emit("run-done", run=run.id, seconds=seconds)
 
-    def measure(self, run: str, model: Any, wants_stop: WantsStop = lambda: False) -> None:
-        """Evaluate `model` on all items and write the run's metrics and answers. Raises Stopped when asked to."""
+    def measure(self, run: str, arm: str | None, model: Any, wants_stop: WantsStop = lambda: False) -> None:
+        """Evaluate `model` on all items and write the run's metrics and answers. Raises Stopped when asked to.
+
+        `arm` is what the model was trained on, if it was.
+        """
 
         def teller(what: str) -> Callable[[int, int], None]:
             def on_item(done: int, total: int) -> None:
@@ -187,7 +199,9 @@ class _Job:
         metrics = reference_losses(self.base, model, self.items, self._micro_tokens, teller("reference answers"))
         limit = self.plan.evaluation.max_new_tokens
         answers = generate(self.base, model, self.items, limit, on_item=teller("own answers"))
-        metrics += answer_metrics(self.base, answers)
+        metrics += answer_metrics(self.base, self.items, answers)
+        if arm is not None:
+            metrics += regurgitation(self.folder / self.plan.arms[arm], self.items, answers, self._base_answers())
         out = self.results(run)
         out.mkdir(parents=True, exist_ok=True)
         write_measured(metrics, out / "metrics.parquet")

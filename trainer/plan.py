@@ -138,6 +138,8 @@ class ExperimentPlan(_Frozen):
     evaluation: Evaluation = Evaluation()
     base: bool = True
     """Whether the untrained model is evaluated too (not needed where its numbers are known)."""
+    base_answers: str | None = None
+    """A Parquet file in the folder with what it answered (`item`, `text`), where it is not evaluated again."""
     evaluation_seconds: float | None = None
     """How long that evaluation took when it was made; plans a budget in minutes where it is not made again."""
 

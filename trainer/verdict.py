@@ -10,8 +10,8 @@ metrics decide nothing; their p is not corrected.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from trainer.errors import UsageProblem
@@ -63,7 +63,28 @@ DEFAULT_METRICS: Final = (
     MetricSpec("stop_rate", "guardrail", higher_is_better=True, margin=0.05, yes_no=True),
     # rep-4 of a looping answer is near 1, of a sound one near 0: as much as one answer in fifty more that loops.
     MetricSpec("repetition", "guardrail", higher_is_better=False, margin=0.02),
+    MetricSpec(
+        "instructions_strict",
+        "report",
+        higher_is_better=True,
+        caveat="Instructions followed say nothing of whether the answer is right or good.",
+    ),
+    MetricSpec("instructions_loose", "report", higher_is_better=True),
+    MetricSpec("all_instructions_strict", "report", higher_is_better=True, yes_no=True),
+    MetricSpec("all_instructions_loose", "report", higher_is_better=True, yes_no=True),
+    MetricSpec("regurgitation", "report", higher_is_better=False),
 )
+
+PRIMARIES: Final = ("response_nll", "instructions_strict")
+"""What may decide: the first of these that was measured. An eval set without references has no likelihood."""
+
+
+def specs_for(measured: Collection[str]) -> tuple[MetricSpec, ...]:
+    """The metrics of a comparison that measured these, the primary one first."""
+    specs = [spec for spec in DEFAULT_METRICS if spec.name in measured]
+    primary = next((name for name in PRIMARIES if name in measured), None)
+    chosen = [replace(spec, role="primary") for spec in specs if spec.name == primary]
+    return (*chosen, *(spec for spec in specs if spec.name != primary))
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from filters.step import Progress
 from trainer.conversation import content_text
+from trainer.errors import BadInput as InstructionProblem
+from trainer.instructions import parse, to_json
 from workbench.errors import BadInput, UsageProblem
 from workbench.formats.read import Reject
+from workbench.formats.shapes import or_instructed
 from workbench.importing import BATCH, check_name, list_reasons, open_target, reading
 from workbench.store.database import Store
 from workbench.store.evalsets import (
@@ -39,26 +42,35 @@ class EvalImport:
 def import_evalset(store: Store, path: Path, name: str, progress: Progress | None) -> EvalImport:
     """Freeze the usable rows of `path` as an eval set: those with a prompt and a last turn that answers it.
 
-    The metadata `task` or `category` becomes the slice, `cluster` the cluster (else each item is its own).
+    A row with instructions that a program can check (`instruction_id_list` and `kwargs`, as IFEval has them) needs
+    no answer. The metadata `task` or `category` becomes the slice, `cluster` the cluster (else each item is its own).
     Raises BadInput where no row can be used.
     """
     check_name(name)
     opened = open_target(str(path), format=None, mapping=None, trees="best")
+    opened = replace(opened, parts=tuple(replace(part, shape=or_instructed(part.shape)) for part in opened.parts))
     items: list[EvalItem] = []
     rejected: list[tuple[int, str]] = []
     for row in reading(opened, progress):
         if isinstance(row, Reject):
             rejected.append((row.row, row.reason))
-        elif problem := reference_problem(row.messages):
+            continue
+        try:
+            instructions = _instructions(row.meta)
+        except InstructionProblem as error:
+            rejected.append((row.row, error.what))
+            continue
+        if problem := reference_problem(row.messages, needed=instructions is None):
             rejected.append((row.row, problem))
         else:
-            items.append(_eval_item(row.messages, row.tools, row.meta, len(items)))
+            items.append(_eval_item(row.messages, row.tools, row.meta, len(items), instructions))
     if not items:
         counts = Counter(reason for _, reason in rejected)
         raise BadInput(
             f"no row can be an eval item: {list_reasons(counts.most_common(), counts.total())}",
             where=str(path),
-            do="An item is a prompt and, as its last turn, the reference answer.",
+            do="An item is a prompt and, as its last turn, the reference answer; or a prompt with the columns "
+            "instruction_id_list and kwargs.",
         )
     made, new = add_eval_set(store, name, items)
     return EvalImport(made, new, rejected)
@@ -92,10 +104,12 @@ def hold_out(store: Store, named: Named, name: str, n: int, seed: int, progress:
     return EvalImport(made, new, overlaps=overlaps)
 
 
-def reference_problem(messages: str) -> str | None:
-    """Why a conversation (canonical JSON) cannot be an eval item, or None if it can."""
+def reference_problem(messages: str, *, needed: bool = True) -> str | None:
+    """Why a conversation cannot be an eval item, or None if it can; whether a reference is `needed`."""
     turns = json.loads(messages)
     last = turns[-1]
+    if last["role"] == "user" and not needed:
+        return None
     if last["role"] != "assistant":
         return f"no reference: the last turn is the {last['role']}'s, not the assistant's"
     if not content_text(last.get("content")).strip() and not last.get("tool_calls"):
@@ -105,7 +119,15 @@ def reference_problem(messages: str) -> str | None:
     return None
 
 
-def _eval_item(messages: str, tools: str | None, meta: dict[str, Any], number: int) -> EvalItem:
+def _instructions(meta: dict[str, Any]) -> str | None:
+    """The instructions of a row as text, or None where it has none. Raises what `trainer.instructions` does."""
+    ids = meta.get("instruction_id_list")
+    return to_json(parse(ids, meta.get("kwargs"))) if ids else None
+
+
+def _eval_item(
+    messages: str, tools: str | None, meta: dict[str, Any], number: int, instructions: str | None = None
+) -> EvalItem:
     sliced = meta.get("task", meta.get("category"))
     cluster = meta.get("cluster", f"item-{number}")
-    return EvalItem(messages, tools, str(cluster), None if sliced is None else str(sliced))
+    return EvalItem(messages, tools, str(cluster), None if sliced is None else str(sliced), instructions)

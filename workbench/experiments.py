@@ -32,6 +32,7 @@ from workbench.workspace import Workspace
 
 DEFAULT_SEEDS = 3
 DEFAULT_MINUTES = 10.0
+BASE_ANSWERS = "base-answers.parquet"
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,12 @@ class _Plan:
         folder = ws.runs_dir / self.id
         if there is None:
             job = ExperimentPlan.model_validate(self.noted["job"])
-            _write_folder(ws, folder, job, self.versions, self.evalset)
+            _write_folder(ws, folder, job, self.versions, self.evalset, self.noted["base"])
             rows.save_experiment(ws.store, self.id, self.name, json.dumps(self.noted))
         elif there.state != "done" and not (folder / PLAN).exists():
             # What was asked stands as it was asked: what is known by now must not change it under way.
             asked = ExperimentPlan.model_validate(json.loads(there.plan)["job"])
-            _write_folder(ws, folder, asked, self.versions, self.evalset)
+            _write_folder(ws, folder, asked, self.versions, self.evalset, self.noted["base"])
         return _experiment(ws, self.id)
 
 
@@ -161,6 +162,7 @@ def _plan(ws: Workspace, question: Question) -> _Plan:
         runs=runs,
         evaluation=evaluation,
         base=not known_base,
+        base_answers=BASE_ANSWERS if known_base else None,
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
     )
     name = " vs ".join(version.name for version in versions.values())
@@ -306,9 +308,9 @@ def _refuse_overlap(ws: Workspace, version: VersionRow, evalset: EvalSet) -> Non
 
 
 def _write_folder(
-    ws: Workspace, folder: Path, job: ExperimentPlan, versions: dict[str, VersionRow], evalset: EvalSet
+    ws: Workspace, folder: Path, job: ExperimentPlan, versions: dict[str, VersionRow], evalset: EvalSet, base: str
 ) -> None:
-    """Inputs first, the plan last: a folder with a plan is whole."""
+    """Inputs first, the plan last: a folder with a plan is whole. `base` is the setting of the base."""
     folder.mkdir(parents=True, exist_ok=True)
     for arm, version in versions.items():
         batches = ws.rows(version.name)
@@ -320,6 +322,9 @@ def _write_folder(
     items = ws.eval_rows(evalset.name)
     clusters = pa.array(clusters_of(ws, evalset.name))
     pq.write_table(items.set_column(items.column_names.index("cluster"), "cluster", clusters), folder / "eval.parquet")
+    if job.base_answers:
+        known = rows.answers(ws.store, [rows.runs_with(ws.store, base)[0].id])
+        pq.write_table(known.select(["eval_item", "text"]).rename_columns(["item", "text"]), folder / job.base_answers)
     write_atomic(folder / PLAN, job.model_dump_json(indent=1))
 
 

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainer.conversation import split_reference
 from trainer.plan import BASE, ExperimentPlan, Run
+from trainer.shifts import SHIFTS, Shift, measure_shift
 from trainer.statistics import NoiseFloor, estimate_noise_floor, minimum_detectable_effect, pool_noise_floors
-from trainer.verdict import DEFAULT_METRICS, Measured, MetricSpec, Verdict, decide, measure
+from trainer.verdict import DEFAULT_METRICS, PRIMARIES, Measured, MetricSpec, Verdict, decide, measure, specs_for
 from workbench.errors import Problem, UsageProblem
 from workbench.report.verdict import Side
 from workbench.store import experiments as rows
@@ -37,6 +39,7 @@ class Result:
     trained_tokens: dict[str, int]
     verdict: Verdict | None
     means: dict[str, dict[str, float]]
+    shifts: list[Shift]
     sanity: dict[str, dict[str, Any]]
     left_out: dict[str, dict[str, int]]
     settings: dict[str, Any]
@@ -60,6 +63,7 @@ class Result:
                 "metrics": verdict.get("metrics", []),
                 "sentences": sentences,
                 "means": self.means,
+                "shifts": [shift.as_json() for shift in self.shifts],
                 "sanity": self.sanity,
                 "left_out": self.left_out,
                 "settings": self.settings,
@@ -147,9 +151,10 @@ def answers_side_by_side(ws: Workspace, id: str) -> list[Side]:
         given.setdefault(answer["eval_item"], {})[by_run[answer["run_id"]]] = (answer["text"], answer["finish"])
     sides = []
     for item in ws.eval_rows(noted["evalset"]).to_pylist():
-        messages = json.loads(item["messages"])
-        prompt = next((str(m["content"]) for m in reversed(messages[:-1]) if m["role"] == "user"), "")
-        sides.append(Side(item["item"], prompt, str(messages[-1]["content"]), given.get(item["item"], {})))
+        asked, reference = split_reference(json.loads(item["messages"]))
+        prompt = next((str(m["content"]) for m in reversed(asked) if m["role"] == "user"), "")
+        told = str(reference["content"]) if reference else ""
+        sides.append(Side(item["item"], prompt, told, given.get(item["item"], {})))
     return sides
 
 
@@ -173,7 +178,7 @@ def noise_floors(
         return {}
     clusters = clusters_of(ws, evalset.name)
     floors = {}
-    for spec in DEFAULT_METRICS:
+    for spec in (*DEFAULT_METRICS, *SHIFTS):
         found = []
         for group in repeated:
             table = _tables(ws, group, evalset.rows)[0].get(spec.name)
@@ -199,7 +204,7 @@ def _result(
         arm: {metric: float(np.nanmean(table)) for metric, table in by_metric.items()}
         for arm, by_metric in tables.items()
     }
-    verdict = None
+    verdict, shifts = None, []
     if CANDIDATE in arms:
         evalset = get_eval_set(ws.store, noted["evalset"])
         like = summaries[compared[BASELINE][0]]
@@ -216,7 +221,20 @@ def _result(
                 noise=floors.get(spec.name),
             )
 
-        verdict = decide([measured(spec) for spec in DEFAULT_METRICS if spec.name in tables[BASELINE]])
+        both = tables[BASELINE].keys() & tables[CANDIDATE].keys()
+        verdict = decide([measured(spec) for spec in specs_for(both)])
+        shifts = [
+            measure_shift(
+                spec,
+                tables[BASELINE][spec.name],
+                tables[CANDIDATE][spec.name],
+                base=means[BASE].get(spec.name),
+                clusters=clusters,
+                noise=floors.get(spec.name),
+            )
+            for spec in SHIFTS
+            if spec.name in both
+        ]
     first = summaries[compared[BASELINE][0]]
     folder = ws.runs_dir / id
     budget = json.loads((folder / "budget.json").read_text(encoding="utf-8"))
@@ -227,6 +245,7 @@ def _result(
         trained_tokens={arm: summaries[runs[0]]["trained_tokens"] for arm, runs in compared.items()},
         verdict=verdict,
         means=means,
+        shifts=shifts,
         sanity={name: summary["sanity"] for name, summary in summaries.items() if "sanity" in summary},
         left_out={arm: summaries[runs[0]]["left_out"] for arm, runs in compared.items()},
         settings=budget
@@ -242,7 +261,7 @@ def _kind(summary: dict[str, Any]) -> tuple[Any, ...]:
 
 def expected_mde(floors: dict[str, NoiseFloor], n_items: int, seeds: int) -> float | None:
     """The smallest effect on the primary metric that runs like the earlier ones would find; None without them."""
-    floor = floors.get(DEFAULT_METRICS[0].name)
+    floor = next((floors[name] for name in PRIMARIES if name in floors), None)
     if floor is None or n_items < 2:
         return None
     return minimum_detectable_effect(

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainer.conversation import Message, content_text
-from trainer.verdict import DEFAULT_METRICS, MetricSpec
+from trainer.conversation import Message, content_text, split_reference
+from trainer.verdict import MetricSpec, specs_for
 from workbench.outcomes import BASELINE, CANDIDATE, compared_runs, finished
 from workbench.store import experiments as rows
 from workbench.store.evalsets import EvalSet, eval_batches, eval_item, get_eval_set
@@ -96,7 +96,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class ItemAnswers:
-    """One item whole: the turns that were asked, the reference, and an answer of every arm that has one."""
+    """One item whole: the turns that were asked, the reference if there is one, and the answers of the arms."""
 
     item: Item
     asked: list[Message]
@@ -125,7 +125,7 @@ def open_result(ws: Workspace, name: str) -> Finished:
         result=result,
         arms={arm: noted["arms"].get(arm, arm) for arm in runs},
         runs=runs,
-        metrics=tuple(spec for spec in DEFAULT_METRICS if spec.name in known),
+        metrics=specs_for(known),
         evalset=evalset,
         items=_items(ws, evalset, values),
     )
@@ -137,18 +137,19 @@ def item_answers(ws: Workspace, shown: Finished, item: int, seed: int = 0) -> It
     Raises NotFound.
     """
     stored = eval_item(ws.store, shown.evalset, item)
-    messages = json.loads(stored.messages)
+    asked, reference = split_reference(json.loads(stored.messages))
     chosen = {arm: list(runs.items())[min(seed, len(runs) - 1)] for arm, runs in shown.runs.items()}
     found = rows.answers_to(ws.store, [run for _, run in chosen.values()], item, MOST)
     answers = [Answer(arm, number, *found[run]) for arm, (number, run) in chosen.items() if run in found]
-    return ItemAnswers(shown.items[item], messages[:-1], content_text(messages[-1].get("content")), answers)
+    text = content_text(reference.get("content")) if reference else ""
+    return ItemAnswers(shown.items[item], asked, text, answers)
 
 
 def _items(ws: Workspace, evalset: EvalSet, values: dict[int, dict[str, dict[str, float]]]) -> list[Item]:
     found = []
     for batch in eval_batches(ws.store, evalset):
         for row in batch.to_pylist():
-            prompt = _last_question(json.loads(row["messages"])[:-1])[:PROMPT]
+            prompt = _last_question(split_reference(json.loads(row["messages"]))[0])[:PROMPT]
             found.append(Item(row["item"], prompt, row["slice"], row["cluster"], values.get(row["item"], {})))
     return found
 

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from trainer.answer_metrics import answer_metrics, regurgitation, repeated_share  # noqa: E402
 from trainer.chat import MaskPolicy, prompt_ids, tokenise  # noqa: E402
 from trainer.errors import BadInput  # noqa: E402
 from trainer.evaluate import (  # noqa: E402
     EvalItem,
-    answer_metrics,
+    Generation,
     foreign_prompts,
     generate,
     prepare,
     reference_losses,
-    repeated_share,
 )
+from trainer.instructions import parse  # noqa: E402
 
 
 def item(i: int, cluster: str | None = None) -> EvalItem:
@@ -25,6 +30,8 @@ def item(i: int, cluster: str | None = None) -> EvalItem:
     return EvalItem(i, messages, None, cluster or str(i))
 
 
+# An answer follows one of these where it has no comma, the other where two points stand in it.
+NO_COMMA = tuple(parse(["punctuation:no_comma", "detectable_format:number_bullet_lists"], [{}, {"num_bullets": 2}]))
 ITEMS = [item(i) for i in range(7)]
 
 
@@ -79,8 +86,9 @@ def test_answers_do_not_depend_on_who_else_is_in_the_batch(tiny):
 
 
 def test_an_answer_that_runs_into_the_limit_did_not_stop(tiny):
-    answers = generate(tiny, tiny.model, prepare(tiny, ITEMS, MaskPolicy()), 3)
-    metrics = {(m.item, m.metric): m.value for m in answer_metrics(tiny, answers)}
+    prepared = prepare(tiny, ITEMS, MaskPolicy())
+    answers = generate(tiny, tiny.model, prepared, 3)
+    metrics = {(m.item, m.metric): m.value for m in answer_metrics(tiny, prepared, answers)}
     for answer in answers:
         assert answer.tokens <= 3
         assert metrics[answer.item, "stop_rate"] == (answer.finish == "stop")
@@ -99,3 +107,48 @@ def test_repeated_share():
     assert repeated_share([7] * 13) == pytest.approx(0.9)
     assert repeated_share([1, 2, 3, 4]) == 0
     assert repeated_share([]) == 0
+
+
+def test_an_item_without_reference_is_answered_and_checked_but_has_no_likelihood(tiny):
+    asked = EvalItem(9, [{"role": "user", "content": "question 9"}], None, "9", NO_COMMA)
+    prepared = prepare(tiny, [*ITEMS, asked], MaskPolicy())
+    assert prepared[9 - 2].prompt == prompt_ids(tiny.tokenizer, asked.messages, None, MaskPolicy())
+    assert 9 not in {m.item for m in reference_losses(tiny, tiny.model, prepared, 64)}
+    assert reference_losses(tiny, tiny.model, prepared[-1:], 64) == []
+    answers = [Generation(item.item, "a, b\n* c\n* d", "stop", 3) for item in prepared]
+    found = {(m.item, m.metric): (m.value, m.weight) for m in answer_metrics(tiny, prepared, answers)}
+    assert found[9, "instructions_strict"] == (0.5, 2)
+    assert found[9, "instructions_loose"] == (1.0, 2)  # without its first line
+    assert (found[9, "all_instructions_strict"], found[9, "all_instructions_loose"]) == ((0.0, 1.0), (1.0, 1.0))
+    assert (0, "instructions_strict") not in found
+
+
+def test_length_and_shape_of_answers_are_told(tiny):
+    prepared = prepare(tiny, ITEMS[:4], MaskPolicy())
+    texts = ["1. wash\n\n2) dry", "```py\nx\n```", "## So\n- one", "a - b and #3"]
+    answers = [Generation(i, text, "stop", 10 + i) for i, text in enumerate(texts)]
+    found = {(m.item, m.metric): m.value for m in answer_metrics(tiny, prepared, answers)}
+    assert [found[i, "answer_tokens"] for i in range(4)] == [10, 11, 12, 13]
+    shapes = [[name for name in ("has_list", "has_code", "has_heading") if found[i, name]] for i in range(4)]
+    assert shapes == [["has_list"], ["has_code"], ["has_heading"], []]
+
+
+def test_regurgitation_is_the_share_of_word_runs_that_stand_in_the_training_answers(tiny, tmp_path):
+    rows = [
+        {"messages": json.dumps([{"role": role, "content": text}])}
+        for role, text in [
+            ("assistant", "x One two, three four five six seven EIGHT nine."),
+            ("user", "a b c d e f g h"),
+        ]
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    asked = [{"role": "user", "content": "say: two three four five six seven eight nine"}]
+    items = prepare(tiny, [*ITEMS[:4], EvalItem(4, asked, None, "4", NO_COMMA)], MaskPolicy())
+    recited = "one two three four five six seven eight nine ten"  # of three runs, two stand there
+    texts = [recited, "a b c d e f g h i", "too short to tell", "one two", recited]
+    answers = [Generation(i, text, "stop", 9) for i, text in enumerate(texts)]
+    measured = regurgitation(tmp_path / "rows.parquet", items, answers, [(0, "nothing"), (1, recited), (77, recited)])
+    found = {(m.metric, m.item): m.value for m in measured}
+    assert [found["regurgitation", i] for i in range(5)] == pytest.approx([2 / 3, 0, 0, 0, 1 / 2])  # 4: one was asked
+    assert (found["regurgitation_control", 0], found["regurgitation_control", 1]) == pytest.approx((0, 2 / 3))
+    assert len(found) == 7

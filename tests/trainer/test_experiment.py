@@ -84,7 +84,10 @@ def test_every_run_is_trained_alike_and_measured_on_every_item(folder):
         assert told["steps"] == 5
         assert abs(told["trained_tokens"] - 200) < 20
         assert told["sanity"]["gradient_reach"] == 1.0
-        assert {m["metric"] for m in metrics(job, run)} == {"response_nll", "prompt_gain", "stop_rate", "repetition"}
+        assert {m["metric"] for m in metrics(job, run)} == {
+            "response_nll", "prompt_gain", "stop_rate", "repetition", "answer_tokens", "has_list", "has_code",
+            "has_heading", "regurgitation", "regurgitation_control",
+        }  # fmt: skip
         assert {m["item"] for m in metrics(job, run)} == set(range(5))
         assert (job / "results" / run / "adapter" / "adapter_model.safetensors").exists()
         assert not (job / "results" / run / "checkpoints").exists()

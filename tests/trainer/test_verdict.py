@@ -9,9 +9,9 @@ import pytest
 
 from trainer.errors import UsageProblem
 from trainer.statistics import NoiseFloor, paired_difference
-from trainer.verdict import DEFAULT_METRICS, Measured, MetricSpec, decide, measure
+from trainer.verdict import DEFAULT_METRICS, Measured, MetricSpec, decide, measure, specs_for
 
-NLL, GAIN, STOP, REPETITION = DEFAULT_METRICS
+NLL, GAIN, STOP, REPETITION = JUDGED = DEFAULT_METRICS[:4]
 BASE = paired_difference(np.zeros((2, 40)), np.random.default_rng(0).normal(size=(2, 40)))
 
 
@@ -22,7 +22,7 @@ def found(spec, delta, p, n_seeds=2, half=0.01, **changes):
 
 
 def verdict(nll, gain=(0.0, 1.0), stop=(0.0, 1.0), repetition=(0.0, 1.0)):
-    pairs = zip(DEFAULT_METRICS, (nll, gain, stop, repetition), strict=True)
+    pairs = zip(JUDGED, (nll, gain, stop, repetition), strict=True)
     return decide([found(spec, *values) for spec, values in pairs])
 
 
@@ -135,7 +135,7 @@ def test_json_holds_the_contract_and_no_nan():
 def test_identical_runs_are_no_difference_with_p_one(n_seeds):
     runs = np.random.default_rng(1).random((n_seeds, 30))
     tables = [runs, runs, (runs > 0.2).astype(float), runs * 0]
-    result = decide([measure(spec, t, t.copy()) for spec, t in zip(DEFAULT_METRICS, tables, strict=True)])
+    result = decide([measure(spec, t, t.copy()) for spec, t in zip(JUDGED, tables, strict=True)])
     assert result.verdict == "no difference detected"
     assert {m.p for m in result.metrics} == {1.0}
     assert {m.verdict for m in result.metrics} == {"no difference detected"}
@@ -169,3 +169,14 @@ def test_a_comparison_that_cannot_mean_anything_is_refused():
             MetricSpec("x", "guardrail", higher_is_better=True, margin=margin)
     with pytest.raises(UsageProblem, match="margin"):
         MetricSpec("x", "report", higher_is_better=True, margin=0.1)
+
+
+def test_without_likelihood_the_share_of_instructions_followed_decides():
+    with_references = specs_for(["instructions_strict", "regurgitation", "response_nll", "stop_rate"])
+    assert [(s.name, s.role) for s in with_references] == [
+        ("response_nll", "primary"), ("stop_rate", "guardrail"), ("instructions_strict", "report"),
+        ("regurgitation", "report"),
+    ]  # fmt: skip
+    without = specs_for(["regurgitation", "stop_rate", "instructions_strict"])
+    assert (without[0].name, without[0].role) == ("instructions_strict", "primary")
+    assert [spec.role for spec in without] == ["primary", "guardrail", "report"]

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from trainer.verdict import DEFAULT_METRICS
 from workbench import outcomes, results
 from workbench.errors import NotFound, UsageProblem
 from workbench.report.verdict import left_out
@@ -48,7 +49,7 @@ def test_an_item_is_won_by_the_direction_of_its_metric():
         values = {"baseline": baseline, "candidate": candidate}
         return results.Item(0, "?", None, None, {"response_nll": values, "prompt_gain": values})
 
-    nll, gain = (next(s for s in results.DEFAULT_METRICS if s.name == name) for name in ("response_nll", "prompt_gain"))
+    nll, gain = (next(s for s in DEFAULT_METRICS if s.name == name) for name in ("response_nll", "prompt_gain"))
     assert (item(2.0, 1.0).won(nll), item(2.0, 1.0).won(gain)) == ("better", "worse")
     assert item(1.0, 1.0).won(nll) == "equal"
     assert results.Item(0, "?", None, None).won(nll) is None

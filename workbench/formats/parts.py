@@ -21,13 +21,15 @@ _TOOLS = ("tools", "functions")
 class Parts:
     """One conversation of a row: its messages, its tools as they stand in the row, and the columns used.
 
-    Columns not used become metadata; `extra` is metadata that did not stand in a column of its own.
+    Columns not used become metadata; `extra` is metadata that did not stand in a column of its own. `asked_only`
+    marks a prompt that needs no answer, in an eval set.
     """
 
     messages: list[Message]
     tools: object
     used: frozenset[str]
     extra: dict[str, Any] = field(default_factory=dict)
+    asked_only: bool = False
 
 
 def with_columns(

@@ -100,7 +100,7 @@ def _records(number: int, row: RawRow, shape: Shape | None) -> list[Record]:
 
 
 def _record(number: int, part: int, parts: Parts, row: Row) -> Record:
-    if not any(message["role"] == "assistant" for message in parts.messages):
+    if not parts.asked_only and not any(message["role"] == "assistant" for message in parts.messages):
         raise RowProblem("the conversation has no assistant turn")
     tools = tool_schemas(parts.tools)
     meta = _meta(row, parts.used)

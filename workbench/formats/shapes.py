@@ -7,7 +7,7 @@ fall together, so that a row is either imported or rejected.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workbench.errors import UsageProblem
 from workbench.formats.nested import from_nested, is_nested
@@ -22,7 +22,20 @@ from workbench.formats.pairs import (
     is_questions,
     pair,
 )
-from workbench.formats.parts import PROMPTS, Parts, Row, alternatives, columns, first_of, has_list, one_of, with_columns
+from workbench.formats.parts import (
+    PROMPTS,
+    SYSTEMS,
+    Parts,
+    Row,
+    alternatives,
+    columns,
+    first_of,
+    has,
+    has_list,
+    one_of,
+    side,
+    with_columns,
+)
 from workbench.formats.preference import from_preference, is_preference
 from workbench.formats.rows import RowProblem
 from workbench.formats.trees import all_paths, best_path, is_tree
@@ -81,6 +94,27 @@ def mapped(mapping: dict[str, str]) -> Shape:
         return pair(row, prompt, response, systems)
 
     return _single(MAPPED, fits, convert)
+
+
+def or_instructed(shape: Shape | None) -> Shape:
+    """`shape`, and rows with a prompt, no answer, and IFEval's `instruction_id_list`: an answer to them can be checked.
+
+    Only eval sets take such rows; there is nothing in them to train on.
+    """
+
+    def fits(row: Row) -> bool:
+        return has(row, "instruction_id_list") and has(row, *PROMPTS) and not has(row, *ANSWERS)
+
+    def convert(row: Row) -> Iterable[Parts]:
+        if fits(row):
+            prompt = one_of(row, PROMPTS)
+            parts = with_columns(side(row[prompt], prompt, "user"), row, (prompt,), systems=SYSTEMS)
+            return (replace(parts, asked_only=True),)
+        if shape is None:
+            raise unknown_shape(row)
+        return shape.convert(row)
+
+    return Shape(shape.name if shape else UNKNOWN, fits, convert)
 
 
 def unknown_shape(row: Row) -> RowProblem:

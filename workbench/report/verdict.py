@@ -22,6 +22,18 @@ _NAMES = {
     "prompt_gain": "prompt gain\n(nats/token)",
     "stop_rate": "stop rate",
     "repetition": "repetition\n(rep-4)",
+    "instructions_strict": "instructions\nfollowed",
+    "instructions_loose": "the same,\nloose",
+    "all_instructions_strict": "all of an item\nfollowed",
+    "all_instructions_loose": "the same,\nloose",
+    "regurgitation": "recited from\ntraining rows",
+}
+
+_SHIFTS = {
+    "answer_tokens": "tokens of an answer",
+    "has_list": "answers with a list",
+    "has_code": "answers with a code fence",
+    "has_heading": "answers with a heading",
 }
 
 _LEGEND = f"* decides. ↑↓ better. Smallest found: {SMALLEST}. "
@@ -44,6 +56,7 @@ def render_result(result: dict[str, Any]) -> RenderableType:
         parts.append(_headline(result))
     parts.append(_table(result))
     parts += [Text(safe_text(f"- {sentence}")) for sentence in result["sentences"]]
+    parts += [Text(safe_text(f"- {sentence}")) for sentence in (*shifts(result), *recited(result))]
     legend = _LEGEND if result["verdict"] else ""
     notes = (checks(result), left_out(result), legend + setting(result))
     parts += [Text(safe_text(note), style="dim") for note in notes if note]
@@ -113,6 +126,37 @@ def number(value: float | None, *, signed: bool = False) -> str:
         return "-"
     value = round(value, 3) + 0.0  # no "-0.000"
     return f"{value:+.3f}" if signed else f"{value:.3f}"
+
+
+def shifts(result: dict[str, Any]) -> list[str]:
+    """How length and shape of the answers moved, in sentences that judge nothing."""
+    told = []
+    for shift in result.get("shifts", []):
+        share = shift["name"] != "answer_tokens"
+        base = "" if shift["base"] is None else f", the base {_amount(shift['base'], share)}"
+        low, high = shift["ci"]
+        spread = "" if low is None else f" (95% interval {number(low, signed=True)} to {number(high, signed=True)})"
+        if shift["baseline"] or shift["candidate"]:
+            told.append(
+                f"{_SHIFTS[shift['name']]}: {_amount(shift['baseline'], share)} to "
+                f"{_amount(shift['candidate'], share)}{base}; change {number(shift['delta'], signed=True)}{spread}."
+            )
+    return told
+
+
+def _amount(value: float, share: bool) -> str:
+    return f"{value:.0%}" if share else f"{value:.1f}"
+
+
+def recited(result: dict[str, Any]) -> list[str]:
+    """How much of the base's answers stands in the arms' training rows, where any arm recites something."""
+    arms = {arm: means for arm, means in result["means"].items() if means.get("regurgitation")}
+    controls = [
+        f"{arm} {means['regurgitation']:.1%}, of the base's {means['regurgitation_control']:.1%}"
+        for arm, means in arms.items()
+        if "regurgitation_control" in means
+    ]
+    return [f"runs of 8 words that stand in an arm's training answers: {'; '.join(controls)}."] if controls else []
 
 
 def checks(result: dict[str, Any]) -> str:

@@ -156,7 +156,9 @@ def test_json_has_the_keys_that_other_programs_rely_on(worse):
     assert told.keys() >= KEYS
     assert (told["baseline"], told["candidate"], told["seeds"]) == ("good", "bad", SEEDS)
     assert told["trained_tokens"].keys() == {"baseline", "candidate"}
-    assert {metric["name"] for metric in told["metrics"]} == {"response_nll", "prompt_gain", "stop_rate", "repetition"}
+    measured = ["response_nll", "prompt_gain", "stop_rate", "repetition", "regurgitation"]
+    assert [metric["name"] for metric in told["metrics"]] == measured
+    assert [shift["name"] for shift in told["shifts"]] == ["answer_tokens", "has_list", "has_code", "has_heading"]
     for metric in told["metrics"]:
         assert metric.keys() >= METRIC_KEYS
         assert len(metric["ci"]) == 2
