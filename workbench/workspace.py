@@ -6,7 +6,6 @@ Use cases return data classes and never print. Long ones take `progress(done, to
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from workbench.formats.read import Trees
 from workbench.growing import grow_source
 from workbench.importing import ImportReport, import_source
 from workbench.overlap import recipe_overlap
+from workbench.provenance import SourceReport, VersionReport, source_report, version_report
 from workbench.rejects import ExportedRejects, FixedRejects, export_rejects, import_fixes
 from workbench.scoring import ScoreJobs
 from workbench.store import diff as diffs
@@ -37,23 +37,11 @@ from workbench.store.detail import (
     example_scores,
 )
 from workbench.store.examples import Page, Which, examples
-from workbench.store.experiments import users
 from workbench.store.facets import Facets, facets, histogram
 from workbench.store.integrity import Check, check
 from workbench.store.members import CURATION_COLUMNS, Members, resolve, resolve_base
-from workbench.store.rejects import RejectRow, fixed_rows, reject_reasons, rejects
-from workbench.store.sources import (
-    Origin,
-    Source,
-    SourceFile,
-    files,
-    get_source,
-    made_from,
-    origins,
-    overlaps,
-    remove_source,
-    sources,
-)
+from workbench.store.rejects import RejectRow, reject_reasons, rejects
+from workbench.store.sources import Origin, Source, get_source, origins, remove_source, sources
 from workbench.store.sources import check_removable as check_source_removable
 from workbench.store.windows import View, ViewQuery, open_view
 
@@ -65,33 +53,6 @@ if TYPE_CHECKING:
     from workbench.exporting import Exported
 
 DATABASE = "workbench.duckdb"
-
-
-@dataclass(frozen=True)
-class VersionReport:
-    """A version, where its rows came from, every stage on the way to it, and the ids of experiments that use it."""
-
-    version: versions.Version
-    origins: list[Origin]
-    stages: list[versions.Stage]
-    experiments: list[str]
-
-
-@dataclass(frozen=True)
-class SourceReport:
-    """A source, its files, its rejects by reason (reason, how many, first row), and who else has its rows.
-
-    `fixed` rows were rejects and came in after a correction; `overlaps` names other sources with how many rows of
-    this one have content that they have too; `versions` were made out of it directly.
-    """
-
-    source: Source
-    examples: int
-    fixed: int
-    reasons: list[tuple[str, int, int]]
-    files: list[SourceFile]
-    overlaps: list[tuple[str, int]]
-    versions: list[str]
 
 
 class Workspace:
@@ -253,16 +214,7 @@ class Workspace:
 
     def show_source(self, name: str) -> SourceReport:
         """A source with its files, its rejects by reason, and who else has its rows."""
-        source = get_source(self.store, name)
-        return SourceReport(
-            source,
-            resolve(self.store, name).rows,
-            len(fixed_rows(self.store, source)),
-            self.reject_reasons(name),
-            files(self.store, source),
-            overlaps(self.store, source),
-            made_from(self.store, source),
-        )
+        return source_report(self.store, name)
 
     def remove_source(self, name: str) -> None:
         """Delete a source that no version was made out of."""
@@ -356,9 +308,7 @@ class Workspace:
 
     def show_version(self, name: str) -> VersionReport:
         """A version with its ledger: per stage and step, rows in, dropped, and why."""
-        version = versions.get_version(self.store, name)
-        used = users(self.store).get(name, [])
-        return VersionReport(version, self.origins(name), versions.history(self.store, name), used)
+        return version_report(self.store, name)
 
     def diff(self, a: str, b: str, limit: int = 10) -> diffs.Diff:
         """What lies between two sources or versions, with the reasons, and the first `limit` rows that went."""

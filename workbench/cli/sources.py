@@ -9,8 +9,8 @@ import click
 from workbench.cli import common
 
 if TYPE_CHECKING:
+    from workbench.provenance import SourceReport
     from workbench.store.sources import Source
-    from workbench.workspace import SourceReport
 
 
 _SHOWN = 5  # reasons

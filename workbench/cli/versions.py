@@ -12,8 +12,8 @@ from workbench.text import counted
 
 if TYPE_CHECKING:
     from workbench.exporting import Exported
+    from workbench.provenance import VersionReport
     from workbench.store.diff import Diff, GoneRow
-    from workbench.workspace import VersionReport
 
 
 @click.group("versions")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workbench.provenance import SourceReport, VersionReport
 from workbench.store.catalogue import Entry
 from workbench.store.sources import Origin
 from workbench.store.versions import Stage
 from workbench.text import clip_start
 from workbench.tui.cells import fit, flat, wrap
 from workbench.tui.widgets.line_view import Line
-from workbench.workspace import SourceReport, VersionReport
 
 
 def version_lines(entry: Entry, report: VersionReport, width: int) -> list[Line]:
