@@ -29,7 +29,8 @@ from workbench.workspace import Workspace
 
 HOSTILE = (
     "</pre></td></table>\n```\n````\n# head\n| a | b |\n<script>alert(1)</script> "
-    "<img src=http://x.invalid/p onerror=y()> ]]> --> {{ 7*7 }} {% raw %} [l](javascript:x) **b** \x00\x1b[2J \u202egnp &amp; ' \" end"
+    "<img src=http://x.invalid/p onerror=y()> ]]> --> {{ 7*7 }} {% raw %} [l](javascript:x) "
+    "**b** \x00\x1b[2J \u202egnp &amp; ' \" end"
 )
 RECIPE = "steps:\n  - exact: {on: both}  # <script>&\n"
 
@@ -99,8 +100,8 @@ def test_a_page_shows_hostile_text_as_text(contents):
     assert page.open == []
     assert {tag for tag, _ in page.tags} <= {
         *("html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "h3", "h4", "p", "pre", "code", "ul"),
-        *("li", "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "div", "section", "strong"),
-        *("mark", "ins", "del", "svg", "g", "line", "path", "polyline", "circle", "text"),
+        *("li", "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "figcaption", "div", "section"),
+        *("strong", "mark", "ins", "del", "svg", "g", "line", "path", "polyline", "circle", "text"),
     }  # fmt: skip
     assert safe_text(HOSTILE, newlines=True) in "".join(page.texts)
     assert all(char.isprintable() or char == "\n" for char in text)

@@ -59,7 +59,25 @@ def _measured(contents: Contents, result: dict[str, Any]) -> Iterator[str]:
     yield table([*header, "verdict"], rows, right=range(3, 9))
     yield f"Means over items and seeds. Smallest found: {SMALLEST}."
     yield code_block(_bars(contents, result["metrics"]), "text")
+    if result.get("shifts"):
+        yield (
+            "How the length and shape of answers moved: told, and no part of the verdict. List, code and heading are "
+            "shares of answers that have one."
+        )
+        yield table(
+            ["of an answer", "base", "baseline", "candidate", "change", "95% interval"], _shifts(result), range(1, 6)
+        )
     yield "\n".join(f"- {plain(sentence)}" for sentence in result["sentences"])
+
+
+def _shifts(result: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for shift in result["shifts"]:
+        low, high = shift["ci"]
+        means = [number(shift[arm]) for arm in ("base", "baseline", "candidate")]
+        between = "unknown" if low is None else f"{number(low, signed=True)} to {number(high, signed=True)}"
+        rows.append([shift["name"].replace("_", " "), *means, number(shift["delta"], signed=True), between])
+    return rows
 
 
 def _bars(contents: Contents, metrics: Sequence[dict[str, Any]]) -> str:
