@@ -31,6 +31,7 @@ def import_(ctx: click.Context, file: str, name: str, as_json: bool) -> None:
     """Import a file as an eval set; the last assistant turn of each row is its reference.
 
     Columns named task or category become slices; rows with the same cluster count as one in the statistics.
+    Prompts that carry IFEval's instruction_id_list and kwargs need no reference.
     """
     from pathlib import Path
 
