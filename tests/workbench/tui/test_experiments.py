@@ -234,6 +234,24 @@ async def test_what_was_planned_and_never_started_says_so_and_can_be_started_or_
         assert not (ws.runs_dir / id).exists()
 
 
+async def test_the_report_of_a_result_is_written_and_never_over_another_file(tui, ws, tmp_path):
+    out = tmp_path / "r.md"
+    async with tui.running(ws, base="yes", size=(80, 24)) as pilot:
+        app = pilot.app
+        await go(tui, pilot)
+        await tui.until(pilot, lambda: now(app) == "done")
+        await pilot.press("w")
+        await tui.until(pilot, lambda: "Write the report of yes vs no to" in tui.screen_text(app))
+        await pilot.press("escape")
+        tui.type_text(app, f":report {out}\n")
+        await tui.until(pilot, lambda: "Wrote the report to" in tui.said(app))
+        assert out.read_text().startswith("# no against yes")
+        out.write_text("mine")
+        tui.type_text(app, f":report {out}\n")
+        await tui.until(pilot, lambda: "there already" in tui.said(app))
+        assert out.read_text() == "mine"
+
+
 async def test_deleting_an_experiment_is_asked_about_says_what_goes_and_frees_its_versions(tui, ws):
     [(id, _)] = rows.states(ws.store)
     async with tui.running(ws, base="yes", size=(80, 24)) as pilot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from rich.filesize import decimal as size_text
@@ -20,12 +21,14 @@ from workbench.tables import Value
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
 from workbench.tui.evalset_flow import import_evalset
+from workbench.tui.messages import Said
 from workbench.tui.screen import BenchScreen
 from workbench.tui.widgets.compare_dialog import CompareDialog
-from workbench.tui.widgets.dialogs import choose, confirm, dialogue
+from workbench.tui.widgets.dialogs import ask_text, choose, confirm, dialogue
 from workbench.tui.widgets.live_view import LiveView, state_told
 from workbench.tui.widgets.table import Cell, Column, Table
 from workbench.tui.widgets.verdict_view import VerdictView
+from workbench.tui.workers import Cancelled, background
 
 EXPERIMENT_ACTIONS = declare(
     Action(
@@ -38,6 +41,7 @@ EXPERIMENT_ACTIONS = declare(
         "remove", ("X",), "delete", "Delete this one with its runs, answers and adapters.", "experiments",
         takes="EXPERIMENT",
     ),
+    Action("report", ("w",), "report", "Write its report as .html or .md.", "experiments", takes="FILE"),
     Action("evalset", (), "eval set", "Make an eval set of a file.", "experiments", takes="FILE"),
 )  # fmt: skip
 
@@ -263,6 +267,32 @@ class ExperimentsScreen(BenchScreen):
         self._back_to_the_list()
         self.say(f"Deleted {removal.name}.")
         self.bench.experiments.look()
+
+    @dialogue
+    async def action_report(self, file: str = "") -> None:
+        """Write the report of the experiment under the cursor."""
+        listed, workspace = self.current, self.bench.workspace
+        if not listed or listed.state != "done":
+            self.say("There is no result to report here.")
+            return
+        detail = "What was asked, the data, the verdict and how to repeat it, in one file: .html or .md."
+        file = (
+            file
+            or await ask_text(self.app, f"Write the report of {listed.name} to", "report.html", detail=detail)
+            or ""
+        )
+        if not file:
+            return
+
+        def work(cancelled: Cancelled) -> Said:
+            from workbench.experiment_report import write_report  # not before it is asked for: it reads tokenizers
+
+            path = Path(file).expanduser()
+            write_report(workspace, listed.id, path)
+            return Said(f"Wrote the report to {path}.")
+
+        self.say("Writing the report …")
+        background(self, work, lambda said: said, group="report")
 
     @dialogue
     async def action_evalset(self, file: str = "") -> None:
