@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -203,7 +204,7 @@ async def test_counting_is_stopped_and_goes_on(tui, workspace, mine, monkeypatch
         for each in count(self, *args, cancelled=cancelled, **options):
             yield each
             while held and not cancelled():
-                pass
+                time.sleep(0.01)
 
     monkeypatch.setattr(RecipeCounter, "count", slow)
     async with tui.running(workspace, size=(80, 24)) as pilot:
