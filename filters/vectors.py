@@ -8,6 +8,7 @@ length, which are mapped into memory: 100,000 vectors of 384 numbers cost what i
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,9 +90,9 @@ class VectorCache:
     """The vectors of one model in a folder of Arrow files, looked up by the text's hash."""
 
     def __init__(self, folder: Path) -> None:
-        """Open what is there. The folder need not exist."""
+        """Open what is there. The folder need not exist. A file that was cut short goes: its texts are read again."""
         self._folder = folder
-        self._files = [_File(path) for path in sorted(folder.glob("*.arrow"))]
+        self._files = [file for path in sorted(folder.glob("*.arrow")) if (file := _File.opened(path))]
 
     def missing(self, keys: Keys) -> NDArray[np.bool_]:
         """Which of `keys` are not there."""
@@ -140,6 +141,17 @@ class _File:
         self.vectors: Vectors = batch.column("embedding").flatten().to_numpy().reshape(batch.num_rows, -1)
 
     @classmethod
+    def opened(cls, path: Path) -> _File | None:
+        """The file at `path`; None where it is damaged, and then it is deleted."""
+        import pyarrow as pa
+
+        try:
+            return cls(path)
+        except (pa.ArrowInvalid, OSError, ValueError):
+            path.unlink(missing_ok=True)
+            return None
+
+    @classmethod
     def write(cls, folder: Path, keys: Keys, vectors: Vectors) -> _File:
         """Write sorted `keys` and their vectors, there whole or not at all."""
         import pyarrow as pa
@@ -150,8 +162,11 @@ class _File:
         key = pa.FixedSizeBinaryArray.from_buffers(pa.binary(_DIGEST), len(keys), [None, pa.py_buffer(keys.tobytes())])
         flat = pa.array(np.ascontiguousarray(vectors).ravel(), pa.float32())
         batch = pa.record_batch({"key": key, "embedding": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])})
-        with pa.ipc.new_file(str(part), batch.schema) as writer:
-            writer.write_batch(batch)
+        with part.open("wb") as file:
+            with pa.ipc.new_file(file, batch.schema) as writer:
+                writer.write_batch(batch)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
         return cls(path)
 

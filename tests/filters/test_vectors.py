@@ -68,3 +68,15 @@ def test_only_what_is_asked_for_is_read(tmp_path):
     tracemalloc.stop()
     assert found.shape == (10, 64)
     assert peak + arrow < 500_000  # the file has 5 MB
+
+
+@pytest.mark.parametrize("left", [0, 7, 600])
+def test_a_file_that_was_cut_short_goes_and_the_others_stay(tmp_path, left):
+    for part, text in enumerate(("a", "b")):
+        write_vectors(tmp_path / f"{part}.parquet", [text_key(text)], np.ones((1, 384), dtype=np.float32))
+        VectorCache(tmp_path / "cache").take([tmp_path / f"{part}.parquet"])
+    first, second = sorted((tmp_path / "cache").glob("*.arrow"))
+    first.write_bytes(first.read_bytes()[:left])
+    for _ in range(2):
+        assert VectorCache(tmp_path / "cache").missing(text_keys(["a", "b"])).sum() == 1
+    assert list((tmp_path / "cache").glob("*.arrow")) == [second]

@@ -26,6 +26,7 @@ from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,7 @@ from trainer.conversation import Message
 LIMIT = 4 << 30
 """Bytes that the folder may hold before whole shelves are given up; 30 million tokens take about 150 MB."""
 
+_CHECK = 4  # bytes of a row's check sum: a flipped bit must not be trained on
 _SHARD = 64 << 20  # bytes of compressed rows that are held in memory before they are written
 _SCHEMA = pa.schema({"key": pa.binary(32), "size": pa.int64(), "row": pa.large_binary()})
 
@@ -103,7 +105,7 @@ class Shelf:
         return len(self._rows.keys() | self._new.keys())
 
     def get(self, key: bytes | None) -> Tokenised | None:
-        """The row of `key`, as it was put in."""
+        """The row of `key`, as it was put in; one that was damaged on disk is forgotten."""
         if key is None:
             return None
         if key in self._new:
@@ -111,13 +113,16 @@ class Shelf:
             return self._unpacked(pa.py_buffer(packed), size)
         if key in self._rows:
             rows, i, size = self._rows[key]
-            return self._unpacked(rows[i].as_buffer(), size)
+            done = self._unpacked(rows[i].as_buffer(), size)
+            if done is None:
+                del self._rows[key]
+            return done
         return None
 
     def put(self, key: bytes, done: Tokenised) -> None:
         """Keep a row; it is on disk after the next `flush`, or earlier where many wait."""
         raw = _pack(done)
-        packed = self._codec.compress(raw, asbytes=True)
+        packed = crc32(raw).to_bytes(_CHECK, "little") + self._codec.compress(raw, asbytes=True)
         self._new[key] = (len(raw), packed)
         self._held += len(packed)
         if self._held >= _SHARD:
@@ -145,8 +150,15 @@ class Shelf:
         self._rows |= {key: (rows, i, size) for i, (key, (size, _)) in enumerate(self._new.items())}
         self._new, self._held = {}, 0
 
-    def _unpacked(self, packed: pa.Buffer, size: int) -> Tokenised:
-        return _unpack(self._codec.decompress(packed, size, asbytes=True), self._chat.added.special)
+    def _unpacked(self, packed: pa.Buffer, size: int) -> Tokenised | None:
+        """A row out of its check sum and its compressed bytes; None where the two do not fit."""
+        try:
+            raw = self._codec.decompress(packed.slice(_CHECK), size, asbytes=True)
+        except OSError:
+            return None
+        if crc32(raw) != int.from_bytes(packed[:_CHECK], "little"):
+            return None
+        return _unpack(raw, self._chat.added.special)
 
 
 def format_fingerprint(chat: ChatFormat) -> str | None:
@@ -181,6 +193,7 @@ def _about(chat: ChatFormat) -> dict[str, Any] | None:
     return {
         "backend": hashlib.sha256(backend.encode()).hexdigest(),
         "class": type(tokenizer).__name__,
+        "split_special_tokens": bool(tokenizer.split_special_tokens),
         "special_tokens": {name: str(text) for name, text in tokenizer.special_tokens_map.items()},
         # The day counts only where it is in the template, and there it is written in.
         "templates": [chat.renderer.template(with_tools) for with_tools in (False, True)],

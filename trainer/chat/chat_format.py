@@ -77,7 +77,7 @@ def chat_format(tokenizer: PreTrainedTokenizerBase, policy: MaskPolicy | None = 
     date = policy.date or datetime.date.today().isoformat()
     template = tokenizer.chat_template
     named = template if isinstance(template, str) else repr(template)
-    key = (named, len(tokenizer), repr(policy), date)
+    key = (named, len(tokenizer), bool(tokenizer.split_special_tokens), repr(policy), date)
     formats = _FORMATS.setdefault(tokenizer, {})
     if key not in formats:
         renderer = Renderer(tokenizer, dict(policy.template_args), date)

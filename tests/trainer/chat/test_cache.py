@@ -86,6 +86,9 @@ def test_whatever_decides_how_a_row_is_tokenised_has_a_shelf_of_its_own(load, tm
     eos = copy.deepcopy(smollm2)
     eos.eos_token = "<|endoftext|>"
     shelf(eos)
+    smollm2.split_special_tokens = True  # of a tokenizer that was in use
+    shelf()
+    smollm2.split_special_tokens = False
     monkeypatch.setattr(cache, "version", lambda name: "another")
     shelf()
     assert len(set(shelves)) == len(shelves)
@@ -120,6 +123,18 @@ def test_a_file_that_was_cut_short_is_passed_over(smollm2, tmp_path):
     (file.parent / ".half.part").write_bytes(b"")
     assert run(smollm2, tmp_path) == fresh
     assert len(files(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("flipped", [1, 200])
+def test_a_row_whose_bytes_were_damaged_is_worked_out_again(smollm2, tmp_path, rendered, flipped):
+    fresh = run(smollm2, tmp_path, ROWS[:3])
+    (file,) = files(tmp_path)
+    whole = file.read_bytes()
+    at = whole.index(b"\x28\xb5\x2f\xfd") + 12  # behind the head of a frame of zstandard
+    file.write_bytes(whole[:at] + bytes(byte ^ 0x11 for byte in whole[at : at + flipped]) + whole[at + flipped :])
+    rendered.clear()
+    assert run(smollm2, tmp_path, ROWS[:3]) == fresh
+    assert len(rendered) >= 1
 
 
 def test_what_was_done_before_a_stop_is_kept(smollm2, tmp_path, rendered):
