@@ -72,6 +72,7 @@ def overlap(
     scores: ScoreCache,
     embed: Embed | None = None,
     others: Callable[[str], Rows] | None = None,
+    items: Callable[[str], Rows] | None = None,
     progress: Progress | None = None,
 ) -> Overlap:
     """Let every filter and deduplicator of `recipe` judge all rows; the other arguments are those of `run`.
@@ -95,6 +96,7 @@ def overlap(
                 embed=embed,
                 compute=_compute_nothing,
                 others=others,
+                items=items,
                 finished=[()] * position,  # the steps before it have dropped nothing
                 rewritten=rewritten,
                 allow_wipeout=True,

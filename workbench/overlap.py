@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from filters.step import Embed, Progress
+from workbench.curation import items_as_rows
 from workbench.errors import UsageProblem
 from workbench.store.database import Store
+from workbench.store.evalsets import get_eval_set
 from workbench.store.members import Members, resolve
 from workbench.store.scores import StoredScores
 
@@ -39,5 +42,6 @@ def recipe_overlap(
             scores=opened.enter_context(closing(StoredScores(store))),
             embed=embed,
             others=lambda name: others[name].batches,
+            items=lambda name: partial(items_as_rows, store, get_eval_set(store, name)),
             progress=progress,
         )

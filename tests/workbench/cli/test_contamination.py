@@ -31,6 +31,10 @@ def test_a_recipe_drops_rows_with_eval_prompts_and_says_of_which_item(loaded, tm
     done = loaded("run", recipe, "--from", "mine", "--name", "clean", "--json")
     assert (done.json["rows_in"], done.json["rows_out"]) == (9, 8)
     assert done.json["steps"][0]["reasons"] == {"eval prompt": 1}
+    (step,) = loaded("run", recipe, "--from", "mine", "--name", "x", "--dry-run", "--overlap", "--json").json[
+        "overlap"
+    ]["steps"]
+    assert step["alone"] == 1
     again = loaded("run", recipe, "--from", "mine", "--name", "clean", "--json")
     assert again.json["manifest_hash"] == done.json["manifest_hash"]
     assert "100% of item 1 of gold" in " ".join(loaded("examples", "clean", "--dropped").out.split())
