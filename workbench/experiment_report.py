@@ -74,6 +74,8 @@ def write_report(
     """
     write = _writer(out)
     check_free(out, force=force)
+    if not out.parent.is_dir():  # said before the work, not after it
+        raise UsageProblem("there is no such folder", where=str(out.parent), do="Make it, or name another with -o.")
     contents = gather(ws, name, items=items, progress=progress)
     with whole_file(out) as path:
         path.write_text(write(contents), encoding="utf-8", newline="\n")
@@ -127,11 +129,12 @@ def _question(shown: Finished, spec: MetricSpec) -> list[str]:
     tokens = " and ".join(f"{count:,} ({arm})" for arm, count in result["trained_tokens"].items())
     how = (
         f"Every run starts from {settings['model']} and trains an adapter on {tokens} trained tokens; "
-        f"{counted(result['seeds'], 'seed')} an arm. What differs is the data alone."
+        f"{counted(result['seeds'], 'seed')} an arm."
     )
     if CANDIDATE not in shown.arms:
         return [f"What does training on {shown.arms[BASELINE]} do to the model, {on}?", how]
-    return [f"Is the model better after training on {shown.arms[CANDIDATE]} than on {shown.arms[BASELINE]}, {on}?", how]
+    sentence = f"Is the model better after training on {shown.arms[CANDIDATE]} than on {shown.arms[BASELINE]}, {on}?"
+    return [sentence, f"{how} What differs is the data alone."]
 
 
 # Arms and their rows

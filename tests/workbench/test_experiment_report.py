@@ -291,3 +291,22 @@ def test_a_file_that_cannot_be_a_report_is_refused(folder, tmp_path):
     experiment_report.write_report(ws, "yes vs no", tmp_path / "r.md", force=True)
     ws.close()
     assert (tmp_path / "r.md").read_text().startswith("# clean against dirty\n")
+
+
+def test_a_version_that_was_trained_alone_is_reported_without_a_verdict(compared_copy):
+    ws = Workspace.open(compared_copy)
+    row = find_experiment(ws.store, "yes vs no")
+    plan, result = json.loads(row.plan), json.loads(row.result)
+    plan["arms"] = {"baseline": "yes"}
+    result |= {"candidate": None, "scope": None, "verdict": None, "primary": None, "metrics": [], "sentences": []}
+    result["means"].pop("candidate")
+    with ws.store.transaction() as cursor:
+        cursor.execute("UPDATE experiments SET plan = ?, result = ?", [json.dumps(plan), json.dumps(result)])
+    alone = experiment_report.gather(ws, row.id, items=2)
+    ws.close()
+    assert [item.item for item in alone.items.sample] == [0, 3]
+    for text in (html_report(alone), markdown_report(alone)):
+        assert "Verdict" not in text
+        assert "What differs" not in text
+        assert "2 of 6 items, taken evenly" in text
+        assert f"{result['means']['baseline']['response_nll']:.3f}" in text

@@ -93,7 +93,7 @@ def resume(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> 
 def rerun(ctx: click.Context, experiment: str, seeds: int | None, answers: int, as_json: bool) -> None:
     """Ask the question of EXPERIMENT again: same versions, model and settings, with N seeds.
 
-    What is there already is not run again: the same question shows its result.
+    The same question shows the result that is there; runs that are there already are not run again.
     """
     with common.workspace(ctx) as ws:
         from dataclasses import replace
@@ -103,9 +103,6 @@ def rerun(ctx: click.Context, experiment: str, seeds: int | None, answers: int, 
 
         question = experiments.asked(find_experiment(ws.store, experiment))
         planned = experiments.plan(ws, replace(question, seeds=seeds or question.seeds))
-        there = [run.id for run in planned.plan.runs if (planned.folder / "results" / run.id / "summary.json").exists()]
-    if there and not planned.done:
-        common.note(f"not run again: {', '.join(there)}")
     carry_out(ctx, planned, as_json=as_json, answers=answers)
 
 

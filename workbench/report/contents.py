@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-ARM_NAMES = {"base": "base model", "baseline": "baseline", "candidate": "candidate", "noise": "baseline again"}
-"""The arms for people; `noise` is the run that only measures how far training alone moves the baseline."""
+
+def arm_name(arm: str) -> str:
+    """An arm for people; `noise` is the run that only measures how far training alone moves the baseline."""
+    return {"base": "base model", "noise": "baseline again"}.get(arm, arm)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from workbench.report import plots
-from workbench.report.contents import ARM_NAMES, Contents
+from workbench.report.contents import Contents, arm_name
 from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number
 from workbench.text import counted, safe_text
 
@@ -43,9 +43,9 @@ def html_report(contents: Contents) -> str:
         result=result,
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         curves=Markup(plots.curves(contents.runs)),
-        keys=[(Markup(plots.key(arm)), ARM_NAMES.get(arm, arm)) for arm in arms],
+        keys=[(Markup(plots.key(arm)), arm_name(arm)) for arm in arms],
         intervals=Markup(verdict_plot),
-        arm_names=ARM_NAMES,
+        arm_name=arm_name,
         metric_name=metric_name,
         number=number,
         counted=counted,

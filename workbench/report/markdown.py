@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from workbench.markdown import code_block, plain, table
-from workbench.report.contents import ARM_NAMES, ArmPart, Contents, ItemPart, ItemsPart, LeftPart, Repeat, RunPart
+from workbench.report.contents import ArmPart, Contents, ItemPart, ItemsPart, LeftPart, Repeat, RunPart, arm_name
 from workbench.report.intervals import HEAD, interval_bar
 from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number
 from workbench.text import counted
@@ -96,7 +96,7 @@ def _bars(contents: Contents, metrics: Sequence[dict[str, Any]]) -> str:
 
 
 def _arm(arm: ArmPart) -> Iterator[str]:
-    yield f"### {ARM_NAMES[arm.arm]}: {plain(arm.version)}"
+    yield f"### {arm_name(arm.arm)}: {plain(arm.version)}"
     yield f"{counted(arm.rows, 'row')}, manifest hash `{arm.manifest_hash}`"
     rows = [
         [plain(o.source), f"{o.rows:,}", plain(o.license or "not stated"), plain(o.file), plain(o.file_hash)]
@@ -151,12 +151,10 @@ def _masks(arms: Sequence[ArmPart]) -> Iterator[str]:
             share = f"{m.trained:,} ({m.trained / m.tokens:.0%})" if m.tokens else "0"
             issues = ", ".join(f"{count:,} {kind}" for kind, count in m.issues.items()) or "none"
             numbers = [f"{m.rows:,}", f"{m.tokens:,}", share, f"{m.longest:,}", f"{m.limit or 0:,}"]
-            rows.append([ARM_NAMES[arm.arm], *numbers, f"{m.lost_trained:,}", plain(issues)])
+            rows.append([arm_name(arm.arm), *numbers, f"{m.lost_trained:,}", plain(issues)])
     if rows:
         yield table(header, rows, right=range(1, 7))
-    told = [
-        f"- {ARM_NAMES[arm.arm]}: {plain(arm.masks.verdict or f'not audited, {arm.masks.missing}')}" for arm in arms
-    ]
+    told = [f"- {arm_name(arm.arm)}: {plain(arm.masks.verdict or f'not audited, {arm.masks.missing}')}" for arm in arms]
     yield "\n".join(told)
 
 
@@ -166,7 +164,7 @@ def _runs(runs: Sequence[RunPart]) -> str:
     for run in runs:
         last = len(run.losses) - 1
         losses = [number(run.losses[round(last * part)] if run.losses else None) for part in (0, 0.25, 0.5, 0.75, 1)]
-        rows.append([ARM_NAMES[run.arm], str(run.seed), f"{len(run.losses):,}", f"{run.trained_tokens:,}", *losses])
+        rows.append([arm_name(run.arm), str(run.seed), f"{len(run.losses):,}", f"{run.trained_tokens:,}", *losses])
     return table([*header, "last loss"], rows, right=range(1, 9))
 
 
@@ -213,7 +211,7 @@ def _item(item: ItemPart) -> Iterator[str]:
         cut = f" (the first {answer.shown:,} of {answer.length:,} characters)" if answer.length > answer.shown else ""
         limit = "; ran into the limit of new tokens" if answer.finish == "length" else ""
         text = "".join(piece for piece, _ in answer.pieces)
-        yield f"{ARM_NAMES[answer.arm]}{seed}{cut}{limit}\n\n{code_block(text, 'text')}"
+        yield f"{arm_name(answer.arm)}{seed}{cut}{limit}\n\n{code_block(text, 'text')}"
 
 
 def _repeat(repeat: Repeat) -> Iterator[str]:

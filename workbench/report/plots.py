@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from workbench.report.contents import ARM_NAMES, RunPart
+from workbench.report.contents import RunPart, arm_name
 from workbench.report.verdict import metric_name, number
 from workbench.text import safe_text
 
@@ -53,7 +53,7 @@ def curves(runs: Sequence[RunPart]) -> str:
             line.set("stroke-dasharray", DASHES[run.arm])
         ET.SubElement(
             line, "title"
-        ).text = f"{ARM_NAMES.get(run.arm, run.arm)}, seed {run.seed}: {run.losses[0]:.3f} to {run.losses[-1]:.3f}"
+        ).text = f"{arm_name(run.arm)}, seed {run.seed}: {run.losses[0]:.3f} to {run.losses[-1]:.3f}"
     return ET.tostring(svg, encoding="unicode")
 
 
