@@ -6,8 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.curation import items_as_rows
-from workbench.store.evalsets import get_eval_set
+from workbench.store.evalsets import get_eval_set, items_as_rows
 from workbench.store.examples import row_numbers
 from workbench.store.members import Members, resolve
 

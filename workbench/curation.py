@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from filters.step import Drop, Progress, StepOutcome
-from trainer.conversation import content_hash
 from workbench.draft import manual_step
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import BadInput, UsageProblem
@@ -23,7 +20,7 @@ from workbench.resources import data_dir, recipe_names
 from workbench.scoring import ScoreJobs
 from workbench.store.database import Store, VersionRow
 from workbench.store.drafts import MANUAL
-from workbench.store.evalsets import EvalSet, eval_batches, get_eval_set, overlapping_members
+from workbench.store.evalsets import EvalSet, get_eval_set, items_as_rows, overlapping_members
 from workbench.store.members import Members, Named, resolve
 from workbench.store.recipe_runs import (
     RecipeRun,
@@ -198,25 +195,6 @@ def _as_drafted(store: Store, inputs: Sequence[Named]) -> tuple[Members, list[St
         except BaseException:
             members.close()
             raise
-
-
-def items_as_rows(store: Store, evalset: EvalSet) -> Iterator[pa.RecordBatch]:
-    """The items of an eval set in the form in which steps get rows, each with its number as id."""
-    for table in eval_batches(store, evalset):
-        hashes = [
-            content_hash(messages, tools)
-            for messages, tools in zip(table["messages"].to_pylist(), table["tools"].to_pylist(), strict=True)
-        ]
-        yield pa.record_batch(
-            {
-                "id": table["item"].cast(pa.int64()).combine_chunks(),
-                "content_hash": pa.array(hashes, pa.string()),
-                "messages": table["messages"].combine_chunks(),
-                "tools": table["tools"].combine_chunks(),
-                "source": pa.array([evalset.name] * table.num_rows, pa.string()),
-                "category": table["slice"].combine_chunks(),
-            }
-        )
 
 
 def _input_hash(members: Members) -> str:

@@ -8,10 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from filters.step import Embed, Progress
-from workbench.curation import items_as_rows
 from workbench.errors import UsageProblem
 from workbench.store.database import Store
-from workbench.store.evalsets import get_eval_set
+from workbench.store.evalsets import get_eval_set, items_as_rows
 from workbench.store.members import Members, resolve
 from workbench.store.scores import StoredScores
 

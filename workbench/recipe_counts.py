@@ -22,12 +22,11 @@ from filters.pipeline import run
 from filters.recipe import Recipe
 from filters.step import JobScorer, Progress, Rewrite, Row, RowStep, Score, Step, StepOutcome
 from trainer.conversation import canonical_json
-from workbench.curation import items_as_rows
 from workbench.embeddings import CachedEmbeddings, StoredEmbeddings
 from workbench.errors import Problem, Stopped
 from workbench.overlap import recipe_overlap
 from workbench.scoring import ScoreJobs
-from workbench.store.evalsets import get_eval_set
+from workbench.store.evalsets import get_eval_set, items_as_rows
 from workbench.store.members import Members, resolve
 from workbench.store.scores import StoredScores
 from workbench.text import counted

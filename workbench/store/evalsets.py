@@ -124,6 +124,25 @@ def eval_batches(store: Store, eval_set: EvalSet, size: int = 500) -> Iterator[p
         ).cast(ITEMS)
 
 
+def items_as_rows(store: Store, evalset: EvalSet) -> Iterator[pa.RecordBatch]:
+    """The items of an eval set in the form in which steps get rows, each with its number as id."""
+    for table in eval_batches(store, evalset):
+        hashes = [
+            content_hash(messages, tools)
+            for messages, tools in zip(table["messages"].to_pylist(), table["tools"].to_pylist(), strict=True)
+        ]
+        yield pa.record_batch(
+            {
+                "id": table["item"].cast(pa.int64()).combine_chunks(),
+                "content_hash": pa.array(hashes, pa.string()),
+                "messages": table["messages"].combine_chunks(),
+                "tools": table["tools"].combine_chunks(),
+                "source": pa.array([evalset.name] * table.num_rows, pa.string()),
+                "category": table["slice"].combine_chunks(),
+            }
+        )
+
+
 def eval_item(store: Store, eval_set: EvalSet, item: int) -> EvalItem:
     """One item by its number. Raises NotFound."""
     row = store.row(
