@@ -201,8 +201,8 @@ def _recipe_diff(arms: Sequence[ArmPart]) -> list[str]:
     """The recipes of two arms, all stages one after another, as a unified diff with all that is alike; [] if equal."""
     if len(arms) < 2:
         return []
-    texts = [_recipes(arm.stages) for arm in arms]
-    found = list(difflib.unified_diff(*texts, n=_RECIPE_LINES, lineterm=""))
+    ours, theirs = (_recipes(arm.stages) for arm in arms[:2])
+    found = list(difflib.unified_diff(ours, theirs, n=_RECIPE_LINES, lineterm=""))
     return found[3:_RECIPE_LINES]  # without the names of files, and of the one hunk
 
 
