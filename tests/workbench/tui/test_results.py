@@ -389,7 +389,7 @@ def test_every_line_fits_its_width_whatever_the_text_holds(shown, tui, width):
 def test_where_the_interval_alone_did_not_decide_it_is_said_what_did(shown):
     metrics = [
         {**metric, "ci": [0.1, 0.3], "delta": 0.2, "p": 0.01, "p_decisive": p, "verdict": "no difference detected"}
-        for metric, p in zip(shown.result["metrics"], (0.2, 0.01, 0.01, 0.01), strict=True)
+        for metric, p in zip(shown.result["metrics"][:4], (0.2, 0.01, 0.01, 0.01), strict=True)
     ]
     told = dataclasses.replace(shown, result=shown.result | {"metrics": metrics})
     lines = ["".join(text for text, _ in line) for line in verdict_lines(told, 100)]
