@@ -65,6 +65,15 @@ def test_the_counts_are_those_of_a_run(counter, workspace, tmp_path):
     assert found[-1].outcome.rows_out == report.rows_out == 20
 
 
+def test_what_a_step_rewrites_counts_in_the_steps_behind_it_also_where_it_is_remembered(counter, workspace, tmp_path):
+    lines = [{"prompt": "Who?", "completion": f"Ask {name}@tidewater.org now."} for name in ("ann", "bob", "cleo")]
+    (tmp_path / "mails.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    workspace.import_file(tmp_path / "mails.jsonl", name="mails")
+    steps = "steps:\n  - pii: {action: redact}\n"
+    count(counter, steps, base="mails")
+    assert numbers(count(counter, f"{steps}  - exact: {{max_drop: 1}}\n", base="mails"))[1] == ("counted", (3, 2))
+
+
 def test_only_the_steps_from_the_first_changed_one_on_are_run_again(counter):
     text = STEPS.replace("  - random-k: {k: 20}\n", "  - refusal\n")
     first, again, changed, back = [], [], [], []

@@ -53,6 +53,11 @@ def test_nothing_is_found_in_what_is_left(texts, between):
     assert find(of(between.join(texts))) == []
 
 
+def test_a_piece_that_another_one_hid_goes_too():
+    assert of(f"{MAIL}/84.17.203.9") == "[mail]/[ip]"
+    assert of(f"{MAIL}(613) 704-0926") == "[mail][phone]"
+
+
 def test_a_private_key_goes_whole_also_where_its_end_is_missing():
     assert of(f"My key:\n{PRIVATE}{END}\nthanks") == "My key:\n[key]\nthanks"
     assert of(f"My key:\n{PRIVATE}and so on") == "My key:\n[key]\nand so on"
