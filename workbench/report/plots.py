@@ -24,7 +24,7 @@ def curves(runs: Sequence[RunPart]) -> str:
     shown = [run for run in runs if run.losses]
     if not shown:
         return ""
-    height, left, right, top, bottom = 290, 56, 12, 26, 40
+    height, left, right, top, bottom = 290, 56, 20, 26, 40
     steps = max(len(run.losses) for run in shown)
     values = [loss for run in shown for loss in _thinned(run.losses)]
     low, high = min(y for _, y in values), max(y for _, y in values)
