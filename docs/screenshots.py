@@ -133,6 +133,15 @@ async def tokens(workspace: Workspace) -> None:
         await on.save("tokens")
 
 
+async def duplicates(workspace: Workspace) -> None:
+    """Clusters of rows that say the same, and the two texts beside each other."""
+    async with stage(workspace, demo.CURATED) as on:
+        await on.pilot.press("D")
+        await on.until("clusters", "kept", "fell")
+        await on.pilot.press("down", "down", "down")
+        await on.save("duplicates")
+
+
 async def importing(_: Workspace) -> None:
     """A file is looked at."""
     with tempfile.TemporaryDirectory() as folder:
@@ -178,6 +187,7 @@ PICTURES: dict[str, Callable[[Workspace], Awaitable[None]]] = {
     "import": importing,
     "browse": browse,
     "tokens": tokens,
+    "duplicates": duplicates,
     "recipe": recipe,
     "versions": versions,
     "experiments": experiments,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import ClassVar
 
+from rich.table import Table
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -44,21 +45,22 @@ class HelpScreen(ModalScreen[None]):
         with VerticalScroll() as box:
             box.border_title = "Keys that work here"
             box.border_subtitle = "j k scroll · esc closes · ctrl+p finds any action"
-            yield Static(self._text(), markup=False)
+            yield Static(self._grid(), markup=False)
 
-    def _text(self) -> Text:
+    def _grid(self) -> Table:
         muted = self.app.theme_variables["muted"]
         accent = self.app.theme_variables["accent"]
-        text = Text()
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(min_width=14)
+        grid.add_column(ratio=1)
         for scope, group in groupby((action for _, action in self._offered), key=lambda action: action.scope):
-            text.append(f"{scope}\n", f"bold {accent}")
+            grid.add_row(Text(scope, f"bold {accent}"))
             for action in group:
-                command = f":{action.command} {action.takes}" if action.takes else ""
-                text.append(f"  {action.shown_keys or ':' + action.command:<14}", "bold")
-                text.append(action.help)
-                text.append(f"  {command}\n" if command else "\n", muted)
-        text.rstrip()
-        return text
+                does = Text(action.help)
+                if action.takes:
+                    does.append(f"  :{action.command} {action.takes}", muted)
+                grid.add_row(Text(f"  {action.shown_keys or ':' + action.command}", "bold"), does)
+        return grid
 
     def action_down(self) -> None:
         """Scroll down."""
