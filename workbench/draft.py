@@ -21,12 +21,16 @@ LABELS = ("good", "bad", "1", "2", "3", "4", "5")
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A row that says what another says: its id, the other's, how alike they are, and that in words."""
+    """A row that says what another says: its id, the other's, how alike they are, and that in words.
+
+    `step` is the id of the step whose list it was decided in.
+    """
 
     id: int
     of: int
     similarity: float
     reason: str
+    step: int
 
 
 class Draft:
@@ -68,7 +72,7 @@ class Draft:
             inside = drafts.inside(cursor, self.base, [*back, *(fall.id for fall in falls)])
             changes = _kept(back, inside)
             for fall in falls:
-                pointed = canonical_json({"of": fall.of, "similarity": fall.similarity})
+                pointed = canonical_json({"of": fall.of, "similarity": fall.similarity, "step": fall.step})
                 changes += [(fall.id, "dropped", fall.reason), (fall.id, "duplicate_of", pointed)]
                 if fall.id not in inside:  # a recipe dropped it, for another row: the later word is a person's
                     changes.append((fall.id, "restored", "yes"))

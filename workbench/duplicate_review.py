@@ -157,5 +157,7 @@ def _free(opened: OpenDuplicates, decision: Decision) -> None:
 
 def _duplicate(opened: OpenDuplicates, id: int, of: int, similarity: float, names: dict[int, str]) -> Duplicate:
     if opened.step.reports:
-        return Duplicate(id, of, similarity, f"conflicts with {names[of]} (prompts {similarity:.3f})")
-    return Duplicate(id, of, similarity, f"duplicate of {names[of]} ({opened.step.name} {similarity:.3f})")
+        reason = f"conflicts with {names[of]} (prompts {similarity:.3f})"
+    else:
+        reason = f"duplicate of {names[of]} ({opened.step.name} {similarity:.3f})"
+    return Duplicate(id, of, similarity, reason, opened.step.id)

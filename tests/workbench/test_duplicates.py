@@ -183,6 +183,29 @@ def test_all_that_fell_can_be_taken_back_at_once(ws, opened):
     assert carry_out(ws.draft("v"), opened, reject(opened)) == "Nothing changed: the rows stand so already."
 
 
+def test_all_of_one_step_leaves_alone_what_was_decided_in_another(ws, tmp_path):
+    """Step 3 kept the pair of rows 2 and 3 as well, but nobody decided there."""
+    recipe = tmp_path / "twice.yaml"
+    two = ", ".join(f"{{minhash: {{on: prompt, threshold: {at}}}}}" for at in (0.9, 0.95))
+    recipe.write_text(f"steps: [{{exact: {{on: prompt}}}}, {two}]")
+    ws.run_recipe(recipe, ["rows"], "twice")
+    draft = ws.draft("twice")
+    exact, first, second = (OpenDuplicates(ws.store, "twice", step) for step in steps_of(ws.store, "twice"))
+    try:
+        first.move(0.8)
+        assert carry_out(draft, first, accept(first)) == "Dropped 1 row. u undoes."
+        for other in (exact, second):
+            other_own = [row.id for row in other.clusters.window(0, 9) if not row.is_survivor]
+            assert accept(other).would == ""
+            assert reject(other).back == other_own
+        assert kept(ws, "twice") == [0, 2, 4, 6]
+        first.move(0.9)
+        assert accept(first).would == "takes back 1 row", "in the step where it was decided"
+    finally:
+        for opened in (exact, first, second):
+            opened.close()
+
+
 def test_another_survivor_takes_the_place_and_rows_that_are_not_like_it_come_back(ws, opened):
     opened.move(0.7)  # 1 and 2 fall for 0
     carry_out(ws.draft("v"), opened, accept(opened))

@@ -314,8 +314,10 @@ class OpenClusters:
         return [Fall(*row) for row in rows]
 
     def down(self) -> list[int]:
-        """Rows that this step or a person dropped as duplicates and that do not fall in the list."""
-        return self._down("ANTI JOIN fallen USING (example_id)", [])
+        """Rows that this step dropped, or a person in its list, and that do not fall in the list as it is."""
+        return self._down(
+            "ANTI JOIN fallen USING (example_id) SEMI JOIN (SELECT ? AS step) USING (step)", [self._step_id]
+        )
 
     def down_for(self, ids: Sequence[int]) -> list[int]:
         """Rows that are down as duplicates of the rows `ids`."""
@@ -364,12 +366,14 @@ class OpenClusters:
         return f"""SELECT example_id, {value.format("dropped")} AS dropped, {value.format("restored")} AS restored,
                           CAST({value.format("replaced")} AS BIGINT) AS replaced,
                           CAST({pointed} ->> '$.of' AS BIGINT) AS of,
-                          CAST({pointed} ->> '$.similarity' AS DOUBLE) AS similarity
+                          CAST({pointed} ->> '$.similarity' AS DOUBLE) AS similarity,
+                          CAST({pointed} ->> '$.step' AS BIGINT) AS step
                    FROM draft_rows WHERE {which} GROUP BY example_id"""
 
     def _standings(self) -> str:
-        """SQL for where every row stands that the step found like another, and what it is down for."""
-        return f"""SELECT m.example_id, {_STANDING} AS standing, coalesce(d.of, f.survivor) AS of
+        """SQL for where every row stands that the step found like another, what it is down for, and by which step."""
+        return f"""SELECT m.example_id, {_STANDING} AS standing, coalesce(d.of, f.survivor) AS of,
+                          if(d.of IS NULL, {self._step_id}, d.step) AS step
                    FROM (SELECT example_id FROM inside UNION SELECT example_id FROM fell UNION
                          SELECT survivor FROM fell UNION SELECT example_id FROM listed) m
                    LEFT JOIN ({self._draft()}) d USING (example_id) LEFT JOIN inside i USING (example_id)
