@@ -96,15 +96,14 @@ def read_items(path: Path) -> list[EvalItem]:
     ]
 
 
-def shared_validation(arms: Sequence[Arm]) -> list[TrainRow]:
-    """Rows that every arm has, to watch training by: up to 24 and a twentieth of the smallest arm, by key.
+def validation_rows(arm: Arm) -> list[TrainRow]:
+    """Rows of an arm to watch its training by, the first by key: up to 24, at most a twentieth of the arm.
 
-    They are taken out of training in every arm, and are never the set that the verdict is about.
+    They are taken out of its training, and are never the set that the verdict is about. They depend on the arm alone,
+    so that a run is the same run whichever other arm it is compared with.
     """
-    shared = set.intersection(*({row.key for row in arm.rows} for arm in arms)) if arms else set()
-    size = min(VALIDATION_ROWS, min((len(arm.rows) for arm in arms), default=0) // 20)
-    chosen = set(sorted(shared)[:size])
-    return [row for row in arms[0].rows if row.key in chosen] if arms else []
+    size = min(VALIDATION_ROWS, len(arm.rows) // 20)
+    return sorted(arm.rows, key=lambda row: row.key)[:size]
 
 
 def without(arm: Arm, validation: Sequence[TrainRow]) -> Arm:

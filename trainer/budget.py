@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.finetune import finetune
-from trainer.plan import SHORT, STANDARD, STANDARD_FROM, ExperimentPlan, ResolvedBudget, TrainingSetting
+from trainer.plan import MIN_STEPS, SHORT, STANDARD, STANDARD_FROM, ExperimentPlan, ResolvedBudget, TrainingSetting
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -23,8 +23,6 @@ PROBE_STEPS = 3
 """Optimizer steps that measure the speed; the first warms up and is not counted."""
 MAX_EPOCHS = 3
 """A budget in minutes never buys more passes over the smallest arm than practice uses."""
-MIN_STEPS = 8
-"""Fewer optimizer steps than this teach nothing worth comparing."""
 SAFETY = 0.93
 """Share of the time left that is planned for: machines slow down, answers get longer."""
 CPU_MICRO_TOKENS = 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -39,11 +40,16 @@ def environment() -> dict[str, str]:
     if torch.cuda.is_available():
         found["gpu"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         found["cuda"] = str(torch.version.cuda)
+    return found | libraries()
+
+
+@functools.cache
+def libraries() -> dict[str, str]:
+    """The version of each of `LIBRARIES` that is installed. Imports none of them."""
+    found = {}
     for library in LIBRARIES:
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

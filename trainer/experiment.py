@@ -7,7 +7,8 @@
     results/<run>/summary.json               losses, sanity checks, speed; written last: the run is complete
     results/<run>/adapter/                   the adapter in PEFT form
 
-A killed job resumes: complete runs are kept, the one under way goes on from its checkpoint.
+A killed job resumes: complete runs are kept, the one under way goes on from its checkpoint. So a run of an earlier
+experiment need not be made again where its results are put here, with the model.json and budget.json it was made by.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from trainer.answer_metrics import answer_metrics, regurgitation
-from trainer.arms import Arm, read_arm, read_items, shared_validation, without
+from trainer.arms import Arm, read_arm, read_items, validation_rows, without
 from trainer.base import Base, load_base, load_chosen, with_policy
 from trainer.budget import budget_in_minutes, budget_in_tokens
 from trainer.chat import TokenCache, window
@@ -68,8 +69,8 @@ def run_experiment(folder: Path, events: Events) -> None:
     arms = {
         name: read_arm(base, folder / file, policy, limit, training.truncate, cache) for name, file in plan.arms.items()
     }
-    validation = shared_validation(list(arms.values()))
-    arms = {name: without(arm, validation) for name, arm in arms.items()}
+    validation = {name: validation_rows(arm) for name, arm in arms.items()}
+    arms = {name: without(arm, validation[name]) for name, arm in arms.items()}
     for name, arm in arms.items():
         if not arm.trained_tokens:
             raise BadInput("no row with trained tokens is left to train on", where=f"arm {name}")
@@ -93,7 +94,7 @@ class _Job:
     plan: ExperimentPlan
     base: Base
     arms: dict[str, Arm]
-    validation: list[TrainRow]
+    validation: dict[str, list[TrainRow]]
     items: Sequence[PreparedItem]
     events: Events
 
@@ -161,6 +162,8 @@ class _Job:
         """Train one arm with one seed, evaluate it, and write its results."""
         out = self.results(run.id)
         out.mkdir(parents=True, exist_ok=True)
+        # Never written into: an adapter that was taken over is one file with that of another experiment.
+        shutil.rmtree(out / "adapter", ignore_errors=True)
         arm = self.arms[run.arm]
         started = time.monotonic()
         with deferred_stop() as wants_stop:
@@ -171,7 +174,7 @@ class _Job:
                 seed=run.seed,
                 steps=budget.steps,
                 out=out,
-                validation=self.validation,
+                validation=self.validation[run.arm],
                 on_step=_step_teller(run.id, self.events),
                 wants_stop=wants_stop,
                 then=lambda model: self.measure(run.id, run.arm, model, wants_stop),

@@ -100,6 +100,10 @@ STANDARD_FROM = 400_000
 """Trained tokens a run from which `STANDARD` has some 50 steps, enough for its learning rate to act."""
 
 
+MIN_STEPS = 8
+"""Fewer optimizer steps than this teach nothing worth comparing."""
+
+
 class Budget(_Frozen):
     """How much each run trains: a number of trained tokens, or what fits into `minutes` for the whole experiment."""
 

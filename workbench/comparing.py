@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from workbench.experiment_removal import Removal, remove_experiment
 from workbench.following import Progress, planned_runs
 from workbench.store import experiments as rows
 from workbench.store.experiments import ExperimentRow, State
+from workbench.text import counted
 
 if TYPE_CHECKING:
     from workbench.experiments import Experiment, Question
@@ -213,7 +215,9 @@ class Jobs:
     def _follow(self, id: str) -> _Followed:
         if id not in self._followed:
             row = rows.find_experiment(self._ws.store, id)
-            progress = Progress(planned_runs(json.loads(row.plan)["job"]))
+            noted = json.loads(row.plan)
+            made = [run for run in planned_runs(noted["job"]) if run.id not in noted.get("taken", {})]
+            progress = Progress(made)
             self._followed[id] = _Followed(_listed(self._ws, row), progress, progress.snapshot())
         followed = self._followed[id]
         events, followed.position = read_events(self._folder(id), followed.position)
@@ -259,12 +263,17 @@ def told(done: Listed) -> str:
 
 def promises(experiment: Experiment) -> list[str]:
     """What an experiment will cost and what it can show, before it is run, as far as that is known: sentences."""
+    from rich.filesize import decimal as size_text
+
     plan, told = experiment.plan, []
     budget = plan.budget
     size = f"{budget.trained_tokens:,} trained tokens a run" if budget.trained_tokens else f"{budget.minutes:g} minutes"
-    runs = f"{len(plan.runs)} run{'s' * (len(plan.runs) != 1)}"
+    runs = counted(len(plan.runs), "run")
     told.append(f"{experiment.name} · {runs} · {size} · {plan.model.name} · eval set {experiment.evalset}")
-    if budget.minutes:
+    if experiment.taken:
+        earlier = " and ".join(dict.fromkeys(experiment.taken.values()))
+        told.append(f"{counted(len(experiment.taken), 'run')} taken over from {earlier}: not made again")
+    if budget.minutes and not experiment.taken:
         told.append("the first steps measure what the minutes buy")
     elif experiment.seconds is None:
         told.append("how long it takes is not known yet: this model was not trained here before")
@@ -272,7 +281,10 @@ def promises(experiment: Experiment) -> list[str]:
         told.append(f"about {duration(experiment.seconds)} in all, by earlier runs of this model")
     if len(experiment.arms) > 1:
         told.append(_smallest_effect(experiment))
-    return told
+    if experiment.disk is not None:
+        free = shutil.disk_usage(experiment.folder.parent).free
+        told.append(f"about {size_text(experiment.disk)} on disk, where {size_text(free)} are free")
+    return told + [f"warning: {doubt}" for doubt in experiment.doubts]
 
 
 def _smallest_effect(experiment: Experiment) -> str:

@@ -19,7 +19,7 @@ from workbench.workspace import Workspace
 
 @dataclass(frozen=True)
 class Removal:
-    """What goes with an experiment: `size` bytes in its run folder, `freed` the versions that no other one uses."""
+    """What goes with an experiment: `size` bytes of its run folder, `freed` the versions that no other one uses."""
 
     id: str
     name: str
@@ -38,7 +38,7 @@ def foresee_removal(ws: Workspace, name: str) -> Removal:
         used = users(ws.store)
         versions = dict.fromkeys(json.loads(row.plan).get("arms", {}).values())
         freed = tuple(version for version in versions if used[version] == [row.id])
-        return Removal(row.id, row.name, tree_size(folder), freed)
+        return Removal(row.id, row.name, _freed_by(folder), freed)
 
 
 def remove_experiment(ws: Workspace, name: str) -> Removal:
@@ -61,6 +61,15 @@ def remove_experiment(ws: Workspace, name: str) -> Removal:
                 do="Nothing needs that folder any more: delete it by hand.",
             ) from error
     return removal
+
+
+def _freed_by(folder: Path) -> int:
+    """Bytes that deleting a run folder frees: an adapter that another experiment took over is kept by that one."""
+    return tree_size(folder) - sum(path.stat().st_size for path in folder.rglob("*") if _is_kept(path))
+
+
+def _is_kept(path: Path) -> bool:
+    return path.is_file() and path.stat().st_nlink > 1
 
 
 @contextlib.contextmanager

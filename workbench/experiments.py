@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +21,14 @@ import pyarrow.parquet as pq
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
 from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
 from trainer.protocol import PLAN, write_atomic
+from trainer.verdict import DEFAULT_METRICS, PRIMARIES
+from workbench import earlier_runs
+from workbench.earlier_runs import EarlierRun
 from workbench.errors import SharedPrompts, UsageProblem
-from workbench.forecast import expected_seconds
+from workbench.forecast import expected_bytes, expected_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.outcomes import BASELINE, CANDIDATE, NOISE, clusters_of, expected_mde, noise_floors
+from workbench.prospects import doubts, gain_of_training
 from workbench.store import experiments as rows
 from workbench.store.database import VersionRow
 from workbench.store.evalsets import EvalSet
@@ -71,6 +75,12 @@ class Experiment:
     done: bool
     mde: float | None
     seconds: float | None
+    taken: dict[str, str] = field(default_factory=dict)
+    """Runs that are not made again, and the earlier experiment each is taken over from."""
+    disk: int | None = None
+    """Bytes that its results will take, by earlier runs of the model; None without."""
+    doubts: tuple[str, ...] = ()
+    """Why it will hardly decide anything, as far as that can be told before."""
 
 
 def plan(ws: Workspace, question: Question) -> Experiment:
@@ -110,12 +120,13 @@ class _Plan:
         folder = ws.runs_dir / self.id
         if there is None:
             job = ExperimentPlan.model_validate(self.noted["job"])
-            _write_folder(ws, folder, job, self.versions, self.evalset, self.noted["base"])
+            _write_folder(ws, folder, job, self.versions, self.evalset, self.noted)
             rows.save_experiment(ws.store, self.id, self.name, json.dumps(self.noted))
         elif there.state != "done" and not (folder / PLAN).exists():
             # What was asked stands as it was asked: what is known by now must not change it under way.
-            asked = ExperimentPlan.model_validate(json.loads(there.plan)["job"])
-            _write_folder(ws, folder, asked, self.versions, self.evalset, self.noted["base"])
+            noted = json.loads(there.plan)
+            asked = ExperimentPlan.model_validate(noted["job"])
+            _write_folder(ws, folder, asked, self.versions, self.evalset, noted)
         return _experiment(ws, self.id)
 
 
@@ -166,15 +177,18 @@ def _plan(ws: Workspace, question: Question) -> _Plan:
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
     )
     name = " vs ".join(version.name for version in versions.values())
+    id = _digest(setting, name, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
+    keys = _run_keys(setting, budget, question.seeds, versions, runs)
     noted = {
         "arms": {arm: version.name for arm, version in versions.items()},
         "evalset": evalset.name,
         "seeds": question.seeds,
         "setting": setting,
         "base": base,
+        "runs": keys,
+        "taken": {run: asdict(earlier) for run, earlier in earlier_runs.find(ws, keys, id).items()},
         "job": experiment_plan.model_dump(),
     }
-    id = _digest(setting, name, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
     return _Plan(id, versions, evalset, noted)
 
 
@@ -238,6 +252,18 @@ def _runs(versions: dict[str, VersionRow], seeds: int, *, measure_noise: bool) -
     return runs
 
 
+def _run_keys(
+    setting: str, budget: Budget, seeds: int, versions: dict[str, VersionRow], runs: list[Run]
+) -> dict[str, str]:
+    """What tells runs apart, whichever experiment they belong to, by run id.
+
+    How much a run trains by a budget in minutes depends on how many runs share them, hence on the seeds.
+    """
+    metrics = [spec.name for spec in DEFAULT_METRICS]
+    shared = None if budget.trained_tokens else seeds
+    return {run.id: _digest("run", setting, shared, metrics, versions[run.arm].manifest_hash, run.seed) for run in runs}
+
+
 def _experiment(ws: Workspace, id: str) -> Experiment:
     row = rows.find_experiment(ws.store, id)
     return _as_noted(ws, row.id, row.name, json.loads(row.plan), done=row.state == "done")
@@ -246,6 +272,11 @@ def _experiment(ws: Workspace, id: str) -> Experiment:
 def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done: bool) -> Experiment:
     evalset = _eval_set(ws, noted["evalset"])
     job = ExperimentPlan.model_validate(noted["job"])
+    taken = {run: earlier["experiment"] for run, earlier in noted.get("taken", {}).items()}
+    floors = noise_floors(ws, noted["setting"], evalset)
+    floor = next((floors[name] for name in PRIMARIES if name in floors), None)
+    left = len(job.runs) - len(taken)
+    compares = CANDIDATE in noted["arms"] and not done
     return Experiment(
         id=id,
         name=name,
@@ -254,8 +285,15 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
         arms=noted["arms"],
         evalset=evalset.name,
         done=done,
-        mde=expected_mde(noise_floors(ws, noted["setting"], evalset), evalset.rows, noted["seeds"]),
-        seconds=expected_seconds(ws, job, evalset.rows),
+        mde=expected_mde(floors, evalset.rows, noted["seeds"]),
+        seconds=expected_seconds(ws, job, evalset.rows, left),
+        taken=taken,
+        disk=expected_bytes(ws, job, left),
+        doubts=tuple(
+            doubts(job, clusters_of(ws, evalset.name), noted["seeds"], floor, gain_of_training(ws, noted))
+            if compares
+            else ()
+        ),
     )
 
 
@@ -308,9 +346,14 @@ def _refuse_overlap(ws: Workspace, version: VersionRow, evalset: EvalSet) -> Non
 
 
 def _write_folder(
-    ws: Workspace, folder: Path, job: ExperimentPlan, versions: dict[str, VersionRow], evalset: EvalSet, base: str
+    ws: Workspace,
+    folder: Path,
+    job: ExperimentPlan,
+    versions: dict[str, VersionRow],
+    evalset: EvalSet,
+    noted: dict[str, Any],
 ) -> None:
-    """Inputs first, the plan last: a folder with a plan is whole. `base` is the setting of the base."""
+    """Inputs and earlier results first, the plan last: a folder with a plan is whole."""
     folder.mkdir(parents=True, exist_ok=True)
     for arm, version in versions.items():
         batches = ws.rows(version.name)
@@ -323,8 +366,11 @@ def _write_folder(
     clusters = pa.array(clusters_of(ws, evalset.name))
     pq.write_table(items.set_column(items.column_names.index("cluster"), "cluster", clusters), folder / "eval.parquet")
     if job.base_answers:
-        known = rows.answers(ws.store, [rows.runs_with(ws.store, base)[0].id])
+        known = rows.answers(ws.store, [rows.runs_with(ws.store, noted["base"])[0].id])
         pq.write_table(known.select(["eval_item", "text"]).rename_columns(["item", "text"]), folder / job.base_answers)
+    arms = {run.id: run.arm for run in job.runs}
+    taken = {run: EarlierRun(**found) for run, found in noted.get("taken", {}).items()}
+    earlier_runs.take_over(ws, taken, arms, folder)
     write_atomic(folder / PLAN, job.model_dump_json(indent=1))
 
 

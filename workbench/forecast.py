@@ -1,22 +1,23 @@
-"""How long an experiment will take, told by earlier ones."""
+"""How long an experiment will take and how much disk, told by earlier ones."""
 
 from __future__ import annotations
 
 import json
 
 from trainer.plan import ExperimentPlan
+from workbench.diagnosis import tree_size
 from workbench.store import experiments as rows
 from workbench.workspace import Workspace
 
 
-def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int) -> float | None:
+def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int, n_runs: int) -> float | None:
     """How long a job will take, in seconds: its budget of minutes, else at the pace of earlier runs of its model.
 
-    Evaluations are taken to cost as many seconds as answers may have tokens. None where the model was not trained
-    here before. The time to load it is not counted.
+    `n_runs` of its runs are still to be made. Evaluations are taken to cost as many seconds as answers may have
+    tokens. None where the model was not trained here before. The time to load it is not counted.
     """
     if not job.budget.trained_tokens:
-        return (job.budget.minutes or 0) * 60
+        return (job.budget.minutes or 0) * 60 * n_runs / len(job.runs)
     trained = training = answered = evaluation = 0.0
     sizes = {evalset.name: evalset.rows for evalset in ws.evalsets()}
     for plan, told in rows.finished_runs(ws.store):
@@ -31,4 +32,20 @@ def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int) -> float 
         return None
     of_an_evaluation = evaluation / answered * n_items * job.evaluation.max_new_tokens
     of_a_run = job.budget.trained_tokens * training / trained + of_an_evaluation
-    return of_a_run * len(job.runs) + (of_an_evaluation if job.base else 0.0)
+    return of_a_run * n_runs + (of_an_evaluation if job.base else 0.0)
+
+
+def expected_bytes(ws: Workspace, job: ExperimentPlan, n_runs: int) -> int | None:
+    """How much disk `n_runs` new runs of a job will fill, by the results of the newest run of its model; None without.
+
+    What training needs meanwhile for its checkpoint, some three adapters, is counted once.
+    """
+    for experiment in reversed(rows.experiments(ws.store)):
+        earlier = json.loads(experiment.plan)["job"]
+        if earlier["model"]["name"] != job.model.name:
+            continue
+        for run in earlier["runs"]:
+            results = ws.runs_dir / experiment.id / "results" / run["id"]
+            if (results / "summary.json").exists():
+                return tree_size(results) * n_runs + 3 * tree_size(results / "adapter") * min(n_runs, 1)
+    return None

@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.arms import read_arm, shared_validation  # noqa: E402
+from trainer.arms import read_arm, validation_rows, without  # noqa: E402
 from trainer.budget import budget_in_minutes, round_down  # noqa: E402
 from trainer.chat import MaskPolicy, TokenCache  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
@@ -199,15 +199,14 @@ def test_rows_tokenised_before_are_taken_from_the_cache(tiny, tmp_path, monkeypa
     assert read_arm(tiny, tmp_path / "a.parquet", MaskPolicy(), 200, cache=TokenCache(tmp_path / "cache")) == fresh
 
 
-def test_validation_rows_are_shared_by_all_arms_and_trained_by_none(tiny, tmp_path):
-    parquet(tmp_path / "a.parquet", [chat(f"{i}?", f"yes {i}") for i in range(60)])
-    parquet(tmp_path / "b.parquet", [chat(f"{i}?", f"yes {i}") for i in range(30, 90)])
-    arms = [read_arm(tiny, tmp_path / name, MaskPolicy(), 200) for name in ("a.parquet", "b.parquet")]
-    validation = shared_validation(arms)
+def test_validation_rows_are_trained_by_none_and_depend_on_their_own_arm_alone(tiny, tmp_path):
+    arm = read_arm_of(tiny, tmp_path, [chat(f"{i}?", f"yes {i}") for i in range(60)])
+    validation = validation_rows(arm)
     assert len(validation) == 3
-    for arm in arms:
-        assert {row.key for row in validation} <= {row.key for row in arm.rows}
-    assert shared_validation([arms[0], read_arm_of(tiny, tmp_path, [chat("else", "no")])]) == []
+    left = without(arm, validation)
+    assert {row.key for row in left.rows} == {row.key for row in arm.rows} - {row.key for row in validation}
+    assert left.left_out == {"held out to watch training": 3}
+    assert validation_rows(read_arm_of(tiny, tmp_path, [chat("else", "no")])) == []
 
 
 def test_equal_rows_are_told_apart_so_that_none_is_lost(tiny, tmp_path):

@@ -194,23 +194,30 @@ def test_a_version_is_frozen_apart_from_an_eval_set_only_where_they_share_rows(w
     assert apart_from(ws, "yes", "held") == "yes-without-held", "asked again it is there"
 
 
-def test_history_tells_time_and_smallest_effect_and_without_it_that_is_said(ws):
-    known = foresee(ws, ask(ws, "no", "yes"))
+def test_history_tells_time_disk_and_smallest_effect_and_without_it_that_is_said(ws):
+    known = foresee(ws, ask(ws, "no", "yes", seeds=3))
     assert known.seconds is not None
     assert known.mde is not None
-    head, time, effect = promises(known)
-    assert head.startswith("no vs yes · 4 runs · 1,500 trained tokens a run · ")
+    assert len(known.taken) == 4, "the other way round they are the same runs"
+    head, taken, time, effect, disk, warning = promises(known)
+    assert head.startswith("no vs yes · 6 runs · 1,500 trained tokens a run · ")
+    assert taken.startswith("4 runs taken over from ")
     assert time == f"about {duration(known.seconds)} in all, by earlier runs of this model"
     assert effect == f"smallest effect to be found, by earlier runs of this setting: {known.mde:.3f} nats"
+    assert disk.startswith("about ")
+    assert warning.startswith("warning: 1,500 trained tokens are 6 optimizer steps")
     longer = foresee(ws, ask(ws, "no", "yes", trained_tokens=150_000))
     assert longer.seconds is not None
     assert longer.seconds > 5 * known.seconds
+    assert longer.disk is not None
+    assert known.disk is not None
+    assert longer.disk > known.disk, "four new runs, not two"
     assert "not known yet" in promises(longer)[2], "another budget is another setting"
     stranger = foresee(ws, ask(ws, "no", "yes", quantize="nf4"))
     assert stranger.seconds is None
     assert "not known yet" in promises(stranger)[1]
-    assert "did not differ at all" in promises(replace(known, mde=math.inf))[2]
-    assert len(promises(foresee(ws, ask(ws, "no", None)))) == 2, "one arm alone has no effect to find"
+    assert "did not differ at all" in promises(replace(known, mde=math.inf))[3]
+    assert not any("effect" in told for told in promises(foresee(ws, ask(ws, "no", None)))), "one arm has none to find"
 
 
 def test_minutes_are_what_they_are(ws):
