@@ -50,6 +50,7 @@ COMMANDS = {
     "evalset": "evalset",
     "train": "train",
     "compare": "compare",
+    "ablate": "ablate",
     "experiments": "experiments",
     "judge": "judge",
     "doctor": "doctor",

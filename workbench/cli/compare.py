@@ -126,6 +126,22 @@ def command(
 
 def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answers: int) -> dict[str, Any]:
     """Run or resume a planned experiment, print its result, and return it as the JSON of `compare`."""
+    result = carried_out(ctx, experiment)
+    if as_json:
+        common.print_json(result)
+        return result
+    sides: list[Any] = []
+    if answers:
+        from workbench import outcomes
+
+        with common.workspace(ctx) as ws:
+            sides = outcomes.answers_side_by_side(ws, experiment.id)
+    print_result(result, sides, answers)
+    return result
+
+
+def carried_out(ctx: click.Context, experiment: Experiment) -> dict[str, Any]:
+    """Run or resume a planned experiment and return its result as the JSON of `compare`; progress is on stderr."""
     from workbench import experiments, outcomes
     from workbench.errors import Problem, Stopped, WorkspaceUnusable
     from workbench.report.live import telling
@@ -136,7 +152,7 @@ def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answ
         with common.workspace(ctx) as ws:
             experiments.note_state(ws, experiment.id, "running")
         try:
-            with telling(len(experiment.plan.runs)) as tell:
+            with telling(len(experiment.plan.runs) - len(experiment.taken)) as tell:
                 experiments.run(experiment, tell)
         except Problem as problem:
             # What the job said matters more than that the workspace may be in use by now.
@@ -146,13 +162,7 @@ def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answ
     with common.workspace(ctx) as ws:
         if not experiment.done:
             outcomes.conclude(ws, experiment.id)
-        result = stored_result(find_experiment(ws.store, experiment.id).result or "null")
-        sides = outcomes.answers_side_by_side(ws, experiment.id) if answers and not as_json else []
-    if as_json:
-        common.print_json(result)
-    else:
-        print_result(result, sides, answers)
-    return result
+        return stored_result(find_experiment(ws.store, experiment.id).result or "null")
 
 
 def describe(experiment: Experiment) -> None:

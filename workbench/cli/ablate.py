@@ -1,0 +1,144 @@
+"""`workbench ablate`: what each step of a recipe is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workbench.cli import common
+from workbench.cli.compare import carried_out, question, setting_options
+from workbench.text import counted
+
+if TYPE_CHECKING:
+    from workbench.ablation import Ablation, Mode
+    from workbench.experiments import Question
+
+
+@click.command("ablate")
+@click.argument("recipe", metavar="RECIPE")
+@click.option("--from", "from_", required=True, metavar="NAME[,..]", help="Sources and versions to take rows from.")
+@click.option(
+    "--mode",
+    type=click.Choice(["leave-one-out", "add-one"]),
+    default="leave-one-out",
+    show_default=True,
+    help="Compare the full recipe with each step left out, or the rows as they are with each step alone.",
+)
+@click.option("--steps", metavar="STEP[,..]", help="Only these steps: names, or positions from 1. Default: all.")
+@click.option(
+    "--name", metavar="NAME", help="What the names of the versions begin with. Default: by --from and RECIPE."
+)
+@click.option("--dry-run", is_flag=True, help="Count rows and runs; make no version, train nothing.")
+@click.option("--allow-wipeout", is_flag=True, help="Let steps drop more than their max_drop, or a whole group.")
+@setting_options
+@common.json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    recipe: str,
+    from_: str,
+    mode: Mode,
+    steps: str | None,
+    name: str | None,
+    dry_run: bool,
+    allow_wipeout: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train with and without each step of RECIPE and say what each step did.
+
+    Makes a version by the full recipe and one without each step, and compares each of those with the full one on
+    equally many trained tokens. The full recipe is trained once for all. A step that changes nothing is not trained.
+    Stopped, the same line goes on where it was.
+
+    \b
+    workbench ablate recipe.yaml --from alpaca --evalset gold --trained-tokens 8000
+    """
+    from workbench.ablation import prepare, runs_of
+
+    asked = question("", None, options)
+    inputs = [part.strip() for part in from_.split(",") if part.strip()]
+    with common.workspace(ctx) as ws, common.progress_bar("making versions") as progress:
+        ablation = prepare(
+            ws,
+            recipe,
+            inputs,
+            mode=mode,
+            steps=[part.strip() for part in (steps or "").split(",") if part.strip()],
+            name=name,
+            dry_run=dry_run,
+            allow_wipeout=allow_wipeout,
+            progress=progress,
+        )
+    same = [variant.step for variant in ablation.variants if variant.same]
+    common.note(
+        f"{counted(len(ablation.to_compare), 'comparison')} with {ablation.baseline.version} "
+        f"({counted(ablation.baseline.rows, 'row')}), {counted(runs_of(ablation, asked.seeds), 'run')} in all"
+    )
+    if same:
+        common.note(f"not trained, because the rows are the same with and without: {', '.join(same)}")
+    compared, tokens = ({}, {}) if dry_run else _compare(ctx, ablation, asked)
+    _print(ablation, compared, tokens, as_json=as_json)
+    if not dry_run:
+        _raise_first_failure(compared)
+
+
+def _compare(
+    ctx: click.Context, ablation: Ablation, asked: Question
+) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """Carry the comparisons out one after another; what fails is told and the rest goes on. Raises Stopped."""
+    from dataclasses import replace
+
+    from workbench import experiments
+    from workbench.ablation import questions, trained_tokens
+    from workbench.errors import Problem, SharedPrompts, Stopped
+    from workbench.series import family
+
+    compared: dict[str, dict[str, Any]] = {}
+    tokens: dict[str, int] = {}
+    results = []
+    for one in questions(ablation, replace(asked, baseline=ablation.baseline.version)):
+        version = str(one.candidate)
+        try:
+            with common.workspace(ctx) as ws:
+                experiment = experiments.plan(ws, one)
+            results.append(carried_out(ctx, experiment))
+        except Stopped:
+            raise
+        except Problem as problem:
+            state = "refused" if isinstance(problem, SharedPrompts) else "failed"
+            compared[version] = {"state": state, "why": problem.what}
+            common.note(f"{version}: {problem}")
+            continue
+        with common.workspace(ctx) as ws:
+            counted_tokens = trained_tokens(ws, experiment.id)
+        tokens |= {experiment.arms[arm]: n for arm, n in counted_tokens.items()}
+    compared |= {one.candidate: {"state": "done"} | one.as_dict() for one in family(results)}
+    return compared, tokens
+
+
+def _raise_first_failure(compared: dict[str, dict[str, Any]]) -> None:
+    from workbench.errors import Problem
+
+    for version, came in compared.items():
+        if came["state"] == "failed":
+            raise Problem(came["why"], where=version, do="The same line again goes on where it was.")
+
+
+def _print(ablation: Ablation, compared: dict[str, dict[str, Any]], tokens: dict[str, int], *, as_json: bool) -> None:
+    from workbench.ablation import worth
+
+    steps = worth(ablation, compared, tokens)
+    if as_json:
+        baseline = {"version": ablation.baseline.version, "rows": ablation.baseline.rows}
+        baseline |= {"trained_tokens": tokens.get(ablation.baseline.version)}
+        common.print_json({"mode": ablation.mode, "baseline": baseline, "steps": steps})
+        return
+    from workbench.report.ablation import ablation_table, meaning
+
+    out = common.out()
+    out.print(ablation_table(steps))
+    for sentence in meaning(ablation.mode, ablation.baseline.version, steps):
+        out.print(sentence)
