@@ -18,20 +18,26 @@ from filters.text import normalise, words_and_signs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     Hashes = NDArray[np.uint64]
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
+    Floats32 = NDArray[np.float32]
 
 NGRAM = 5  # words; what the literature on near-duplicates of web text and instructions mostly uses
 CROWD = 256
-"""A 5-gram that more rows share than this is looked up among the best-ranked so many only: a set of 50,000 copies
-would otherwise have a billion pairs. Their star needs only its middle, which is among the best. In a set of few rows
-a crowd may be larger, up to `_MEETINGS` divided by the rows."""
+"""Candidates a row that a large set may have on average. Where all would be more, and more than `_MEETINGS`, a 5-gram
+that many rows share is looked up among the best-ranked of them only: a set of 50,000 copies would otherwise have a
+billion pairs. Their star needs only its middle, which is among the best."""
 
 _SLACK = 1e-9  # of products like 0.8 * 15, which floating point gives as 12.000000000000002
-_MEETINGS = 2**23  # that a set of one crowd may have in all; kept as pairs they are 200 MB
+_MEETINGS = 2**24  # candidates that any set may have in all; if all are near, the pairs are 400 MB
+_FEWEST = 16  # rows of a crowd that are looked at, however long the texts
 _CHUNK = 2**20  # candidate pairs looked at together
+_BLOCK = 2**24  # pairs of a block that is multiplied whole: 64 MB
+_SLAB = 2**12  # elements of a block at a time
+_PRODUCTS = 100  # of a block in the time that looking at one element of one pair takes
 _BITS = 256  # of the sketch that rules candidates out: at 8 bits a byte, 32 bytes a row
 _MIX = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F],
@@ -85,13 +91,14 @@ class Pairs:
 def shingles(text: str, size: int = NGRAM) -> Hashes:
     """The distinct runs of `size` words of `text` as sorted 64-bit hashes; case and marks of prose do not count.
 
-    A text of fewer words is one element, itself: ten different one-word answers are ten answers. Empty for an empty
-    text. The numbers are the same in every process: they decide which of a crowd are looked at.
+    A text of fewer words is one element, all its words: ten different one-word answers are ten answers. One that has
+    marks alone is itself, and an empty one has none. The numbers are the same in every process: they decide which of a crowd are looked at.
     """
     whole = normalise(text, ignore_case=True)
     tokens = words_and_signs(whole)
     if len(tokens) < size:
-        return np.array([_hash(f"whole\n{whole}")] if whole else [], dtype=np.uint64)
+        short = "\n".join(tokens) or whole
+        return np.array([_hash(f"whole\n{short}")] if short else [], dtype=np.uint64)
     hashed = np.fromiter(map(_hash, tokens), np.uint64, len(tokens))
     runs = len(tokens) - size + 1
     mixed = np.zeros(runs, dtype=np.uint64)
@@ -120,7 +127,7 @@ def similar_pairs(sets: Sets, least: float, progress: Callable[[int, int], None]
     for first, second in _meetings(hashes, rows, len(apart)):
         possible = _possible(apart.sizes, sketches, first, second, least)
         found.append(_verified(apart, first[possible], second[possible], least))
-        progress(int(second[-1]) + 1, len(apart))
+        progress(int(second.max()) + 1, len(apart))
     first, second, similarity = (
         np.concatenate([getattr(one, side) for one in found] or [np.empty(0, dtype=kind)])
         for side, kind in (("first", np.int64), ("second", np.int64), ("similarity", np.float64))
@@ -134,12 +141,13 @@ def _equal_sets(sets: Sets) -> tuple[Ints, Ints]:
     starts = sets.starts[:-1][filled]
     if not len(filled):
         return np.empty(0, dtype=np.int64), np.full(len(sets), -1, dtype=np.int64)
-    # Size, sum and exclusive or of well-mixed hashes: sets that differ agree in all three once in 2 to the 128.
+    # The elements are mixed once more: those of texts in another order may have the same sum as they are.
+    mixed = _mixed(sets.hashes)
     marks = np.stack(
         [
             sets.sizes[filled].astype(np.uint64),
-            np.add.reduceat(sets.hashes, starts),
-            np.bitwise_xor.reduceat(sets.hashes, starts),
+            np.add.reduceat(mixed, starts),
+            np.bitwise_xor.reduceat(mixed, starts),
         ],
         axis=1,
     )
@@ -147,6 +155,14 @@ def _equal_sets(sets: Sets) -> tuple[Ints, Ints]:
     leader_of = np.full(len(sets), -1, dtype=np.int64)
     leader_of[filled] = filled[at[group.reshape(-1)]]
     return np.sort(filled[at]), leader_of
+
+
+def _mixed(numbers: Hashes) -> Hashes:
+    """Each number well mixed (the finaliser of SplitMix64: Steele, Lea and Flood 2014)."""
+    mixed = numbers + _MIX[0]
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _with_copies(near: Pairs, leader_of: Ints) -> Pairs:
@@ -197,32 +213,88 @@ def _prefixes(sets: Sets, least: float) -> tuple[Hashes, Ints]:
 def _meetings(hashes: Hashes, rows: Ints, sets: int) -> Iterator[tuple[Ints, Ints]]:
     """Pairs of the `sets` that have a hash in common, none twice: all of them, but of a crowd only with its best rows.
 
-    They come in chunks, all of one second row in the same one.
+    A row that would meet more than there are before it, through all the words that it shares, meets each of those
+    once instead. The pairs come in chunks, all of one second row in the same one, lower rows first.
+    """
+    hashes, rows = _without_twins(hashes, rows)
+    begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]]) if len(hashes) else np.empty(0, dtype=np.int64)
+    begin = np.repeat(begins, np.diff(np.r_[begins, len(hashes)]))  # of the group that an entry is in
+    before = np.arange(len(hashes)) - begin  # each row meets the best of those before it
+    before = np.minimum(before, _crowd(before, rows, sets))
+    costs = _costs(before, rows, sets)
+    by_row = np.argsort(rows, kind="stable")
+    starts = np.searchsorted(rows[by_row], np.arange(sets + 1))
+    ends = np.cumsum(costs)
+    row = 0
+    while row < sets:
+        stop = max(row + 1, int(np.searchsorted(ends, (ends[row - 1] if row else 0) + _CHUNK, side="right")))
+        here = np.arange(row, stop)
+        all_before = here[costs[here] == here]
+        entries = by_row[starts[row] : starts[stop]]
+        entries = entries[costs[rows[entries]] < rows[entries]]
+        pair, place = _ranges(before[entries])
+        keys = np.unique(rows[entries][pair] * np.int64(sets) + rows[begin[entries][pair] + place])
+        pair, place = _ranges(all_before)
+        keys = np.concatenate([keys, all_before[pair] * np.int64(sets) + place])
+        if len(keys):
+            yield keys % sets, keys // sets
+        row = stop
+
+
+def _without_twins(hashes: Hashes, rows: Ints) -> tuple[Hashes, Ints]:
+    """The entries by hash and row; of hashes that stand in the very same rows one, and none that stands in one row.
+
+    A passage that a hundred rows quote would else make each two of them meet once for each of its words.
     """
     by_hash = np.lexsort((rows, hashes))
     hashes, rows = hashes[by_hash], rows[by_hash]
-    begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]]) if len(hashes) else np.empty(0, dtype=np.int64)
+    if not len(hashes):
+        return hashes, rows
+    begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]])
     sizes = np.diff(np.r_[begins, len(hashes)])
-    begin = np.repeat(begins, sizes)  # of the group that an entry is in
-    crowd = max(CROWD, _MEETINGS // max(sets, 1))
-    before = np.minimum(np.arange(len(hashes)) - begin, crowd)  # each row meets the best of those before it
-    by_row = np.argsort(rows, kind="stable")
-    ends = np.cumsum(before[by_row])
-    last = np.r_[rows[by_row][1:] != rows[by_row][:-1], True] if len(rows) else np.empty(0, dtype=np.bool_)
-    stops = np.flatnonzero(last) + 1
-    start = 0
-    while start < len(by_row):
-        done = ends[start - 1] if start else 0
-        reach = int(np.searchsorted(ends, done + _CHUNK, side="right"))
-        stop = int(stops[max(np.searchsorted(stops, reach, side="right") - 1, np.searchsorted(stops, start, "right"))])
-        entries = by_row[start:stop]
-        many = before[entries]
-        second = np.repeat(rows[entries], many)
-        place = np.arange(len(second)) - np.repeat(np.cumsum(many) - many, many)
-        if len(second):
-            keys = np.unique(second * np.int64(sets) + rows[np.repeat(begin[entries], many) + place])
-            yield keys % sets, keys // sets
-        start = stop
+    twin = _twins(rows, begins)
+    kept = np.zeros(len(begins), dtype=np.bool_)
+    kept[np.unique(twin, return_index=True)[1]] = True
+    entries = np.repeat(kept & (sizes > 1), sizes)
+    return hashes[entries], rows[entries]
+
+
+def _twins(rows: Ints, begins: Ints) -> Ints:
+    """A number for each group of `rows` (the groups begin at `begins`), the same for groups of the very same rows."""
+    mixed = _mixed(rows.astype(np.uint64))
+    one, other = np.add.reduceat(mixed, begins), np.bitwise_xor.reduceat(mixed, begins)
+    order = np.lexsort((one, other))
+    new = np.r_[True, (one[order][1:] != one[order][:-1]) | (other[order][1:] != other[order][:-1])]
+    twin = np.empty(len(begins), dtype=np.int64)
+    twin[order] = np.cumsum(new) - 1
+    return twin
+
+
+def _crowd(before: Ints, rows: Ints, sets: int) -> int:
+    """How many rows of a crowd each is compared with: as many as `_MEETINGS`, or `CROWD` a row, allow, by halves."""
+    low, high = _FEWEST, max(_FEWEST, int(before.max(initial=0)))
+    allowed = max(_MEETINGS, CROWD * sets)
+    if _costs(before, rows, sets).sum() <= allowed:
+        return high
+    while high - low > max(1, low // 16):
+        middle = (low + high) // 2
+        if _costs(np.minimum(before, middle), rows, sets).sum() <= allowed:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _costs(before: Ints, rows: Ints, sets: int) -> Ints:
+    """How many pairs each of the `sets` rows is looked at in, as the second: never more than there are before it."""
+    met = np.bincount(rows, weights=before, minlength=sets)
+    return np.minimum(met, np.arange(sets)).astype(np.int64)
+
+
+def _ranges(many: Ints) -> tuple[Ints, Ints]:
+    """`0..many[k] - 1` for each `k`, one after the other, and the `k` of each number: (k, number)."""
+    which = np.repeat(np.arange(len(many)), many)
+    return which, np.arange(len(which)) - np.repeat(np.cumsum(many) - many, many)
 
 
 def _sketches(sets: Sets) -> Hashes:
@@ -250,20 +322,67 @@ def _verified(sets: Sets, first: Ints, second: Ints, least: float) -> Pairs:
 
     used, places = np.unique(np.concatenate([first, second]), return_inverse=True)
     members = sets.take(used)
-    _, columns = np.unique(members.hashes, return_inverse=True)
-    width = int(columns.max()) + 1 if len(columns) else 1
-    matrix = csr_matrix((np.ones(len(columns), dtype=np.int32), columns, members.starts), shape=(len(used), width))
+    columns, weights = _columns(members)
+    inside = columns >= 0
+    starts = np.r_[0, np.cumsum(inside)][members.starts]
+    matrix = csr_matrix(
+        (np.ones(starts[-1], dtype=np.float32), columns[inside], starts), shape=(len(used), len(weights))
+    )
     one, other = places[: len(first)], places[len(first) :]
-    sizes = members.sizes
-    work = np.cumsum(sizes[one] + sizes[other])
-    similarity = np.empty(len(first), dtype=np.float64)
-    start = 0
-    while start < len(first):
-        done = work[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(work, done + 4 * _CHUNK, side="right")))
-        a, b = one[start:stop], other[start:stop]
-        common = np.asarray(matrix[a].multiply(matrix[b]).sum(axis=1)).reshape(-1).astype(np.int64)
-        similarity[start:stop] = common / (sizes[a] + sizes[b] - common)
-        start = stop
+    work = np.diff(starts)[one] + np.diff(starts)[other]
+    cells = len(np.unique(one)) * len(np.unique(other))
+    if cells <= _BLOCK and cells * len(weights) < _PRODUCTS * work.sum():
+        common = _common_of_all(matrix, weights, one, other)
+    else:
+        common = _common_of_each(matrix, weights, one, other, np.cumsum(work))
+    similarity = common / (members.sizes[one] + members.sizes[other] - common)
     near = similarity >= least
     return Pairs(first[near], second[near], similarity[near])
+
+
+def _columns(members: Sets) -> tuple[Ints, Floats32]:
+    """A number for each element of `members`, -1 for those of one set, and how many elements each number stands for.
+
+    Elements that stand in the very same sets, as those of a passage that they all quote, are counted as one.
+    """
+    owners = np.repeat(np.arange(len(members)), members.sizes)
+    order = np.argsort(members.hashes, kind="stable")
+    hashes = members.hashes[order]
+    begins = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]]) if len(hashes) else np.empty(0, dtype=np.int64)
+    sizes = np.diff(np.r_[begins, len(hashes)])
+    columns = np.full(len(hashes), -1, dtype=np.int64)
+    shared = np.repeat(sizes > 1, sizes)
+    order, sizes = order[shared], sizes[sizes > 1]
+    if not len(order):
+        return columns, np.empty(0, dtype=np.float32)
+    begins = np.cumsum(sizes) - sizes
+    twin = _twins(owners[order], begins)
+    _, stands_for, weights = np.unique(twin, return_index=True, return_counts=True)
+    kept = np.full(len(sizes), -1, dtype=np.int64)
+    kept[stands_for] = np.arange(len(stands_for))
+    columns[order] = np.repeat(kept, sizes)
+    return columns, weights.astype(np.float32)
+
+
+def _common_of_all(matrix: csr_matrix, weights: Floats32, one: Ints, other: Ints) -> Ints:
+    """How many elements each pair of rows has in common, by products of whole blocks: for pairs in a crowd."""
+    firsts, at = np.unique(one, return_inverse=True)
+    seconds, there = np.unique(other, return_inverse=True)
+    common = np.zeros((len(seconds), len(firsts)), dtype=np.float32)  # exact below 2**24
+    for start in range(0, len(weights), _SLAB):
+        some = matrix[:, start : start + _SLAB]
+        common += (some[seconds].toarray() * weights[start : start + _SLAB]) @ some[firsts].toarray().T
+    return common[there, at].astype(np.int64)
+
+
+def _common_of_each(matrix: csr_matrix, weights: Floats32, one: Ints, other: Ints, work: Ints) -> Ints:
+    """As `_common_of_all`, pair by pair; `work` is the running sum of elements to be looked at."""
+    common = np.empty(len(one), dtype=np.int64)
+    start = 0
+    while start < len(one):
+        done = work[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(work, done + 4 * _CHUNK, side="right")))
+        both = matrix[one[start:stop]].multiply(matrix[other[start:stop]]).tocsr()
+        common[start:stop] = both @ weights
+        start = stop
+    return common

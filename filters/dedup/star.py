@@ -151,7 +151,9 @@ def worth_keeping(pairs: Pairs) -> Pairs:
     The preferred are those that it may fall for at another threshold; the nearest are what people want to see.
     """
     by_rank = _first_of_each(pairs, np.lexsort((pairs.first, pairs.second)), KEPT // 2)
-    rest = np.setdiff1d(np.arange(len(pairs.first)), by_rank)
+    others = np.ones(len(pairs.first), dtype=np.bool_)
+    others[by_rank] = False
+    rest = np.flatnonzero(others)
     nearest = np.lexsort((pairs.first[rest], -pairs.similarity[rest], pairs.second[rest]))
     kept = np.sort(np.concatenate([by_rank, _first_of_each(pairs, rest[nearest], KEPT - KEPT // 2)]))
     return Pairs(pairs.first[kept], pairs.second[kept], pairs.similarity[kept])

@@ -85,6 +85,7 @@ def test_thresholds_hold_at_the_edge():
 def test_a_crowd_costs_no_square_and_still_falls_to_its_best_row(monkeypatch):
     monkeypatch.setattr(jaccard, "CROWD", 8)
     monkeypatch.setattr(jaccard, "_MEETINGS", 400 * 8)
+    monkeypatch.setattr(jaccard, "_FEWEST", 8)
     monkeypatch.setattr(jaccard, "_CHUNK", 1000)
     members = [[*range(50), 100 + i] for i in range(400)]  # 50 of 52 the same: all alike
     sets = sets_of(*members)
@@ -101,6 +102,54 @@ def test_a_crowd_of_a_few_hundred_rows_is_compared_whole():
     members = [[*range(40), 100 + i, 1000 + i % 7] for i in range(600)]
     pairs = similar_pairs(sets_of(*members), 0.9)
     assert len(pairs.first) == 600 * 599 // 2
+
+
+def test_a_long_passage_that_rows_share_is_one_word_to_the_join():
+    members = [frozenset([*range(600), *range(1000 + 20 * i, 1008 + 20 * i + i % 3)]) for i in range(60)]
+    sets = sets_of(*members)
+    hashes, rows = jaccard._prefixes(sets, 0.7)
+    assert len(rows) > 60 * 150
+    assert len(jaccard._without_twins(hashes, rows)[1]) < 60 * 8, "else each two rows meet once for each shared word"
+    columns, weights = jaccard._columns(sets)
+    assert (len(weights), weights.sum()) == (1, 600)
+    assert np.count_nonzero(columns >= 0) == 60
+    assert found(sets, 0.7) == {(i, j): share(members[i], members[j]) for j in range(60) for i in range(j)}
+
+
+def test_near_copies_of_one_text_meet_once_however_many_words_they_share():
+    chance = random.Random(5)
+    members = [frozenset(range(80)) - {*chance.sample(range(80), 6)} | {100 + i} for i in range(120)]
+    sets = sets_of(*members)
+    hashes, rows = jaccard._prefixes(sets, 0.7)
+    met = [pair for first, second in jaccard._meetings(hashes, rows, 120) for pair in zip(first, second, strict=True)]
+    assert len(met) == len(set(met)) == 120 * 119 // 2
+    begins = np.flatnonzero(np.diff(np.sort(hashes), prepend=0))
+    assert len(hashes) ** 2 / len(begins) / 2 > 5 * len(met), "else nothing is saved here"
+    near = {(i, j): share(members[i], members[j]) for j in range(120) for i in range(j)}
+    assert found(sets, 0.7) == {pair: how for pair, how in near.items() if how >= 0.7}
+
+
+def test_crowds_are_cut_only_where_all_candidates_would_be_too_many(monkeypatch):
+    before, rows = np.arange(100), np.arange(100)
+    assert jaccard._crowd(before, rows, 100) == 99
+    monkeypatch.setattr(jaccard, "CROWD", 30)
+    monkeypatch.setattr(jaccard, "_MEETINGS", 10)
+    crowd = jaccard._crowd(before, rows, 100)
+    assert 30 <= crowd < 40
+    assert jaccard._costs(np.minimum(before, crowd), rows, 100).sum() <= 3000
+
+
+@pytest.mark.parametrize("block", [0, 2**24])
+def test_pairs_are_counted_alike_one_by_one_and_by_blocks(monkeypatch, block):
+    chance = random.Random(9)
+    members = [frozenset(chance.sample(range(40), chance.randrange(1, 30))) for _ in range(50)]
+    monkeypatch.setattr(jaccard, "_BLOCK", block)
+    monkeypatch.setattr(jaccard, "_PRODUCTS", 10**6)
+    monkeypatch.setattr(jaccard, "_SLAB", 7)
+    sets = sets_of(*dict.fromkeys(members))
+    members = list(dict.fromkeys(members))
+    near = {(i, j): share(members[i], members[j]) for j in range(len(members)) for i in range(j)}
+    assert found(sets, 0.4) == {pair: how for pair, how in near.items() if how >= 0.4}
 
 
 def test_chunks_of_any_size_give_the_same_pairs(monkeypatch):
@@ -130,6 +179,8 @@ def test_a_text_is_its_runs_of_five_words_and_a_short_one_itself():
     answers = ["yes", "no", "C++", "C#", "C", "42", "4.2", "-42", "ja", "是"]
     assert len({int(shingles(answer)[0]) for answer in answers}) == 10
     assert len(shingles("")) == len(shingles(" \n")) == 0
+    assert np.array_equal(shingles("What is AI?"), shingles("what is AI")), "marks do not count in short texts either"
+    assert len({int(shingles(marks)[0]) for marks in ("!!!", "???", "a b", "ab")}) == 4
 
 
 def test_chinese_is_compared_by_characters_and_code_with_its_signs():
@@ -137,6 +188,13 @@ def test_chinese_is_compared_by_characters_and_code_with_its_signs():
     assert len(shingles(chinese)) == len(chinese) - 4
     plus, minus = "def f(a, b, c): return a + b + c", "def f(a, b, c): return a - b - c"
     assert not np.array_equal(shingles(plus), shingles(minus))
+
+
+def test_texts_of_the_same_words_in_another_order_are_not_taken_for_equal():
+    """The sums of these runs' hashes are equal before they are mixed, and so are many exclusive ors."""
+    marks = [jaccard._mixed(np.array(numbers, dtype=np.uint64)) for numbers in ([1, 6], [2, 5], [3, 4], [0, 7])]
+    assert len({int(np.bitwise_xor.reduce(one)) for one in marks}) == len({int(one.sum()) for one in marks}) == 4
+    assert found(sets_of([1, 6], [2, 5], [3, 4], [0, 7]), 0.5) == {}
 
 
 # Stars
