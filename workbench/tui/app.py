@@ -93,9 +93,8 @@ class WorkbenchApp(App[None]):
         self._journal = logging.getLogger("workbench.tui")
         self._journal.propagate = False
         self._log_to_workspace()
-        for name in SCREENS:
-            if name != "tokens":
-                self.add_mode(name, SCREENS[name])
+        for name in sorted(SCREENS.keys() - {"tokens"}):  # which lies over another
+            self.add_mode(name, SCREENS[name])
         self.add_mode("start", StartScreen)
 
     # The workspace
