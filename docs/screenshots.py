@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,7 +182,7 @@ async def experiments(workspace: Workspace) -> None:
         await on.save("experiments")
 
 
-PICTURES: dict[str, Callable[[Workspace], Awaitable[None]]] = {
+PICTURES: dict[str, Callable[[Workspace], Coroutine[Any, Any, None]]] = {
     "start": start,
     "import": importing,
     "browse": browse,
