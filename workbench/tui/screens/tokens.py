@@ -224,7 +224,7 @@ class TokensScreen(BenchScreen):
         """Go to another issue."""
         issues: Sequence[Issue] = self._seen.issues if self._seen else []
         if not issues:
-            self.say("This row has no issues.")
+            self.say("This row has no issues." if self._seen else "Its tokens are not there yet.")
             return
         first = 0 if by > 0 else len(issues) - 1
         self._issue = first if self._issue is None else (self._issue + by) % len(issues)
