@@ -162,7 +162,7 @@ def score_likelihood(folder: Path, events: Events) -> None:
             micro_tokens=plan.micro_tokens,
         )
         for number, answer in found:
-            score = Score.unscored(answer.why) if answer.loss is None else Score(answer.loss)
+            score = Score.unscored(answer.why) if answer.loss is None else Score.measured(answer.loss)
             yield {rows[number].content_hash: score}
 
     score_folder(folder, events, score, "answers without their prompts" if plan.alone else "answers")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -85,6 +86,15 @@ class Score:
             raise ValueError(
                 f"a score is a number if and only if its state is ok, not {self.value!r} with {self.state!r}"
             )
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"a score is a finite number, not {self.value!r}: what cannot be ranked is an error")
+
+    @classmethod
+    def measured(cls, value: float, label: str | None = None, detail: str | None = None) -> Score:
+        """What a model gave: an error where that is no finite number, since NaN stands in no order."""
+        if math.isfinite(value):
+            return cls(value, label=label, detail=detail)
+        return cls.error(f"the model gave {value!r}, which is no finite number")
 
     @classmethod
     def unscored(cls, why: str) -> Score:

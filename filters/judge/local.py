@@ -198,7 +198,7 @@ class RewardJudge:
             # Without a padding token the model cannot tell where a row ends: then one row at a time.
             for group in [batch] if self._pad is not None else [[i] for i in batch]:
                 logits = self._logits([prompts[keys[i]] for i in group])
-                yield {keys[i]: Score(value) for i, value in zip(group, logits, strict=True)}
+                yield {keys[i]: Score.measured(value) for i, value in zip(group, logits, strict=True)}
 
     def _ids(self, row: Row) -> list[int] | Score:
         import json
@@ -238,7 +238,7 @@ def _expected(share: Sequence[float], scale: Sequence[float]) -> Score:
     if mass < LEAST_MASS:
         return Score(state="error", label="no rating", detail=_too_little(mass))
     value = sum(level * part for level, part in zip(scale, share, strict=True)) / mass
-    return Score(value, detail=f"the ratings hold {mass:.0%} of the probability")
+    return Score.measured(value, detail=f"the ratings hold {mass:.0%} of the probability")
 
 
 def _too_little(mass: float) -> str:

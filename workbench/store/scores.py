@@ -45,7 +45,10 @@ class StoredScores:
             )
         finally:
             self._reader.unregister("wanted")
-        return {key: Score(value, label, state, detail) for key, value, label, state, detail in found}
+        return {
+            key: Score.measured(value, label, detail) if state == "ok" else Score(value, label, state, detail)
+            for key, value, label, state, detail in found
+        }
 
     def put(self, scores: Mapping[str, Score], scorer: str, fingerprint: str) -> None:
         """Keep these scores (content hash -> score), replacing older ones."""

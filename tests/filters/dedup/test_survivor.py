@@ -62,6 +62,14 @@ def test_of_equal_scores_the_longest_survives_whatever_the_order(outcomes, batch
     assert kept < {"one two", "six two"}
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_stands_in_no_order_is_refused_and_of_a_model_an_error(value):
+    with pytest.raises(ValueError, match="finite number"):
+        Score(value)
+    assert Score.measured(value).state == "error"
+    assert Score.measured(2.5, detail="seen") == Score(2.5, detail="seen")
+
+
 def test_a_score_that_nobody_computed_is_refused_with_those_that_there_are(outcomes, batches, scored):
     talks, scores = scored({"a": 1.0, "b": 2.0})
     with pytest.raises(UsageProblem, match="Scores there are: quality"):
