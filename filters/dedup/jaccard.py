@@ -92,7 +92,8 @@ def shingles(text: str, size: int = NGRAM) -> Hashes:
     """The distinct runs of `size` words of `text` as sorted 64-bit hashes; case and marks of prose do not count.
 
     A text of fewer words is one element, all its words: ten different one-word answers are ten answers. One that has
-    marks alone is itself, and an empty one has none. The numbers are the same in every process: they decide which of a crowd are looked at.
+    marks alone is itself, and an empty one has none. The numbers are the same in every
+    process: they decide which of a crowd are looked at.
     """
     whole = normalise(text, ignore_case=True)
     tokens = words_and_signs(whole)
