@@ -17,10 +17,9 @@ from pydantic import Field
 from filters.dedup.jaccard import Pairs, Sets, shingles, similar_pairs
 from filters.dedup.particulars import Particulars
 from filters.dedup.star import worth_keeping
-from filters.dedup.survivor import compared_text
+from filters.dedup.survivor import compared_text, frame
 from filters.step import Outside, Pair, Row, SetResult, SetStep, StepParams, Survivors
-from filters.text import normalise, words
-from trainer.conversation import content_text
+from filters.text import words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,16 +89,15 @@ class Conflicts(SetStep[ConflictsParams]):
 class _Turns:
     """What a row asks and answers. `frame` is what else decides the answer: system turns and tools."""
 
-    frame: tuple[str, str | None]
+    frame: int
     prompt: str
     answer: str
     answer_words: tuple[str, ...]
 
     @classmethod
     def of(cls, row: Row) -> _Turns:
-        system = " ".join(content_text(m.get("content")) for m in row.messages if m["role"] in ("system", "developer"))
         answer = compared_text(row, "response")
-        return cls((normalise(system), row.tools_json), compared_text(row, "prompt"), answer, _folded(answer))
+        return cls(frame(row), compared_text(row, "prompt"), answer, _folded(answer))
 
     def asks_as(self, other: _Turns) -> bool:
         if self.frame != other.frame or Particulars.of(self.prompt).contradicts(Particulars.of(other.prompt)):

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from filters.dedup.jaccard import Pairs
 from filters.dedup.known import line_up
 from filters.dedup.star import settle
-from filters.dedup.survivor import DedupParams, compared_text
+from filters.dedup.survivor import DedupParams, compared_text, other_parts
 from filters.step import Outside, Row, SetResult, SetStep, Survivors
 from filters.text import normalise
 from trainer.conversation import Side, canonical_json, content_text
@@ -37,11 +37,12 @@ class ExactParams(DedupParams):
 class Exact(SetStep[ExactParams]):
     """Drop all but one of the rows whose text is the same in NFC with white space run together.
 
-    On `both`, roles, tool calls and tools must be the same too. Rows without any text are left alone.
+    Images and other parts that are no text must be the same; on `both` also roles, tool calls and tools. Rows with
+    nothing to compare are left alone.
     """
 
     name = "exact"
-    version = 2
+    version = 3
     kind = "dedup"
     params_model = ExactParams
 
@@ -69,11 +70,15 @@ class Exact(SetStep[ExactParams]):
 
     def _text(self, row: Row) -> str:
         if self.params.on != "both":
-            return normalise(compared_text(row, self.params.on), ignore_case=self.params.ignore_case)
+            text = normalise(compared_text(row, self.params.on), ignore_case=self.params.ignore_case)
+            role = "user" if self.params.on == "prompt" else "assistant"
+            parts = [part for message in row.messages if message["role"] == role for part in other_parts(message)]
+            return canonical_json([text, parts]) if parts else text
         turns = []
         for message in row.messages:
             text = normalise(content_text(message.get("content")), ignore_case=self.params.ignore_case)
-            turns.append({key: value for key, value in message.items() if key != "train"} | {"content": text})
-        if not any(turn["content"] or turn.get("tool_calls") for turn in turns):
+            said = {"content": text} | ({"parts": parts} if (parts := other_parts(message)) else {})
+            turns.append({key: value for key, value in message.items() if key != "train"} | said)
+        if not any(turn["content"] or turn.get("parts") or turn.get("tool_calls") for turn in turns):
             return ""
         return canonical_json([turns, row.tools_json])

@@ -6,14 +6,20 @@ docs/decisions/near-duplicates.md.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 from pydantic import Field
 
 from filters.dedup.jaccard import Sets, shingles, similar_pairs
 from filters.dedup.known import line_up
 from filters.dedup.star import FLOOR, settle
-from filters.dedup.survivor import DedupParams, compared_text
-from filters.step import Outside, SetResult, SetStep, Survivors
+from filters.dedup.survivor import DedupParams, compared_text, frame
+from filters.step import Outside, Row, SetResult, SetStep, Survivors
 from trainer.conversation import Side
+
+if TYPE_CHECKING:
+    from filters.dedup.jaccard import Hashes
 
 
 class NearParams(DedupParams):
@@ -31,12 +37,13 @@ class NearParams(DedupParams):
 class Near(SetStep[NearParams]):
     """Drop rows whose word 5-grams are, by Jaccard similarity, nearly those of a kept row: a star around each survivor.
 
+    Prompts are compared under the same system turns, tools and images only: under others they are other tasks.
     Texts of fewer than five words are compared whole. Rows without text are left alone. Pairs from 0.7 up are
     reported, 20 a row: the most preferred and the nearest.
     """
 
     name = "minhash"
-    version = 2
+    version = 3
     kind = "dedup"
     params_model = NearParams
 
@@ -48,7 +55,7 @@ class Near(SetStep[NearParams]):
     def select(self, rows: Survivors, outside: Outside) -> SetResult:
         """Each dropped row points at a kept one with Jaccard `threshold` or more."""
         params = self.params
-        lineup = line_up(rows, outside, params, self.name, lambda row: shingles(compared_text(row, params.on)))
+        lineup = line_up(rows, outside, params, self.name, self._elements)
         sets = Sets.of(lineup.compared)
         lineup.compared.clear()  # as large again
         pairs = similar_pairs(
@@ -57,3 +64,8 @@ class Near(SetStep[NearParams]):
             lambda done, total: outside.progress(done, total, f"{self.name}: comparing"),
         )
         return settle(lineup, pairs, "near duplicate", "Jaccard", params.threshold, params.target)
+
+    def _elements(self, row: Row) -> Hashes:
+        """What is counted of a row; prompts under different frames have nothing in common."""
+        found = shingles(compared_text(row, self.params.on))
+        return np.sort(found ^ np.uint64(frame(row))) if self.params.on == "prompt" else found

@@ -7,7 +7,7 @@ particular in the two texts contradicts (`filters.dedup.particulars`) and the an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,7 +18,7 @@ from filters.dedup.jaccard import Pairs
 from filters.dedup.known import Lineup, line_up
 from filters.dedup.particulars import Particulars
 from filters.dedup.star import FLOOR, Agree, Falls, settle, walk, worth_keeping
-from filters.dedup.survivor import DedupParams, compared_text
+from filters.dedup.survivor import DedupParams, compared_text, frame
 from filters.neighbours import Neighbours
 from filters.step import Embed, Outside, Row, SetResult, SetStep, Survivors
 from filters.text import normalise, words
@@ -51,10 +51,11 @@ class SemanticParams(DedupParams):
 
 
 class _Said(NamedTuple):
-    """What is compared of a row; `answer` is empty where answers do not matter."""
+    """What is compared of a row; `answer` is empty where answers do not matter, `frame` 0 where frames do not."""
 
     text: str
     answer: str
+    frame: int
 
 
 class Semantic(SetStep[SemanticParams]):
@@ -67,7 +68,7 @@ class Semantic(SetStep[SemanticParams]):
     """
 
     name = "semantic"
-    version = 2
+    version = 3
     kind = "dedup"
     params_model = SemanticParams
 
@@ -107,17 +108,23 @@ class Semantic(SetStep[SemanticParams]):
         del near  # an index holds the vectors once more
         candidates = np.flatnonzero(alike)
         same = _Sameness(lineup, places[candidates], outside.embed, params)
-        again = Neighbours(vectors[candidates], params.threshold).chunks()
-        falls = walk((_at(places[candidates], chunk) for chunk in again), params.threshold, lineup.standing, same.agree)
+        again = Neighbours(vectors[candidates], judged)
+
+        def fallen(threshold: float) -> Falls:
+            chunks = (_at(places[candidates], chunk) for chunk in again.chunks())
+            return walk(chunks, threshold, lineup.standing, same.agree)
+
+        threshold, falls = _enough(lineup, fallen, params.threshold, floor, params.target)
         reported = [_true(_at(places, pairs), judged, same.agree) for pairs in kept]
         result = settle(
             lineup,
             _with(reported, falls, len(lineup.ids)),
             "semantic duplicate",
             "cosine",
-            params.threshold,
-            params.target,
+            threshold,
         )
+        if params.target is not None:
+            result.settled["threshold"] = threshold
         result.unscored = len(lineup.ids) - lineup.standing - int(np.count_nonzero(places >= lineup.standing))
         if recall is not None:
             result.settled |= {"index_recall": round(recall.share, 4), "index_checked_rows": recall.rows}
@@ -126,7 +133,41 @@ class Semantic(SetStep[SemanticParams]):
     def _said(self, row: Row) -> _Said:
         params = self.params
         answers = params.answer_threshold > 0 and params.on != "response"
-        return _Said(compared_text(row, params.on), normalise(compared_text(row, "response")) if answers else "")
+        return _Said(
+            compared_text(row, params.on),
+            normalise(compared_text(row, "response")) if answers else "",
+            frame(row) if params.on == "prompt" else 0,
+        )
+
+
+def _enough(
+    lineup: Lineup[_Said], fallen: Callable[[float], Falls], threshold: float, floor: float, target: int | None
+) -> tuple[float, Falls]:
+    """`threshold`, or the hundredth below it that is found by halves to leave at most `target` rows; and what falls.
+
+    The rows are walked afresh at each: of the pairs that are reported a row has 20, and may fall for another. Where no
+    threshold from `floor` up is enough, it is `floor`.
+    """
+    falls = fallen(threshold)
+    again = lineup.again
+    most = len(lineup.ids) - lineup.standing - len(again) - (target or 0)
+
+    def enough(falls: Falls) -> bool:
+        return target is None or len(falls.keys() - set(again)) >= most
+
+    if enough(falls):
+        return threshold, falls
+    steps = [floor, *(n / 100 for n in range(1, 100) if floor < n / 100 < threshold)]
+    low, high = 0, len(steps)
+    found = steps[0], fallen(steps[0])
+    while high - low > 1:
+        middle = (low + high) // 2
+        there = fallen(steps[middle])
+        if enough(there):
+            low, found = middle, (steps[middle], there)
+        else:
+            high = middle
+    return found
 
 
 def _at(places: Ints, pairs: Pairs) -> Pairs:
@@ -152,7 +193,9 @@ def _with(some: Sequence[Pairs], falls: Falls, rows: int) -> Pairs:
 
 
 class _Sameness:
-    """Whether two rows that are near say the same: nothing particular in the texts contradicts, and the answers agree.
+    """Whether two rows that are near say the same: nothing particular in the texts contradicts, the answers agree.
+
+    Prompts say the same under the same system turns, tools and images only.
 
     `places` are those that will be asked about.
     """
@@ -161,6 +204,7 @@ class _Sameness:
         self._particulars_of = lru_cache(_REMEMBERED)(lambda place: Particulars.of(lineup.compared[place].text))
         self._answer_of = lru_cache(_REMEMBERED)(lambda place: _folded(lineup.compared[place].answer))
         self._least = 0.0 if params.on == "response" else params.answer_threshold
+        self._compared = lineup.compared
         self._row = dict(zip(places.tolist(), range(len(places)), strict=True))
         if self._least:
             self._vectors = embed_unique(
@@ -169,6 +213,8 @@ class _Sameness:
 
     def agree(self, one: int, other: int) -> bool:
         """Whether the rows at two places say the same."""
+        if self._compared[one].frame != self._compared[other].frame:
+            return False
         if self._particulars_of(one).contradicts(self._particulars_of(other)):
             return False
         return not self._least or self._answers_agree(one, other)

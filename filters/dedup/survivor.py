@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
+from xxhash import xxh3_64_intdigest
 
 from filters.step import FilterParams, Outside, Row
-from filters.text import words
-from trainer.conversation import Side, canonical_json, content_text
+from filters.text import normalise, words
+from trainer.conversation import Message, Side, canonical_json, content_text
 from trainer.errors import UsageProblem
+
+_FRAMING = ("system", "developer")  # roles
 
 Keep = Literal["longest", "shortest", "first", "newest", "best"]
 Rank = tuple[bool, float, int, str, int]
@@ -89,3 +92,28 @@ def compared_text(row: Row, on: Side) -> str:
             if text := "\n".join(part for part in said if part):
                 turns.append(text if roles else f"{message['role']}: {text}")
     return "\n".join(turns)
+
+
+def other_parts(message: Message) -> list[object]:
+    """The parts of a message's content that are no text: images, sound, files."""
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return []
+    return [part for part in content if not _is_text(part)] if isinstance(content, list) else [content]
+
+
+def _is_text(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type", "text") == "text"
+
+
+def frame(row: Row) -> int:
+    """A 64-bit mark of what decides an answer beside the words of the prompt; 0 where there is nothing.
+
+    That are system turns in normal form, tools, and what is no text in the prompt. Under another frame the same words
+    are another task.
+    """
+    system = normalise(" ".join(content_text(m.get("content")) for m in row.messages if m["role"] in _FRAMING))
+    parts = [part for m in row.messages if m["role"] == "user" for part in other_parts(m)]
+    if not (system or row.tools_json or parts):
+        return 0
+    return xxh3_64_intdigest(canonical_json([system, row.tools_json, parts]).encode("utf-8", "surrogatepass"))

@@ -30,6 +30,17 @@ def test_what_the_hash_holds_beside_text_tells_rows_apart(outcomes, batches, tal
     assert outcome.drops == []
 
 
+@pytest.mark.parametrize("on", ["both", "prompt"])
+def test_other_images_are_other_rows(outcomes, batches, on):
+    def seen(url):
+        question = [{"type": "image", "url": url}, {"type": "text", "text": "What is this?"}]
+        return [{"role": "user", "content": question}, {"role": "assistant", "content": "A cat."}]
+
+    rows = batches([seen("a.png"), seen("b.png"), seen("a.png")])
+    (outcome,) = outcomes(f"steps: [{{exact: {{on: {on}, max_drop: 1}}}}]", rows)
+    assert {frozenset(pair) for pair in drops(outcome).items()} == {frozenset((0, 2))}
+
+
 def test_rows_without_text_are_left_alone(outcomes, batches, talk):
     (outcome,) = outcomes("steps: [{exact: {on: response}}]", batches([talk("a", ""), talk("b", ""), talk("c", " ")]))
     assert outcome.drops == []

@@ -219,6 +219,17 @@ def test_a_row_at_the_threshold_falls_and_one_a_hair_below_it_stays(outcomes, ba
         assert outcome.rows_out == left
 
 
+def test_prompts_under_other_system_turns_tools_or_images_are_other_tasks(outcomes, batches, talk):
+    asked = "what is the capital of France today"
+    rows = [talk(asked, "Oui, Paris.", system="Answer in  French."), talk(asked, "Arr, Paris!", system="A pirate.")]
+    rows += [talk(asked, "Paris it is."), talk(asked, "Paris."), talk(asked, "Paris", system="Answer in French.")]
+    with_image = [{"type": "image", "url": "a.png"}, {"type": "text", "text": asked}]
+    rows += [[{"role": "user", "content": with_image}, {"role": "assistant", "content": "Paris."}]]
+    tools = [None, None, None, [{"name": "f"}], None, None]
+    (outcome,) = outcomes(STEP, batches(rows, tools=tools))
+    assert drops(outcome) == {4: 0}
+
+
 def test_chinese_and_code_rows_fall_only_for_rows_that_are_near(outcomes, batches, talk):
     chinese = "请用简单的语言解释人工智能是怎样改变我们的工作方式和生活方式的"
     code = "def area(width, height):\n    total = width {} height\n    return total if total > 0 else None"

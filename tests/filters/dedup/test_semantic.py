@@ -217,6 +217,32 @@ def test_a_target_lowers_the_threshold_as_far_as_it_takes(outcomes, batches, tal
     assert outcome.params["threshold"] == 0.7
 
 
+def test_after_a_target_no_two_kept_rows_are_alike(outcomes, batches, talk):
+    """A row has more near ones than pairs are reported, so those alone would leave some that are alike."""
+    places = random.Random(2)
+    angles = {"some words here " + "w" * (i + 1): places.gauss(0, 25) for i in range(300)}
+    rows = batches([talk(prompt, "x") for prompt in angles])
+    recipe = "steps: [{semantic: {threshold: 0.9999, answer_threshold: 0, target: %d, max_drop: 1}}]"
+    for target in (40, 8):
+        (outcome,) = outcomes(recipe % target, rows, embed=geometry(angles))
+        left = [angle for i, angle in enumerate(angles.values()) if i not in drops(outcome)]
+        assert len(left) <= target
+        closest = min(abs(a - b) for i, a in enumerate(left) for b in left[:i])
+        assert round(float(np.cos(np.radians(closest))), 4) < outcome.params["threshold"]
+
+
+def test_the_same_prompt_under_another_system_turn_is_another_task(outcomes, batches, talk):
+    asked = "what is the capital of France"
+    rows = [
+        talk(asked, "Oui.", system="In French."),
+        talk(asked, "Arr!", system="A pirate."),
+        talk(asked, "Paris it is"),
+    ]
+    rows += [talk(asked, "Paris")]
+    (outcome,) = outcomes(STAR, batches(rows), embed=geometry({asked: 0}))
+    assert drops(outcome) == {3: 2}
+
+
 def test_a_target_drops_no_row_that_says_something_else(outcomes, batches, talk):
     angles = {"Is 17 a prime?": 0, "Is 18 a prime?": 1, "Is 17 a prime, please?": 30}
     recipe = "steps: [{semantic: {threshold: 0.99, answer_threshold: 0, target: 1, max_drop: 1}}]"
