@@ -223,6 +223,35 @@ def test_another_survivor_takes_the_place_and_rows_that_are_not_like_it_come_bac
     assert 0 not in kept(ws)
 
 
+def test_what_was_decided_before_a_freeze_is_listed_after_it_and_can_be_decided_otherwise(ws, opened):
+    exact = OpenDuplicates(ws.store, "v", steps_of(ws.store, "v")[0])
+    opened.move(0.7)
+    carry_out(ws.draft("v"), opened, accept(opened, ids=[id_of(ws, 2)]))  # row 3 comes back: it was like 2 alone
+    carry_out(ws.draft("v"), exact, keep_instead(exact, id_of(ws, 5)))
+    ws.freeze("v", "v2")
+    steps = steps_of(ws.store, "v2")
+    after, equal = OpenDuplicates(ws.store, "v2", steps[1]), OpenDuplicates(ws.store, "v2", steps[0])
+    draft = ws.draft("v2")
+    try:
+        assert lines(equal) == [5, (4, 1.0, "fell")]
+        assert lines(after) == [0, (1, 0.905, "fell"), (2, 0.739, "fell")]
+        told = carry_out(draft, after, keep_instead(after, id_of(ws, 2)))
+        assert told == "Took back 1 row, put 1 row under another survivor. u undoes.", "at 0.8 row 0 is not like row 2"
+        assert kept(ws, "v2") == [0, 2, 3, 5, 6]
+        carry_out(draft, after, reject(after))
+        carry_out(draft, equal, reject(equal))
+        assert kept(ws, "v2") == [0, 1, 2, 3, 4, 5, 6]
+        ws.freeze("v2", "v3")
+        last = OpenDuplicates(ws.store, "v3", steps[1])
+        assert lines(last) == [0, (1, 0.905, "kept"), 2, (3, 0.818, "kept")], "row 2 is up again: as the run had it"
+        assert carry_out(ws.draft("v3"), last, accept(last)) == "Dropped 2 rows. u undoes."
+        assert kept(ws, "v3") == [0, 2, 4, 5, 6]
+        last.close()
+    finally:
+        for found in (exact, after, equal):
+            found.close()
+
+
 def test_of_equal_rows_any_survives(ws):
     exact = OpenDuplicates(ws.store, "v", steps_of(ws.store, "v")[0])
     try:

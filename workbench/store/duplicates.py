@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from trainer.conversation import Message
 from workbench.store.database import Connection, Store, fetch, insert, interruptible
+from workbench.store.drafts import MANUAL
 from workbench.store.members import Base, rows_sql
 from workbench.store.previews import RowPreview, preview
 from workbench.store.versions import lineage_runs
@@ -148,6 +149,7 @@ class OpenClusters:
                    WHERE step_id = ? AND duplicate_of IS NOT NULL""",
                 [step_id],
             )
+            self._add_by_hand(store)
             fetch(
                 self._cursor,
                 f"""CREATE TEMP TABLE inside AS
@@ -166,6 +168,44 @@ class OpenClusters:
         except BaseException:
             self._cursor.close()
             raise
+
+    def _add_by_hand(self, store: Store) -> None:
+        """To what fell in the step add what people decided about it in the drafts frozen since, the later word first.
+
+        A frozen decision does not say in which list it was made: it is that of the first step to which its two rows
+        were as much alike, or in one cluster.
+        """
+        runs = lineage_runs(store, self._base.name) if self._base else []
+        if self._base is None or not runs:
+            return
+        fetch(
+            self._cursor,
+            f"""CREATE TEMP TABLE by_hand AS
+                WITH way AS (SELECT id AS step_id, name FROM steps WHERE recipe_run_id IN (SELECT unnest(?))),
+                    decided AS (
+                        SELECT example_id, duplicate_of AS survivor, coalesce(score, 1) AS similarity
+                        FROM decisions JOIN way USING (step_id) ANTI JOIN ({rows_sql(self._base)}) USING (example_id)
+                        WHERE name = ? AND step_id > ? AND duplicate_of IS NOT NULL
+                        QUALIFY row_number() OVER (PARTITION BY example_id ORDER BY step_id DESC) = 1),
+                    pairs AS (FROM duplicate_pairs SEMI JOIN way USING (step_id)),
+                    alike AS (SELECT step_id, example_id, duplicate_of AS survivor, similarity FROM pairs
+                              UNION ALL SELECT step_id, duplicate_of, example_id, similarity FROM pairs),
+                    found AS (SELECT example_id, survivor, min(step_id) AS step_id
+                              FROM decided d JOIN alike a USING (example_id, survivor)
+                              WHERE abs(a.similarity - d.similarity) < 1e-9 GROUP BY ALL),
+                    heads AS (SELECT example_id, survivor AS head FROM fell UNION SELECT survivor, survivor FROM fell)
+                SELECT d.* FROM decided d LEFT JOIN found f USING (example_id, survivor)
+                LEFT JOIN heads a ON a.example_id = d.example_id LEFT JOIN heads b ON b.example_id = d.survivor
+                WHERE f.step_id = ? OR (f.step_id IS NULL AND a.head = b.head)""",
+            [runs, MANUAL, self._step_id, self._step_id],
+        )
+        # A row that survived in the place of another does not stay below it.
+        fetch(
+            self._cursor,
+            """DELETE FROM fell WHERE example_id IN (SELECT example_id FROM by_hand)
+               OR survivor IN (SELECT example_id FROM by_hand)""",
+        )
+        fetch(self._cursor, "INSERT INTO fell FROM by_hand")
 
     def show_own(self) -> Counts:
         """List what fell in the step."""
@@ -341,8 +381,12 @@ class OpenClusters:
         return {int(other): float(similarity) for other, similarity in found}
 
     def fell_for(self, ids: Sequence[int]) -> dict[int, int]:
-        """Those of `ids` that the step dropped, and for which row."""
-        found = self._ask("SELECT example_id, survivor FROM fell WHERE example_id IN (SELECT unnest(?))", [list(ids)])
+        """Those of `ids` that the base has no more since they fell, and for which row."""
+        found = self._ask(
+            """SELECT example_id, survivor FROM fell ANTI JOIN inside USING (example_id)
+               WHERE example_id IN (SELECT unnest(?))""",
+            [list(ids)],
+        )
         return {int(id): int(survivor) for id, survivor in found}
 
     def names(self, ids: Sequence[int]) -> dict[int, str]:
