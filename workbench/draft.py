@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from filters.step import StepOutcome
 from trainer.conversation import Message, canonical_json
 from workbench.errors import BadInput
-from workbench.store import drafts
+from workbench.store import drafts, duplicates
 from workbench.store.database import Store
 from workbench.store.drafts import MANUAL, Change, DraftCounts
 from workbench.store.members import Members, resolve
@@ -54,6 +54,10 @@ class Draft:
             changes: list[Change] = [(id, "dropped", reason) for id in ids if id in there]
             changes += [(id, "duplicate_of", None) for id in ids]
             return drafts.record(cursor, self.base, "drop", lambda n: f"dropped {_rows(n)} ({reason})", changes)
+
+    def down_for(self, ids: Sequence[int]) -> int:
+        """How many rows are down as duplicates of rows `ids`."""
+        return duplicates.down_for(self._store, self.base, ids)
 
     def restore(self, ids: Sequence[int]) -> int:
         """Take rows back in, whether a person or a recipe dropped them; returns how many came back."""

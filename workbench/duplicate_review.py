@@ -123,7 +123,7 @@ def carry_out(draft: Draft, opened: OpenDuplicates, decision: Decision) -> str:
     rest = ""
     if decision.left:
         clusters = counted(len(decision.left), "cluster")
-        rest = f" {clusters} stayed: the survivor is not among the rows any more."
+        rest = f" {clusters} stayed: the survivor is not among the rows any more. s keeps another row in its place."
     if not (told := decision.told):
         return f"Nothing changed: the rows stand so already.{rest}"
     threshold = opened.summary.threshold

@@ -277,6 +277,28 @@ def test_what_a_person_dropped_for_another_reason_is_left_alone(ws, opened):
     assert 2 not in kept(ws)
 
 
+def test_rows_that_are_left_by_their_survivor_are_told_and_one_of_them_can_take_its_place(ws, opened):
+    draft = ws.draft("v")
+    assert [draft.down_for([id_of(ws, row)]) for row in (0, 1, 2, 4)] == [1, 0, 1, 1]
+    assert draft.down_for([id_of(ws, row) for row in range(7)]) == 3
+    draft.drop([id_of(ws, 0)], "off topic")
+    assert [row.row for row in opened.clusters.window(0, 9) if row.alone] == [1]
+    told = carry_out(draft, opened, keep_instead(opened, id_of(ws, 1)))
+    assert told == "Took back 1 row. u undoes."
+    assert not any(row.alone for row in opened.clusters.window(0, 9))
+    assert draft.down_for([id_of(ws, 0)]) == 0
+    assert kept(ws) == [1, 2, 4, 6]
+    opened.move(0.7)
+    draft.restore([id_of(ws, 0)])
+    carry_out(draft, opened, accept(opened, ids=[id_of(ws, 2)]))
+    assert draft.down_for([id_of(ws, 0)]) == 1, "by hand too"
+    draft.drop([id_of(ws, 0)], "off topic")
+    ws.freeze("v", "v2")
+    after = OpenDuplicates(ws.store, "v2", steps_of(ws.store, "v2")[1])
+    assert {row.row for row in after.clusters.window(0, 9) if row.alone} == {2}, "after a freeze too"
+    after.close()
+
+
 def test_a_row_that_is_down_as_a_duplicate_points_at_one_that_is_up_whatever_was_decided(tmp_path):
     """Rows along a line, each like its neighbours: every threshold has other stars."""
     chance = random.Random(2)

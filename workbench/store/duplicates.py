@@ -69,7 +69,7 @@ class ClusterRow(RowPreview):
     """One row of the list of clusters: a survivor (`similarity` None, `members` rows fall for it), or one of those.
 
     `cluster` counts clusters from 0. `of` is the row that it falls for, itself for a survivor: the one a person chose,
-    or `survivor`, which the list has.
+    or `survivor`, which the list has. `alone` where it is down and that row is not among the rows any more.
     """
 
     source: str
@@ -80,6 +80,7 @@ class ClusterRow(RowPreview):
     members: int
     of: int
     standing: Standing
+    alone: bool
 
     @property
     def is_survivor(self) -> bool:
@@ -117,6 +118,25 @@ def dedup_steps(store: Store, version: str, names: Collection[str], *, reports: 
 def pairs(store: Store, step_id: int) -> pa.Table:
     """All pairs that a step found alike: `example_id`, `duplicate_of` (the preferred one), `similarity`."""
     return store.table("SELECT example_id, duplicate_of, similarity FROM duplicate_pairs WHERE step_id = ?", [step_id])
+
+
+def down_for(store: Store, base: Base, ids: Sequence[int]) -> int:
+    """How many rows are down as duplicates of rows `ids`, by the recipes on the way to `base` or by its draft."""
+    [(count,)] = store.rows(
+        f"""WITH draft AS (FROM draft_rows WHERE base_kind = ? AND base_id = ?),
+            asked AS (SELECT unnest(?) AS of),
+            fell AS (
+                SELECT example_id, duplicate_of AS of FROM decisions d JOIN steps s ON s.id = d.step_id
+                WHERE s.recipe_run_id IN (SELECT unnest(?))
+                QUALIFY row_number() OVER (PARTITION BY example_id ORDER BY step_id DESC) = 1),
+            down AS (
+                FROM fell ANTI JOIN ({rows_sql(base)}) USING (example_id)
+                ANTI JOIN (FROM draft WHERE field IN ('dropped', 'restored')) USING (example_id)
+                UNION ALL SELECT example_id, CAST(value ->> '$.of' AS BIGINT) FROM draft WHERE field = 'duplicate_of')
+            SELECT count(*) FROM down SEMI JOIN asked USING (of)""",
+        [base.kind, base.id, list(ids), lineage_runs(store, base.name)],
+    )
+    return int(count)
 
 
 def falls_table(falls: Sequence[tuple[int, int, float]]) -> pa.Table:
@@ -300,10 +320,14 @@ class OpenClusters:
                           if(m.similarity IS NULL, NULL, coalesce(d.similarity, m.similarity)) AS now_similarity
                           FROM m LEFT JOIN draft d USING (example_id) LEFT JOIN inside i USING (example_id)
                           LEFT JOIN fell f USING (example_id)),
+                    gone AS (SELECT example_id FROM (SELECT DISTINCT of AS example_id FROM r) o
+                             LEFT JOIN draft d USING (example_id) LEFT JOIN inside i USING (example_id)
+                             LEFT JOIN fell f USING (example_id) WHERE {_STANDING} = 'gone'
+                             AND (d.dropped IS NOT NULL OR example_id IN (SELECT survivor FROM r))),
                     e AS (SELECT id, source_id, "row", messages FROM examples
                           WHERE id IN (SELECT shown FROM r))
                     SELECT r.pos, r.example_id, e.messages, s.name, e."row", r.cluster, r.survivor, r.now_similarity,
-                           r.members, r.of, r.standing
+                           r.members, r.of, r.standing, r.standing IN ('fell', 'dropped') AND r.of IN (FROM gone)
                     FROM r JOIN e ON e.id = r.shown JOIN sources s ON s.id = e.source_id ORDER BY r.pos""",
             )
         return [
@@ -430,7 +454,7 @@ class OpenClusters:
             self._cursor.close()
 
 
-_MORE = ("source", "row", "cluster", "survivor", "similarity", "members", "of", "standing")
+_MORE = ("source", "row", "cluster", "survivor", "similarity", "members", "of", "standing", "alone")
 _STANDING = """CASE WHEN d.dropped IS NOT NULL THEN if(d.of IS NOT NULL, 'dropped', 'gone')
     WHEN i.example_id IS NOT NULL THEN 'kept' WHEN d.restored IS NOT NULL THEN 'back'
     WHEN f.example_id IS NOT NULL THEN 'fell' ELSE 'gone' END"""

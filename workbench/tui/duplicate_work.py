@@ -101,7 +101,8 @@ def texts_beside(opened: OpenDuplicates, row: ClusterRow, widths: Sequence[int])
     told = ""
     if member is not None and member.similarity is not None:
         told = f"{member.similarity:.3f}, {standing(member, reported=opened.step.reports)}"
-    heads = "kept" if member is None or member.of == row.survivor else "kept instead", told
+    head = "gone" if member and member.alone else "kept"
+    heads = head if member is None or member.of == row.survivor else f"{head} instead", told
     return Texts(
         row.id,
         [

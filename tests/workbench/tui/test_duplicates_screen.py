@@ -194,6 +194,17 @@ async def test_what_is_decided_is_what_was_shown_and_browse_shows_it_too(tui, ne
         await told(tui, pilot, "by hand: 1 restored")
 
 
+async def test_a_survivor_that_is_dropped_in_browse_says_what_was_down_for_it(tui, near):
+    async with tui.running(near, base="v", size=(100, 30)) as pilot:
+        tui.type_text(pilot.app, ":drop off topic\n")
+        await told(tui, pilot, "Dropped 1 row. u undoes. 1 duplicate of it is down: D, then s keeps one.")
+        await pilot.press("D", "right_square_bracket")
+        await told(tui, pilot, "minhash on", "survivor left")
+        await pilot.press("j", "s")
+        await told(tui, pilot, "Took back 1 row", "taken back")
+        assert "survivor left" not in tui.screen_text(pilot.app)
+
+
 async def test_a_source_that_was_never_looked_through_is_looked_through_from_here(tui, near):
     async with tui.running(near, base="rows", size=(100, 30)) as pilot:
         await pilot.press("d")

@@ -11,6 +11,7 @@ from textual.containers import Horizontal
 
 from workbench.draft import LABELS, Draft
 from workbench.errors import BadInput
+from workbench.text import counted
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
 from workbench.tui.listing import draft_told
@@ -70,8 +71,14 @@ class ByHand(Horizontal):
     def _chosen(self) -> _Chosen:
         return _Chosen(self._base, self._rows.chosen_ids())
 
-    def _change(self, what: str, change: Callable[[Draft, Sequence[int]], int], chosen: _Chosen) -> None:
-        """Do something to the rows chosen, and go on to the next."""
+    def _change(
+        self,
+        what: str,
+        change: Callable[[Draft, Sequence[int]], int],
+        chosen: _Chosen,
+        after: Callable[[Draft, Sequence[int]], str] = lambda draft, ids: "",
+    ) -> None:
+        """Do something to the rows chosen, and go on to the next; `after` tells what comes of it."""
         ids = chosen.ids
         if not ids:
             self._bench.say("There is no row here.")
@@ -81,7 +88,8 @@ class ByHand(Horizontal):
             count = change(draft, ids)
             same = len(ids) - count
             rest = f"; {same:,} {'were' if same != 1 else 'was'} so already" if same else ""
-            return f"{what} {count:,} row{'s' * (count != 1)}{rest}. u undoes." if count else f"{what} no row{rest}."
+            told = f"{what} {count:,} row{'s' * (count != 1)}{rest}. u undoes." if count else f"{what} no row{rest}."
+            return told + after(draft, ids)
 
         self._bench.changes.put(self, chosen.base, work)
         current = self._rows.current
@@ -98,7 +106,7 @@ class ByHand(Horizontal):
             reason = reason or await ask_text(self.app, title, self._reason, detail=detail, placeholder="why?") or ""
         if reason:
             self._reason = reason
-            self._change("Dropped", lambda draft, ids: draft.drop(ids, reason), chosen)
+            self._change("Dropped", lambda draft, ids: draft.drop(ids, reason), chosen, after=_alone)
 
     def action_restore(self) -> None:
         """Take rows back."""
@@ -139,7 +147,10 @@ class ByHand(Horizontal):
 
         def work(draft: Draft) -> str:
             new = draft.edit(row.id, edited)
-            return f"Edited 1 row: it is example {new} now, and the row as it was is kept. u undoes."
+            told = f"it is example {new} now, and the row as it was is kept. u undoes."
+            return (
+                f"Edited 1 row.{alone} I{told[1:]}" if (alone := _alone(draft, [row.id])) else f"Edited 1 row: {told}"
+            )
 
         self._bench.changes.put(self, base, work)
 
@@ -169,6 +180,16 @@ class ByHand(Horizontal):
         version, new = await asyncio.to_thread(workspace.freeze, base, name)
         told = f"Froze {version.name}: {version.rows:,} rows." if new else f"{version.name} is there already, the same."
         self._bench.say(f"{told} o opens it.")
+
+
+def _alone(draft: Draft, ids: Sequence[int]) -> str:
+    """What is down as duplicates of rows that were dropped or edited just now, and what to do about it."""
+    if not (down := draft.down_for(ids)):
+        return ""
+    of = "it is" if down == 1 else "it are"
+    if len(ids) > 1:
+        of = of.replace("it", "them", 1)
+    return f" {counted(down, 'duplicate')} of {of} down: D, then s keeps one."
 
 
 def _told(what: str, done: str | None, nothing: str) -> str:

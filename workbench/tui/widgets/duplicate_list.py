@@ -18,7 +18,7 @@ from workbench.tui.cells import fit
 from workbench.tui.widgets.row_cells import cell
 from workbench.tui.widgets.row_list import RowList
 
-_ALIKE, _NOW = 13, 10  # cells
+_ALIKE, _NOW = 13, 13  # cells
 _FIXED = 2 + _ALIKE + 2 + _NOW + 1  # with the gutter and the gaps
 _MEMBER = {"kept": "would fall", "fell": "fell", "dropped": "dropped", "back": "taken back", "gone": "gone"}
 _SURVIVOR = {"kept": "kept", "fell": "fell", "dropped": "gave way", "back": "kept", "gone": "gone"}
@@ -26,6 +26,8 @@ _SURVIVOR = {"kept": "kept", "fell": "fell", "dropped": "gave way", "back": "kep
 
 def standing(row: ClusterRow, *, reported: bool = False) -> str:
     """Where a row stands now, in a word or two; nothing falls in a list that is only `reported`."""
+    if row.alone:
+        return "survivor left"
     if reported and row.standing == "kept":
         return "kept"
     return (_SURVIVOR if row.is_survivor else _MEMBER)[row.standing]
