@@ -124,7 +124,7 @@ class OpenDuplicates:
 
     def _sum_up(self, threshold: float | None, counts: Counts, about: bool = False) -> Summary:
         params, own = self.step.params, self.own
-        unjudged = params.get("answer_threshold", 0) > 0 and threshold is not None and own is not None
+        judged = params.get("answer_threshold", 0) == 0 or params.get("target") is not None  # which looks below `own`
         return Summary(
             step=self.step.name,
             params=params,
@@ -132,7 +132,7 @@ class OpenDuplicates:
             threshold=threshold,
             counts=counts,
             dropped_then=self._then,
-            at_most=unjudged and threshold < own,  # type: ignore[operator]
+            at_most=not judged and threshold is not None and own is not None and threshold < own,
             about=about,
         )
 

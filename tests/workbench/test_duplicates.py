@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -100,6 +101,31 @@ def test_a_moved_threshold_is_listed_from_the_pairs_that_were_kept(opened):
     assert lines(opened) == [0, (1, 0.905, "fell"), 2, (3, 0.818, "fell")]
     with pytest.raises(UsageProblem, match="out of reach"):
         opened.move(0.69)
+
+
+def test_fewer_may_fall_only_where_pairs_below_the_threshold_were_not_judged(ws):
+    step = steps_of(ws.store, "v")[1]
+    hedges = {}
+    for name, given in {"plain": {}, "unjudged": {"answer_threshold": 0.8}}.items():
+        for target in (None, 4):
+            params = step.params | given | {"target": target}
+            opened = OpenDuplicates(ws.store, "v", replace(step, params=params))
+            hedges[name, target] = [opened.move(at).hedge for at in (0.75, 0.8, 0.9)]
+            opened.close()
+    assert hedges.pop(("unjudged", None)) == ["at most ", "", ""]
+    assert all(hedge == ["", "", ""] for hedge in hedges.values()), "with a target they are judged down to the floor"
+
+
+def test_a_row_with_more_near_ones_than_pairs_are_kept_makes_the_count_of_another_threshold_about(ws, tmp_path):
+    path, recipe = tmp_path / "crowd.jsonl", tmp_path / "crowd.yaml"
+    crowd = [{"prompt": f"{words(0, 44)} n{n}", "completion": words(900, 903 + n)} for n in range(25)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in crowd))
+    recipe.write_text("steps: [{minhash: {on: prompt, threshold: 0.8, max_drop: 1}}]")
+    ws.import_file(path, name="crowd")
+    ws.run_recipe(recipe, ["crowd"], "w")
+    opened = OpenDuplicates(ws.store, "w", steps_of(ws.store, "w")[0])
+    assert [opened.move(at).hedge for at in (0.8, 0.9)] == ["", "about "]
+    opened.close()
 
 
 def test_a_cluster_is_read_by_pages_however_large_it_is(ws):
