@@ -162,8 +162,6 @@ class _Job:
         """Train one arm with one seed, evaluate it, and write its results."""
         out = self.results(run.id)
         out.mkdir(parents=True, exist_ok=True)
-        # Never written into: an adapter that was taken over is one file with that of another experiment.
-        shutil.rmtree(out / "adapter", ignore_errors=True)
         arm = self.arms[run.arm]
         started = time.monotonic()
         with deferred_stop() as wants_stop:

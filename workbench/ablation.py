@@ -126,7 +126,8 @@ def runs_of(ablation: Ablation, seeds: int) -> int:
 def trained_tokens(ws: Workspace, experiment: str) -> dict[str, int]:
     """Trained tokens of one pass over each arm of an experiment, as its job counted them; empty without its folder."""
     events, _ = read_events(ws.runs_dir / experiment)
-    return {event["arm"]: event["trained_tokens"] for event in events if event["event"] == "arm"}
+    told = [event for event in events if event["event"] == "arm"]
+    return {str(event["arm"]): int(str(event["trained_tokens"])) for event in told}
 
 
 def worth(ablation: Ablation, compared: dict[str, dict[str, Any]], tokens: dict[str, int]) -> list[dict[str, Any]]:

@@ -75,7 +75,7 @@ def take_over(ws: Workspace, taken: Mapping[str, EarlierRun], arms: Mapping[str,
         own.mkdir(parents=True)
         for name in _MEASURED:
             shutil.copyfile(results / name, own / name)
-        # The weights are never written into, so one file does for both.
+        # One file does for both: weights that are saved again are a new file.
         shutil.copytree(results / "adapter", own / "adapter", copy_function=_link)
         summary = json.loads((results / _SUMMARY).read_text(encoding="utf-8"))
         origin = summary.get("taken_over_from", f"{earlier.experiment}/{earlier.run}")

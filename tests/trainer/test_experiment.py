@@ -98,7 +98,12 @@ def test_every_run_is_trained_alike_and_measured_on_every_item(folder):
 def test_the_same_arm_and_seed_gives_the_same_numbers_whatever_ran_before(folder):
     first, second = folder("first"), folder("second", seeds=(1,))
     run_experiment(first, Events(first))
+    # As it is left where a run was taken over and its results were lost: the weights are one file for both.
+    kept, ours = (job / "results" / "a-1" / "adapter" / "adapter_model.safetensors" for job in (first, second))
+    ours.parent.mkdir(parents=True)
+    os.link(kept, ours)
     run_experiment(second, Events(second))
+    assert not kept.samefile(ours), "trained into the file of another experiment"
     for run in ("a-1", "b-1"):
         assert metrics(first, run) == metrics(second, run)
     assert metrics(first, "base") == metrics(second, "base")

@@ -110,7 +110,7 @@ def _compare(
         except Problem as problem:
             state = "refused" if isinstance(problem, SharedPrompts) else "failed"
             compared[version] = {"state": state, "why": problem.what}
-            common.note(f"{version}: {problem}")
+            common.note(str(problem))
             continue
         with common.workspace(ctx) as ws:
             counted_tokens = trained_tokens(ws, experiment.id)

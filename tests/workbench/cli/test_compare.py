@@ -22,7 +22,9 @@ from workbench.jobs import is_running, run_job
 from workbench.workspace import Workspace
 
 ITEMS = 8
-METRICS = 4
+METRICS = 10
+OF_TRAINING_ROWS = 2
+"""How many of them are about what was trained on, which the untrained model has none of."""
 SEEDS = 2
 KEYS = {
     "experiment", "baseline", "candidate", "seeds", "trained_tokens", "scope", "verdict", "primary", "metrics",
@@ -48,7 +50,7 @@ def noise(n: int) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Lab:
-    """A workspace with versions `good` and `bad`, an eval set that is like `good`, and a tiny model."""
+    """A workspace with versions `good`, `bad` and `fewer`, an eval set that is like `good`, and a tiny model."""
 
     root: Path
     model: Path
@@ -86,7 +88,11 @@ class Lab:
 def lab(tmp_path_factory, tiny_model) -> Lab:
     folder = tmp_path_factory.mktemp("lab")
     workspace = Workspace.init(folder / "ws")
-    for name, rows in (("good", counting("Count to {}.", 60)), ("bad", noise(60))):
+    for name, rows in (
+        ("good", counting("Count to {}.", 60)),
+        ("bad", noise(60)),
+        ("fewer", counting("Count to {}.", 50)),
+    ):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         workspace.import_file(folder / f"{name}.jsonl", name=f"{name}-rows")
         workspace.freeze(f"{name}-rows", name)
@@ -192,7 +198,8 @@ def test_a_second_caller_sees_the_same_job_to_its_end(worse):
 def test_progress_is_told_on_stderr_with_plan_and_budget(worse):
     assert "4 runs · 600 trained tokens a run" in worse.err
     assert "steps of 256, 512 trained tokens" in worse.err
-    assert "baseline: 60 rows" in worse.err
+    assert "baseline: 57 rows" in worse.err
+    assert "left out: 3 held out to watch training" in worse.err
 
 
 def test_every_run_and_item_is_in_the_tables_and_the_adapters_are_kept(lab, worse):
@@ -203,7 +210,8 @@ def test_every_run_and_item_is_in_the_tables_and_the_adapters_are_kept(lab, wors
             f"WHERE r.id LIKE '{id}/%' GROUP BY ALL ORDER BY ALL"
         )
         expected = ITEMS * (METRICS if table == "item_metrics" else 1)
-        assert per_run == [("base", 0, expected)] + [
+        of_the_base = ITEMS * (METRICS - OF_TRAINING_ROWS if table == "item_metrics" else 1)
+        assert per_run == [("base", 0, of_the_base)] + [
             (arm, s, expected) for arm in ("baseline", "candidate") for s in range(SEEDS)
         ]
     assert len(worse.json["adapters"]) == 2 * SEEDS
@@ -237,9 +245,9 @@ def test_a_job_that_outlived_its_terminal_is_concluded_when_it_is_looked_at(lab,
 
 @pytest.fixture(scope="module")
 def killed(lab, worse) -> Ended:
-    """`good` against itself, one seed, killed with its job after the first run and then asked again."""
+    """`fewer` against itself, one seed, killed with its job after the first run and then asked again."""
     before = lab.folders()
-    argv = lab.compare("good", "good", "--seeds", 1, "--json", "--gate")
+    argv = lab.compare("fewer", "fewer", "--seeds", 1, "--json", "--gate")
     process = lab.start(argv)
     folder = wait_for(process, seen(lab, before, "run-done", "baseline-0"))
     process.kill()
