@@ -52,7 +52,6 @@ IN_USE: dict[str, list[str]] = {
     "compare": ["a", "b"],
     "ablate": ["safe-default", "--from", "s", "--evalset", "e"],
     "judge": ["score", "s"],
-    "ablate": ["r.yaml", "--from", "s"],
     "experiments": ["ls"],
     "sources": ["ls"],
     "rejects": ["ls", "a"],
