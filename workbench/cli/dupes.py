@@ -139,9 +139,10 @@ def _print(found: list[StepDuplicates], offset: int, *, moved: bool) -> None:
     for one in found:
         for cluster in one.clusters:
             out.print()
-            out.print(_line("kept", cluster.survivor, one))
+            kept = _said(cluster.survivor, one)
+            out.print(_line("kept", cluster.survivor, " ".join(kept)))
             for member, similarity in cluster.members:
-                out.print(_line(f"{similarity:.3f}", member, one))
+                out.print(_line(f"{similarity:.3f}", member, _differing(_said(member, one), kept)))
             if (more := cluster.size - len(cluster.members)) > 0:
                 out.print(f"       and {more:,} more", style="dim")
         if one.clusters and (more := one.counts.clusters - offset - len(one.clusters)) > 0:
@@ -158,14 +159,28 @@ def _print(found: list[StepDuplicates], offset: int, *, moved: bool) -> None:
         )
 
 
-def _line(mark: str, member: Member, found: StepDuplicates) -> Text:
-    from rich.text import Text
-
+def _said(member: Member, found: StepDuplicates) -> list[str]:
+    """The words of the side that tells members apart."""
     from trainer.conversation import side_text
-    from workbench.text import clip, safe_text
 
     on = found.params.get("on", "both")
-    said = side_text(member.messages, "response" if on == "response" or found.step == "conflicts" else "prompt")
+    return side_text(member.messages, "response" if on == "response" or found.step == "conflicts" else "prompt").split()
+
+
+def _differing(said: list[str], kept: list[str]) -> str:
+    """A text in words, from the first that the survivor has otherwise where it would not be seen; else all of it."""
+    pairs = enumerate(zip(said, kept, strict=False))
+    at = next((at for at, (word, other) in pairs if word != other), min(len(said) - 1, len(kept)))
+    if said == kept or len(" ".join(said[: at + 1])) < _WIDTH:
+        return " ".join(said)
+    return "… " + " ".join(said[at:])
+
+
+def _line(mark: str, member: Member, text: str) -> Text:
+    from rich.text import Text
+
+    from workbench.text import clip, safe_text
+
     line = Text(f"{mark:>5}  ", style="bold" if mark == "kept" else "")
     line.append(f"{safe_text(member.source)} row {member.row}  ", style="dim")
-    return line.append(clip(" ".join(said.split()), _WIDTH))
+    return line.append(clip(text, _WIDTH))

@@ -126,6 +126,17 @@ def test_clusters_and_their_rows_come_in_pages(near):
     assert "it has 1 cluster" in beyond.err
 
 
+def test_rows_of_one_template_are_told_from_the_word_on_in_which_they_differ(bench, write_pairs):
+    asked = [f"{words(0, 60)} {city}, and then {words(60, 64)}" for city in ("Rome", "Bern")]
+    bench("import", write_pairs((asked[0], "a long answer"), (asked[1], "short"), (words(0, 60), "no")), "--name", "t")
+    shown = bench("dupes", "t", "--threshold", "0.7", "--on", "prompt").out.splitlines()
+    members = {line.split("  ", 2)[1]: line for line in shown if " row " in line}
+    assert members["t row 0"].endswith("…")
+    assert "w0 w1 w2" in members["t row 0"]
+    assert members["t row 1"].endswith("t row 1  … Bern, and then w60 w61 w62 w63")
+    assert members["t row 2"].endswith("t row 2  … w59"), "it ends there"
+
+
 def test_conflicts_are_listed_and_nothing_falls(near, write_pairs, tmp_path):
     assert "looked for conflicts" in near("dupes", "v", "--conflicts").err
     asked = [(words(0, 30), "The river goes down to the sea."), (words(0, 30), "Nobody ever found that out again!")]
