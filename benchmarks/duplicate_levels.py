@@ -1,6 +1,7 @@
 """What `minhash` finds of the near pairs of real files, by brute force; its levels beside those of a file's authors.
 
     python benchmarks/duplicate_levels.py [--rows 8000] [--without-authors]
+    python benchmarks/duplicate_levels.py --growth [250 500 1000 2000]
 
 The brute force knows nothing of the join: a text is a plain set of runs of five words, and every two sets are held
 against each other. Both read the words of a text in the same way, since that is the definition of what is compared.
@@ -9,6 +10,9 @@ A row that should fall is one that is kept though a kept row is near it.
 The authors of `../shared/data/near_duplicates` cleaned one file to two levels. They do not say how; the second table
 holds their files against `minhash` and against a walk by the longest common subsequence of words of the responses
 (ROUGE-L), by rapidfuzz, which is downloaded to `benchmarks/out/peers`. Nothing of the data is written.
+
+`--growth` times prompts that are all alike, made of numbered words: one passage of 2,000 words with a question of
+twelve behind it, that passage with 20 words changed in each row, and near copies of one prompt of 60 words.
 """
 
 from __future__ import annotations
@@ -185,11 +189,52 @@ def in_order(texts: list[str], least: float):
     return first.astype(np.int64), second.astype(np.int64), similarity.astype(np.float64)
 
 
+def growth_table(counts: list[int]) -> None:
+    import random
+    import time
+
+    passage = [f"p{i}" for i in range(2000)]
+
+    def asked(chance: random.Random) -> str:
+        return " ".join([*passage, *(f"q{chance.randrange(1000)}" for _ in range(12))])
+
+    def changed(words: list[str], many: int, chance: random.Random) -> str:
+        words = list(words)
+        for place in chance.sample(range(len(words)), many):
+            words[place] = f"x{chance.randrange(10**6)}"
+        return " ".join(words)
+
+    shapes = {
+        "a passage of 2,000 words, then a question": asked,
+        "that passage, 20 words changed": lambda chance: changed(passage, 20, chance),
+        "a prompt of 60 words, one changed": lambda chance: changed(passage[:60], 1, chance),
+    }
+    print("| prompts | rows | CPU seconds for words | CPU seconds for pairs | pairs at 0.7 | found |")
+    print("|---|---|---|---|---|---|")
+    from filters.dedup.jaccard import Sets, shingles, similar_pairs
+
+    for name, make in shapes.items():
+        for rows in counts:
+            chance = random.Random(0)
+            texts = [make(chance) for _ in range(rows)]
+            begun = time.process_time()
+            sets = Sets.of([shingles(text) for text in texts])
+            read = time.process_time()
+            found = len(similar_pairs(sets, 0.7).first)
+            spent = time.process_time() - read
+            true = f"{len(all_pairs([plain_set(text) for text in texts], 0.7)):,}" if rows <= 250 else "not counted"
+            print(f"| {name} | {rows:,} | {read - begun:.1f} | {spent:.1f} | {true} | {found:,} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=8000, help="rows of each file at most")
     parser.add_argument("--without-authors", action="store_true")
+    parser.add_argument("--growth", type=int, nargs="*", metavar="ROWS", help="time prompts that are all alike")
     options = parser.parse_args()
+    if options.growth is not None:
+        growth_table(options.growth or [250, 500, 1000, 2000])
+        return
     brute_force_table(options.rows)
     if not options.without_authors:
         levels_table()
