@@ -92,8 +92,8 @@ def shingles(text: str, size: int = NGRAM) -> Hashes:
     """The distinct runs of `size` words of `text` as sorted 64-bit hashes; case and marks of prose do not count.
 
     A text of fewer words is one element, all its words: ten different one-word answers are ten answers. One that has
-    marks alone is itself, and an empty one has none. The numbers are the same in every
-    process: they decide which of a crowd are looked at.
+    marks alone is itself, and an empty one has none. The numbers are the same in every process: they decide which of a
+    crowd are looked at.
     """
     whole = normalise(text, ignore_case=True)
     tokens = words_and_signs(whole)
@@ -160,10 +160,11 @@ def _equal_sets(sets: Sets) -> tuple[Ints, Ints]:
 
 def _mixed(numbers: Hashes) -> Hashes:
     """Each number well mixed (the finaliser of SplitMix64: Steele, Lea and Flood 2014)."""
-    mixed = numbers + _MIX[0]
+    mixed: Hashes = numbers + _MIX[0]
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 def _with_copies(near: Pairs, leader_of: Ints) -> Pairs:

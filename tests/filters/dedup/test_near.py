@@ -116,6 +116,14 @@ def test_a_long_passage_that_rows_share_is_one_word_to_the_join():
     assert found(sets, 0.7) == {(i, j): share(members[i], members[j]) for j in range(60) for i in range(j)}
 
 
+def test_rows_with_many_long_passages_are_compared_whole_for_what_ten_words_would_cost(monkeypatch):
+    monkeypatch.setattr(jaccard, "CROWD", 1)
+    monkeypatch.setattr(jaccard, "_FEWEST", 1)
+    monkeypatch.setattr(jaccard, "_MEETINGS", 6000)  # the pairs are 1,900
+    members = [[*range(i % 10 * 1000, i % 10 * 1000 + 300), 100_000 + i] for i in range(200)]
+    assert len(found(sets_of(*members), 0.7)) == 10 * 20 * 19 // 2
+
+
 def test_near_copies_of_one_text_meet_once_however_many_words_they_share():
     chance = random.Random(5)
     members = [frozenset(range(80)) - {*chance.sample(range(80), 6)} | {100 + i} for i in range(120)]
