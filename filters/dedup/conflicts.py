@@ -44,7 +44,7 @@ class ConflictsParams(StepParams):
 
 
 class Conflicts(SetStep[ConflictsParams]):
-    """Report pairs of rows that are asked the same, under the same system turn and tools, and answer otherwise.
+    """Report pairs of rows that are asked the same, under the same system turn, tools and images, and answer otherwise.
 
     Of rows with the same prompt each is compared with the first by content hash, and with what that one is near to.
     At most 20 pairs of a row are looked at. Prompts that differ in a number or a name do not ask the same, nor do
@@ -52,6 +52,7 @@ class Conflicts(SetStep[ConflictsParams]):
     """
 
     name = "conflicts"
+    version = 2
     kind = "report"
     params_model = ConflictsParams
 
