@@ -63,7 +63,7 @@ def plain_set(text: str) -> frozenset:
     whole = normalise(text, ignore_case=True)
     words = words_and_signs(whole)
     runs = [tuple(words[i : i + 5]) for i in range(len(words) - 4)]
-    return frozenset(runs or [whole] if whole else [])
+    return frozenset(runs or ([tuple(words) or whole] if whole else []))
 
 
 def all_pairs(sets: list[frozenset], least: float) -> dict[tuple[int, int], float]:

@@ -78,7 +78,7 @@ def grams(text: str) -> list[str]:
     whole = normalise(text, ignore_case=True)
     words = words_and_signs(whole)
     if len(words) < NGRAM:
-        return [whole] if whole else []
+        return [" ".join(words) or whole] if whole else []
     return [" ".join(words[i : i + NGRAM]) for i in range(len(words) - NGRAM + 1)]
 
 
