@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +35,7 @@ ScoreRows = Callable[[Sequence[Row]], Iterator[Mapping[str, Score]]]
 """Scores rows of distinct contents, by content hash, a few at a time as they are known."""
 
 _EVERY = 2.0  # seconds between two parts
+_HALF = re.compile("[\ud800-\udfff]")  # of a character: a model may say it, Parquet refuses it
 _ROWS = pa.schema([("content_hash", pa.string()), ("messages", pa.string()), ("tools", pa.string())])
 _SCORES = pa.schema(
     [
@@ -80,7 +83,8 @@ def score_folder(folder: Path, events: Events, score: ScoreRows, what: str) -> N
     held: dict[str, Score] = {}
     written = time.monotonic()
     try:
-        for part in score(missing):
+        for found in score(missing):
+            part = {key: _writable(score) for key, score in found.items()}
             held.update(part)
             _hold(folder, part)
             if time.monotonic() - written > _EVERY:
@@ -119,8 +123,14 @@ def _read_held(folder: Path) -> dict[str, Score]:
         for line in (folder / HELD).read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):  # half a line of a killed process
                 key, *values = json.loads(line)
-                held[key] = Score(*values)
+                held[key] = _writable(Score(*values))
     return held
+
+
+def _writable(score: Score) -> Score:
+    """The score with its words in valid Unicode."""
+    label, detail = (text and _HALF.sub("\N{REPLACEMENT CHARACTER}", text) for text in (score.label, score.detail))
+    return replace(score, label=label, detail=detail)
 
 
 def _write_part(folder: Path, held: dict[str, Score]) -> int:

@@ -6,6 +6,7 @@ import email.utils
 import logging
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ _ASKS = 3  # questions until an answer has the form that was asked for
 _BACKOFF = 0.5  # seconds before the second try, doubled for each further one
 _LONGEST_WAIT = 600.0  # seconds; a server that wants a longer pause counts as busy
 _SAID = 300  # characters of a server's message that are kept
+_HALF = re.compile("[\ud800-\udfff]")  # of a character: JSON can carry it, a file or a further question cannot
 
 
 @dataclass(frozen=True)
@@ -166,23 +168,24 @@ class Asker:
 
     def _read(self, choice: Any) -> Reply:
         """The text of an answer, unless it was cut off or refused."""
-        text = self._keyless(str(getattr(choice.message, "content", None) or ""))
+        text = self._writable(str(getattr(choice.message, "content", None) or ""))
         if choice.finish_reason == "length":
             limit = self.endpoint.max_reply_tokens
             return Reply(failure="cut-off", detail=f"cut off at {limit:,} tokens; it ended {text[-100:]!r}")
         if choice.finish_reason == "content_filter" or getattr(choice.message, "refusal", None):
             told = str(getattr(choice.message, "refusal", None) or text)
-            return Reply(failure="refused", detail=_shortened(self._keyless(told)))
+            return Reply(failure="refused", detail=_shortened(self._writable(told)))
         return Reply(text)
 
     def _said(self, error: APIStatusError) -> str:
         """The server's own words, shortened."""
         body = error.body
         told = body.get("message") if isinstance(body, dict) else None
-        return _shortened(self._keyless(f"{error.status_code}: {told or getattr(error.response, 'text', '')}"))
+        return _shortened(self._writable(f"{error.status_code}: {told or getattr(error.response, 'text', '')}"))
 
-    def _keyless(self, text: str) -> str:
-        """What a server said, without our key: some repeat it, and what they say is written down."""
+    def _writable(self, text: str) -> str:
+        """What a server said, as it is written down: without our key, which some repeat, and in valid Unicode."""
+        text = _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
         return text.replace(self._key, "[key]") if self._key else text
 
 

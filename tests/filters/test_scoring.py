@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Literal
 
 import pytest
@@ -7,7 +8,7 @@ from pydantic import BaseModel
 
 from filters.pipeline import MemoryScores, run
 from filters.recipe import Recipe
-from filters.scoring import read_parts, score_folder, write_job
+from filters.scoring import HELD, read_parts, score_folder, write_job
 from filters.step import Drop, FilterParams, Finding, JobScorer, RowStep, Score, SetResult, SetStep, StepParams
 from trainer.errors import Stopped, UsageProblem
 from trainer.protocol import Events, read_plan
@@ -41,7 +42,10 @@ class Best(SetStep[StepParams]):
     params_model = StepParams
 
     def select(self, rows, outside):
-        found = [(s.value or 0.0, row.id) for batch in rows for s, row in zip(outside.scored("letters", batch), batch)]
+        found = []
+        for batch in rows:
+            scores = outside.scored("letters", batch)
+            found += [(score.value or 0.0, row.id) for score, row in zip(scores, batch, strict=True)]
         return SetResult([Drop(id, "not best") for _, id in found if id != max(found)[1]])
 
 
@@ -152,3 +156,20 @@ def test_a_run_folder_is_gone_on_with_behind_what_it_has(tmp_path, make_row):
     found = {key: score for part in read_parts(tmp_path) for key, score in part.items()}
     assert found[made[1].content_hash] == Score.unscored("no letters")
     assert [found[row.content_hash].value for row in made] == [1.0, None, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_half_a_character_in_a_detail_neither_stops_a_job_nor_stays_behind_to_stop_the_next(tmp_path, make_row):
+    made = [make_row("Say it", "a" * n) for n in (1, 2)]
+    write_job(tmp_path, [made], Plan())
+    (tmp_path / HELD).write_text(json.dumps([made[0].content_hash, 1.0, None, "ok", "why \ud83d"]) + "\n")
+    assert [score.detail for part in read_parts(tmp_path) for score in part.values()] == ["why \ufffd"]
+    score_folder(
+        tmp_path,
+        Events(tmp_path),
+        lambda rows: iter([{row.content_hash: Score(2.0, label="\ud83d", detail="so \udc00") for row in rows}]),
+        "counting",
+    )
+    found = {key: score for part in read_parts(tmp_path) for key, score in part.items()}
+    assert found[made[0].content_hash].detail == "why \ufffd"
+    assert found[made[1].content_hash] == Score(2.0, label="\ufffd", detail="so \ufffd")
+    assert not (tmp_path / HELD).exists()

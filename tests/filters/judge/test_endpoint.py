@@ -62,6 +62,13 @@ def test_what_is_not_in_the_form_asked_for_is_asked_again_and_then_an_error(serv
     assert server.calls == 3
 
 
+def test_half_a_character_in_an_answer_is_replaced_and_the_rating_counts(serve, judge, rows):
+    server = serve(lambda prompt, nth: f"Why \ud83d ok{nth}\nRating: {4 if nth > 1 else 'none'}")
+    (score,) = judge(server, rows[:1])
+    assert (score.value, score.detail) == (4.0, "Why \ufffd ok2")
+    assert server.calls == 2
+
+
 def test_a_malformed_answer_may_be_mended(serve, judge, rows):
     server = serve(lambda prompt, nth: "Rating: 5" if nth == 2 else "Five out of five!")
     assert judge(server, rows[:1])[0].value == 5
