@@ -109,8 +109,9 @@ class Asker:
         import openai
 
         tokens: tuple[int | None, int | None] | None = None
+        limit_name = self._limit_name
         try:
-            completion = self._call(messages)
+            completion = self._call(messages, limit_name)
             usage = getattr(completion, "usage", None)
             tokens = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
             if choices := getattr(completion, "choices", None):
@@ -121,7 +122,7 @@ class Asker:
         except openai.APIConnectionError as error:
             return _Again(Reply(failure="unreachable", detail=type(error.__cause__ or error).__name__))
         except openai.APIStatusError as error:
-            if self._adapts(error):
+            if self._adapts(error, limit_name):
                 return _Again(Reply(failure="rejected", detail=self._said(error)))
             if not _passing(error):
                 return self._rejected(error)
@@ -132,15 +133,15 @@ class Asker:
         finally:
             self.spending.settle(reservation, tokens)
 
-    def _call(self, messages: list[Message]) -> Any:
-        options: dict[str, Any] = {self._limit_name: self.endpoint.max_reply_tokens}
+    def _call(self, messages: list[Message], limit_name: str) -> Any:
+        options: dict[str, Any] = {limit_name: self.endpoint.max_reply_tokens}
         if self.endpoint.temperature is not None:
             options["temperature"] = self.endpoint.temperature
         return self._client.chat.completions.create(model=self.endpoint.model, messages=messages, **options)  # type: ignore[arg-type]
 
-    def _adapts(self, error: APIStatusError) -> bool:
-        """Whether the server only wants the limit of tokens under its newer name."""
-        if error.status_code == 400 and self._limit_name == "max_tokens" and "max_completion_tokens" in str(error):
+    def _adapts(self, error: APIStatusError, sent: str) -> bool:
+        """Whether the server only wants the limit of tokens, which was `sent` by that name, under its newer one."""
+        if error.status_code == 400 and sent == "max_tokens" and "max_completion_tokens" in str(error):
             self._limit_name = "max_completion_tokens"
             return True
         return False

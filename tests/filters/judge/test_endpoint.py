@@ -216,6 +216,20 @@ def test_the_newer_name_of_the_limit_is_found_out(serve, judge, rows):
     assert server.calls == 7
 
 
+def test_the_newer_name_of_the_limit_is_found_out_by_calls_under_way_together(serve, judge, rows):
+    together = threading.Barrier(len(rows))
+
+    def script(prompt, nth):
+        if nth > 1:
+            return "Rating: 3"
+        together.wait(10)
+        return 400, {}, {"error": {"message": "use max_completion_tokens instead"}}
+
+    server = serve(script)
+    assert {score.value for score in judge(server, rows, concurrency=8)} == {3.0}
+    assert server.calls == 12
+
+
 # The job, in a process of its own
 
 
