@@ -112,9 +112,10 @@ class Asker:
         limit_name = self._limit_name
         try:
             completion = self._call(messages, limit_name)
-            usage = getattr(completion, "usage", None)
-            tokens = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-            if choices := getattr(completion, "choices", None):
+            tokens = _tokens(completion)
+            # The client does not hold an answer to its types: it may be any JSON.
+            choices = getattr(completion, "choices", None)
+            if isinstance(choices, list) and choices and hasattr(choices[0], "message"):
                 return self._read(choices[0])
             return _Again(Reply(failure="busy", detail="the server's answer is no chat completion"))
         except openai.APITimeoutError:
@@ -170,10 +171,11 @@ class Asker:
     def _read(self, choice: Any) -> Reply:
         """The text of an answer, unless it was cut off or refused."""
         text = self._writable(str(getattr(choice.message, "content", None) or ""))
-        if choice.finish_reason == "length":
+        finish = getattr(choice, "finish_reason", None)
+        if finish == "length":
             limit = self.endpoint.max_reply_tokens
             return Reply(failure="cut-off", detail=f"cut off at {limit:,} tokens; it ended {text[-100:]!r}")
-        if choice.finish_reason == "content_filter" or getattr(choice.message, "refusal", None):
+        if finish == "content_filter" or getattr(choice.message, "refusal", None):
             told = str(getattr(choice.message, "refusal", None) or text)
             return Reply(failure="refused", detail=_shortened(self._writable(told)))
         return Reply(text)
@@ -229,6 +231,14 @@ def _client(endpoint: Endpoint, key: str) -> OpenAI:
         logging.getLogger(name).setLevel(logging.WARNING)  # OPENAI_LOG=debug would write requests into the job's log
     # Servers on one's own machine want no key, but the client insists on one.
     return openai.OpenAI(base_url=endpoint.base_url, api_key=key or "none", timeout=endpoint.timeout, max_retries=0)
+
+
+def _tokens(completion: Any) -> tuple[int | None, int | None]:
+    """The tokens of the prompt and of the reply, as the server counted them; None for what is no count."""
+    usage = getattr(completion, "usage", None)
+    prompt, reply = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+    # Not isinstance: True is an int too.
+    return prompt if type(prompt) is int and prompt >= 0 else None, reply if type(reply) is int and reply >= 0 else None
 
 
 def _passing(error: APIStatusError) -> bool:

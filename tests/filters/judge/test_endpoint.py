@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -119,6 +120,31 @@ def test_server_errors_and_broken_answers_pass_or_become_errors(serve, judge, ro
     assert [score.value for score in scores] == [2.0, None, 2.0, 2.0, None, 2.0]
     assert (scores[1].label, scores[4].label) == ("busy", "rejected")
     assert "this is \ufffd[31mtoo long" in scores[4].detail
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"choices": ["Rating: 3"]}, {"choices": {"a": 1}}, {"choices": "Rating: 3"}, {"choices": [None]},
+        {"choices": 3}, [1, 2], None,
+    ],
+)  # fmt: skip
+def test_json_that_is_no_chat_completion_is_an_error_of_its_row_alone(serve, judge, rows, answer):
+    server = serve(lambda prompt, nth: (200, {}, json.dumps(answer)) if "What is 0 " in prompt else "Rating: 3")
+    scores = judge(server, rows[:2])
+    assert [(score.state, score.label) for score in scores] == [("error", "busy"), ("ok", None)]
+
+
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": "12", "completion_tokens": 3}, {"prompt_tokens": 12, "completion_tokens": -3},
+              {"prompt_tokens": True, "completion_tokens": 3}, {"prompt_tokens": 1.5, "completion_tokens": 3}, []]
+)  # fmt: skip
+def test_usage_that_is_no_count_of_tokens_is_estimated(serve, judge, rows, chat_reply, usage):
+    server = serve(lambda prompt, nth: (200, {}, chat_reply("Rating: 3") | {"usage": usage}))
+    assert judge(server, rows[:1], max_reply_tokens=50)[0].value == 3.0
+    spent = judge.asker.spending.usage
+    assert (spent.estimated, spent.reply_tokens) == (1, 50)
+    assert spent.prompt_tokens > 100
 
 
 def test_a_slow_answer_is_a_timeout_and_not_a_number(serve, judge, rows):
