@@ -12,7 +12,16 @@ from workbench.tui.advice import in_app
 ROOT = Path(__file__).parents[3]
 OUTSIDE = ("workbench doctor", "workbench init", "pip install")
 """What can only be typed in a shell."""
-NOT_OF_THE_APP = {"cli", "report", "diagnosis.py", "maintenance.py", "duplicates.py", "overlap.py", "demo.py"}
+NOT_OF_THE_APP = {
+    "cli",
+    "report",
+    "diagnosis.py",
+    "maintenance.py",
+    "duplicates.py",
+    "judging.py",
+    "overlap.py",
+    "demo.py",
+}
 
 
 def advice() -> list[str]:
