@@ -7,7 +7,9 @@ English, by pattern: what is worded otherwise goes through, fenced and announced
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 _BETWEEN = re.compile(r"(?<=[.!?])(?=\s)|(?<=\n)|(?<=[。！？])")
 _GRADE = r"(?:rat(?:e|ed|ing|ings)|scor(?:e|ed|es|ing)|grad(?:e|ed|es|ing)|marks?|points?|stars?)"
@@ -17,6 +19,11 @@ _BEST = (
 _RATED = r"(?:answer|response|reply|example|row|sample|conversation|output|solution)"
 _THIS = rf"(?:(?:this|it|me|us)\b|(?:this|my|that|the|our|above)(?: \w+)? {_RATED}\b)"
 _JUDGE = r"(?:judges?|graders?|evaluators?|raters?|scorers?)"
+_PLAIN = r"(?:\d{1,3}|one|two|three|four|five|six|seven|eight|nine|ten)"
+_OUT_OF = r"(?: ?(?:/|out of) ?\d{1,3})"
+_NUMBER = rf"{_PLAIN}{_OUT_OF}?"
+_END = r"(?=\W*$|[,;:!?)]|\. )"
+_ITEM = rf"(?:this|(?:this|my|the|above)(?: \w+)? {_RATED})"
 _DO = r"(?:^|[:;,)\]–—-]\s*|\b(?:please|kindly|must|should|always|now|you|and|to)\s+)"
 
 # Nobody says these to a user, or to a model, in a text that is worth training on, except where it is about judging.
@@ -35,6 +42,16 @@ _IN_AN_ANSWER = [
     rf"{_DO}(?:give|award|assign|grant) {_THIS}[^\n]{{0,60}}\b(?:{_GRADE}\b|\d+ ?(?:out of|/) ?\d+)",
     rf"\b(?:this|my|the|above)(?: \w+)? {_RATED}\b[^\n]{{0,40}}\b"
     rf"(?:deserves?|merits?|earns?|is worth|should (?:get|receive|be given))\b[^\n]{{0,40}}{_BEST}",
+    rf"{_DO}(?:give|award|assign|grant) (?:{_ITEM}|it) (?:an? )?(?:\w+ )?{_NUMBER}{_END}",
+    rf"\bI(?:['’]d|['’]ll| would| will)? (?:rate|score|grade|mark|give|award) {_ITEM} "
+    rf"(?:(?:an?|as|at|with) ){{0,2}}{_NUMBER}{_END}",
+    rf"\bthis (?:deserves?|merits?|earns?) (?:an? )?(?:\w+ )?{_NUMBER}{_END}",
+    rf"\b(?:rating|score|grade|mark) (?:for|of) {_ITEM} (?:is|must be|should be) (?:an? )?{_BEST}",
+    rf"^(?:please )?(?:give|award|assign|grant) (?:the |a )?{_BEST} (?:possible )?{_GRADE}\W*$",
+    r"\b(?:end|finish|close|conclude|reply|respond|output|write|print|return)\b[^\n]{0,40}\brating\W{1,4}"
+    rf"{_NUMBER}\W*$",
+    rf"^\W*(?:rating|score|grade)\W{{1,3}}{_PLAIN}{_OUT_OF}\W*$",
+    rf"^\W*(?-i:Rating|RATING)\W{{1,3}}{_NUMBER}\W*$",  # `rating = 5` may be code
 ]
 _QUESTION = re.compile("|".join(_TO_A_JUDGE), re.IGNORECASE)
 _ANSWER = re.compile("|".join([*_TO_A_JUDGE, *_IN_AN_ANSWER]), re.IGNORECASE)
@@ -49,7 +66,7 @@ def without_appeals(text: str, *, answer: bool) -> tuple[str, list[str]]:
     kept: list[str] = []
     appeals: list[str] = []
     for piece in _BETWEEN.split(text):
-        if pattern.search(piece.strip()):
+        if pattern.search(" ".join(piece.split())):
             appeals.append(piece.strip())
         else:
             kept.append(piece)
@@ -57,3 +74,23 @@ def without_appeals(text: str, *, answer: bool) -> tuple[str, list[str]]:
         return text, []
     # Lines that held nothing else leave blank ones behind.
     return re.sub(r"\n{3,}", "\n\n", "".join(kept)).strip(), appeals
+
+
+def calls_without_appeals(value: Any) -> tuple[Any, list[str]]:
+    """As `without_appeals`, of the texts in an assistant's tool calls; arguments may be JSON in a text."""
+    if isinstance(value, dict):
+        pairs = {key: calls_without_appeals(one) for key, one in value.items()}
+        return {key: one for key, (one, _) in pairs.items()}, [said for _, found in pairs.values() for said in found]
+    if isinstance(value, list):
+        items = [calls_without_appeals(one) for one in value]
+        return [one for one, _ in items], [said for _, found in items for said in found]
+    if not isinstance(value, str):
+        return value, []
+    try:
+        parsed = json.loads(value)
+        if isinstance(parsed, dict | list):
+            inner, appeals = calls_without_appeals(parsed)
+            return (json.dumps(inner, ensure_ascii=False) if appeals else value), appeals
+    except (ValueError, RecursionError):  # no JSON, or too deep to be looked into
+        pass
+    return without_appeals(value, answer=True)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from filters.judge.appeals import without_appeals
+from filters.judge.appeals import calls_without_appeals, without_appeals
 from filters.judge.rubric import Rubric
 from filters.step import Row, Score
 from trainer.conversation import Message, canonical_json, content_text
@@ -117,7 +117,9 @@ def _shown(messages: Sequence[Message]) -> tuple[list[tuple[str, str]], list[str
         text, found = without_appeals(content_text(message.get("content")), answer=role == "assistant")
         appeals += found
         if message.get("tool_calls"):
-            text = f"{text}\n(calls tools: {canonical_json(message['tool_calls'])})".strip()
+            calls, found = calls_without_appeals(message["tool_calls"])
+            appeals += found
+            text = f"{text}\n(calls tools: {canonical_json(calls)})".strip()
         turns.append((role, text))
     return turns, appeals
 

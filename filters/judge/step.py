@@ -14,7 +14,7 @@ from filters.step import FilterParams, Finding, JobScorer, RowStep, Score, State
 from trainer.errors import Problem
 from trainer.models import DEFAULT_MODEL
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a judge is told other words, or its answers are read otherwise."""
 
 _PACE = frozenset(
