@@ -15,7 +15,7 @@ import numpy as np
 from filters.pipeline import ScoreCache, run
 from filters.recipe import Recipe
 from filters.remaining import Remaining, Rows
-from filters.step import Embed, JobScorer, Progress, Rewrite, Row, Score
+from filters.step import Embed, JobScorer, Progress, Rewrite, Row, RowStep, Score, Step
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,10 @@ def overlap(
                 progress=progress,
             )
         )
+        unknown = _unknown(step, everything, scores)
+        dropped = everything.mask([drop.id for drop in outcome.drops if drop.id not in unknown])
         rewritten += outcome.rewrites
-        dropped = everything.mask([drop.id for drop in outcome.drops])
+        everything.rewrite(outcome.rewrites)
         found.append((position, outcome.unscored + outcome.errors, dropped))
     masks = np.array([dropped for _, _, dropped in found], dtype=np.bool_).reshape(len(found), len(everything.ids))
     by_any = masks.sum(axis=0)
@@ -121,6 +123,18 @@ def overlap(
     )
     left_out = tuple(step.name for step in recipe.steps if step.kind == "selector")
     return Overlap(len(everything.ids), int((by_any > 0).sum()), steps, left_out)
+
+
+def _unknown(step: Step[Any], rows: Remaining, scores: ScoreCache) -> set[int]:
+    """Rows that a job was never run for: a step that drops where a job fails (`without`) does not drop these."""
+    jobs = [scorer for scorer in step.scorers if isinstance(scorer, JobScorer)] if isinstance(step, RowStep) else []
+    found: set[int] = set()
+    for batch in rows if jobs else ():
+        hashes = [row.content_hash for row in batch]
+        for scorer in jobs:
+            known = scores.get(hashes, scorer.name, scorer.fingerprint)
+            found.update(row.id for row in batch if row.content_hash not in known)
+    return found
 
 
 def _compute_nothing(scorer: JobScorer, rows: Iterable[list[Row]]) -> Iterator[Mapping[str, Score]]:

@@ -92,6 +92,23 @@ def test_no_job_starts_and_rows_without_a_stored_score_are_unjudged(rows):
     assert (found.alone, found.only, found.unjudged) == (1, 1, 4)  # row 3 has the content of row 2
 
 
+class Strict(Costly):
+    """Drops also what the service failed on."""
+
+    def without(self, state):
+        return Finding("no answer")
+
+
+def test_a_step_that_drops_what_its_job_fails_on_does_not_drop_what_was_never_asked_about(rows):
+    step = Strict(FilterParams())
+    known = MemoryScores()
+    [scorer] = step.scorers
+    hashes = [h for batch in rows() for h in batch.column("content_hash").to_pylist()]
+    known.put({hashes[6]: Score(1.0), hashes[5]: Score.error("busy")}, scorer.name, scorer.fingerprint)
+    [found] = overlap(Recipe("r", (step,), ""), rows, scores=known).steps
+    assert (found.alone, found.unjudged) == (2, 6)  # of the 6 the service failed on one
+
+
 def test_the_input_may_be_empty(batches):
     found = overlap(parse_recipe("steps:\n  - refusal\n"), batches([]), scores=MemoryScores())
     assert (found.rows, found.dropped, found.steps[0].alone) == (0, 0, 0)
