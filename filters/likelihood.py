@@ -73,8 +73,11 @@ class Likelihood(RowStep[LikelihoodParams]):
     @cached_property
     def derived(self) -> Sequence[DerivedScorer]:
         """The metrics that follow from these losses."""
-        names = [name for name in _FORMULAS if name == "perplexity" or len(self.scorers) > 1]
-        return [DerivedScorer(name, 1, _FORMULAS[name]) for name in names]
+        # One perplexity, whichever metric it was computed for: it reads the first loss alone.
+        perplexity = DerivedScorer("perplexity", 1, _perplexity, reads=1)
+        if len(self.scorers) == 1:
+            return [perplexity]
+        return [perplexity, DerivedScorer("ifd_ppl", 1, _ifd_ppl), DerivedScorer("ifd_loss", 1, _ifd_loss)]
 
     def decide(self, scores: Sequence[Score]) -> Finding | None:
         """Whether the metric is outside of the limits."""

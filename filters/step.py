@@ -149,10 +149,12 @@ class DerivedScorer:
     version: int
     derive: Callable[[Sequence[Score]], Score]
     """Takes the step's scores of a row, all of them `ok`."""
+    reads: int | None = None
+    """How many of these it derives from, counted from the first; None for all."""
 
     def fingerprint(self, scorers: Sequence[Scorer | JobScorer]) -> str:
-        """16 hex digits over name, version and the scorers that it derives from."""
-        return _fingerprint(self.name, self.version, {"from": [scorer.fingerprint for scorer in scorers]})
+        """16 hex digits over name, version and those of the step's `scorers` that it derives from."""
+        return _fingerprint(self.name, self.version, {"from": [scorer.fingerprint for scorer in scorers[: self.reads]]})
 
 
 def _fingerprint(name: str, version: int, params: Mapping[str, object]) -> str:

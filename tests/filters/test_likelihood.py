@@ -8,7 +8,7 @@ from filters.errors import RecipeProblem
 from filters.likelihood import Likelihood, LikelihoodParams
 from filters.pipeline import MemoryScores, run
 from filters.recipe import parse_recipe
-from filters.step import Score
+from filters.step import JobScorer, Score
 from trainer.errors import ModelUnavailable
 
 
@@ -49,6 +49,23 @@ def test_each_metric_is_what_its_formula_says_and_lies_under_its_own_name(rows, 
         for fingerprint in known[name]:
             found = scores.get(hashes, name, fingerprint)
             assert [found[h].value for h in hashes] == pytest.approx([expected(n) for n in (1, 2, 3, 4)])
+
+
+def test_the_perplexity_of_either_metric_is_one_score():
+    given, alone = (JobScorer(name, 1, {}, LikelihoodParams()) for name in ("response_nll", "response_nll_alone"))
+
+    class Perplexity(Likelihood):
+        scorers = (given,)
+
+    class Ifd(Likelihood):
+        scorers = (given, alone)
+
+    one, both = (
+        {derived.name: derived.fingerprint(step.scorers) for derived in step.derived}
+        for step in (Perplexity(LikelihoodParams()), Ifd(LikelihoodParams(metric="ifd_ppl")))
+    )
+    assert one == {"perplexity": both["perplexity"]}
+    assert set(both) == {"perplexity", "ifd_ppl", "ifd_loss"}
 
 
 def test_rows_outside_of_the_limits_leave_with_the_value(rows, tiny_model):
