@@ -15,9 +15,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 from filters.step import (
+    Drop,
+    Edit,
     Finding,
     JobScorer,
     Outside,
@@ -31,6 +33,7 @@ from filters.step import (
     StepParams,
     Survivors,
 )
+from trainer.conversation import canonical_json, content_hash
 from trainer.errors import BadInput, Problem
 
 GROUP = "sft_workbench.steps"
@@ -129,15 +132,18 @@ def _signed_row_step(found: Any, own: OwnStep) -> type[Step[Any]]:
             with _blamed(own):
                 return [_signed_scorer(scorer, own) for scorer in super().scorers]
 
-        def decide(self, scores: Sequence[Score]) -> Finding | None:
+        def rewrite(self, row: Row, scores: Sequence[Score]) -> Edit | None:
             with _blamed(own):
-                finding = super().decide(scores)
-            if not isinstance(finding, Finding | None):
-                raise _problem(own, f"decided {finding!r}, which is neither a Finding nor None")
-            return finding
+                edit: Edit | None = super().rewrite(row, scores)
+                if isinstance(edit, Edit):
+                    content_hash(canonical_json(list(edit.messages)))  # what no file takes fails here
+                flaw = _edit_flaw(edit)
+            if flaw:
+                raise _problem(own, flaw)
+            return edit
 
-    for name in ("without", "flag", "rewrite"):
-        setattr(Signed, name, _guarded(getattr(found, name), own))
+    for name, kind in (("decide", Finding), ("without", Finding), ("flag", str)):
+        setattr(Signed, name, _guarded(getattr(found, name), kind, own))
     return Signed
 
 
@@ -149,20 +155,52 @@ def _signed_set_step(found: Any, own: OwnStep) -> type[Step[Any]]:
         def select(self, rows: Survivors, outside: Outside) -> SetResult:
             with _blamed(own):
                 result = super().select(rows, outside)
-            if not isinstance(result, SetResult):
-                raise _problem(own, f"selected {type(result).__name__}, which is no SetResult")
-            return result
+                flaw = _result_flaw(result, rows)
+            if flaw:
+                raise _problem(own, flaw)
+            return cast(SetResult, result)
 
     return Signed
 
 
-def _guarded(method: Callable[..., Any], own: OwnStep) -> Callable[..., Any]:
+def _guarded(method: Callable[..., Any], kind: type, own: OwnStep) -> Callable[..., Any]:
+    """`method`, which must give a `kind` or None."""
+
     @functools.wraps(method)
     def call(*args: Any) -> Any:
         with _blamed(own):
-            return method(*args)
+            found = method(*args)
+        if not isinstance(found, kind | None):
+            raise _problem(own, f"gave {found!r} in {method.__name__}, which is neither a {kind.__name__} nor None")
+        return found
 
     return call
+
+
+def _edit_flaw(edit: object) -> str | None:
+    """Why no row can go on as what `rewrite` gave."""
+    if edit is None:
+        return None
+    if not isinstance(edit, Edit):
+        return f"gave {edit!r} in rewrite, which is neither an Edit nor None"
+    if not edit.messages or not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in edit.messages):
+        return "gave an Edit whose messages are no list of objects with a role"
+    return None if isinstance(edit.reason, str) else f"gave an Edit with the reason {edit.reason!r}, which is no text"
+
+
+def _result_flaw(result: object, rows: Survivors) -> str | None:
+    """Why the rows of what `select` gave cannot leave."""
+    if not isinstance(result, SetResult):
+        return f"selected {type(result).__name__}, which is no SetResult"
+    drops: Sequence[object] = result.drops
+    left = {row.id for batch in rows for row in batch} if drops else set()
+    for drop in drops:
+        if not isinstance(drop, Drop):
+            return f"dropped {drop!r}, which is no Drop"
+        if drop.id not in left:
+            return f"dropped the row {drop.id!r}, which it was not given or had dropped already"
+        left.remove(drop.id)
+    return None
 
 
 def _settings(of: Callable[[], dict[str, Any]], own: OwnStep) -> dict[str, Any]:
@@ -172,6 +210,7 @@ def _settings(of: Callable[[], dict[str, Any]], own: OwnStep) -> dict[str, Any]:
 
 def _signed_scorer(scorer: Scorer | JobScorer, own: OwnStep) -> Scorer | JobScorer:
     params = {**scorer.params, "package": own.package}
+    canonical_json(params)  # the fingerprint is made of it
     if isinstance(scorer, JobScorer):
         return replace(scorer, params=params)
 
@@ -180,6 +219,9 @@ def _signed_scorer(scorer: Scorer | JobScorer, own: OwnStep) -> Scorer | JobScor
             scores = scorer.score(rows)
         if len(scores) != len(rows):
             raise _problem(own, f"gave {len(scores)} scores for {len(rows)} rows")
+        for score in scores:
+            if not isinstance(score, Score):
+                raise _problem(own, f"gave {score!r} as a score, which is no Score")
         return scores
 
     return replace(scorer, params=params, score=score)

@@ -119,6 +119,10 @@ class Odd(RowStep[Params]):
 SCORER = "return [Scorer('odd', 1, {}, lambda rows: [Score(1.0) for row in rows])]"
 
 
+def rewriting(edit):
+    return ROW.format(scorers=SCORER, decide=f"pass\n    def rewrite(self, row, scores): return {edit}")
+
+
 @pytest.mark.parametrize(
     ("code", "says"),
     [
@@ -149,13 +153,29 @@ def test_a_broken_package_is_named_at_the_line_of_the_recipe_and_breaks_no_other
         (SET.format(name="Odd", kind="selector", body="return None"), "selected NoneType"),
         (ROW.format(scorers="return 1 / 0", decide="pass"), r"failed \(ZeroDivisionError"),
         (ROW.format(scorers=SCORER, decide="return {}[1]"), r"failed \(KeyError"),
-        (ROW.format(scorers=SCORER, decide="return True"), "decided True, which is neither"),
+        (ROW.format(scorers=SCORER, decide="return True"), "gave True in decide, which is neither"),
         (ROW.format(scorers=SCORER.replace("in rows", "in rows[:2]"), decide="pass"), "gave 2 scores for 3 rows"),
         (
             ROW.format(scorers=SCORER, decide="pass\n    def flag(self, scores): return 1 / 0"),
             r"failed \(ZeroDivisionError",
         ),
         (ROW.format(scorers=SCORER.replace("Score(1.0)", "row.nothing"), decide="pass"), r"failed \(AttributeError"),
+        (ROW.format(scorers=SCORER.replace("Score(1.0)", "0.5"), decide="pass"), "gave 0.5 as a score"),
+        (ROW.format(scorers=SCORER.replace("{}", "{'set': {1}}"), decide="pass"), r"failed \(TypeError"),
+        (ROW.format(scorers=SCORER, decide="pass\n    def flag(self, scores): return 1"), "gave 1 in flag"),
+        (rewriting("'abc'"), "gave 'abc' in rewrite, which is neither an Edit nor None"),
+        (rewriting("Edit('abc', 'x')"), "gave an Edit whose messages are no list"),
+        (rewriting("Edit([], 'x')"), "gave an Edit whose messages are no list"),
+        (rewriting("Edit([{'content': 'x'}], 'x')"), "gave an Edit whose messages are no list"),
+        (rewriting("Edit([{'role': 'user', 'content': {1}}], 'x')"), r"failed \(TypeError"),
+        (rewriting("Edit([{'role': 'user', 'content': chr(0xd800)}], 'x')"), r"failed \(UnicodeEncodeError"),
+        (rewriting("Edit(row.messages, 5)"), "gave an Edit with the reason 5"),
+        (SET.format(name="Odd", kind="selector", body="return SetResult([1])"), "dropped 1, which is no Drop"),
+        (SET.format(name="Odd", kind="selector", body="return SetResult([Drop(9, 'x')])"), "dropped the row 9, which"),
+        (
+            SET.format(name="Odd", kind="selector", body="return SetResult([Drop(1, 'x'), Drop(1, 'y')])"),
+            "dropped the row 1, which it was not given or had dropped already",
+        ),
     ],
 )
 def test_a_package_that_fails_at_work_is_named(install, code, says, rows):
