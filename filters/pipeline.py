@@ -119,7 +119,9 @@ def run(
             _judge_rows(step, left, cache, compute, tell)
             if isinstance(step, RowStep)
             else _judge_set(
-                step, left, Outside(embed, tell, _named(others), _scored(recipe.steps[:position], cache), _named(items))
+                step,
+                left,
+                Outside(embed, tell, _named(others), _scored(recipe.steps[:position], cache, left), _named(items)),
             )
         )
         if not allow_wipeout:
@@ -273,18 +275,33 @@ def _named(rows_of: Callable[[str], Rows] | None) -> Callable[[str], Iterator[li
     return None if rows_of is None else lambda name: parsed(rows_of(name))
 
 
-def _scored(before: Sequence[Step[Any]], cache: ScoreCache) -> Scored:
-    """Scores by name: those of the nearest step before that has the scorer, else the only ones in the cache."""
-    own: dict[str, str] = {}
-    for step in before:
+def _scored(before: Sequence[Step[Any]], cache: ScoreCache, left: Remaining) -> Scored:
+    """Scores by name: those of the nearest step before that has the scorer, else the only ones in the cache.
+
+    A row that was rewritten since has the score that it got: that of the text which the step saw.
+    """
+    own: dict[str, tuple[str, int]] = {}
+    for position, step in enumerate(before):
         if isinstance(step, RowStep):
-            own |= {scorer.name: scorer.fingerprint for scorer in step.scorers}
-            own |= {derived.name: derived.fingerprint(step.scorers) for derived in step.derived}
+            own |= {scorer.name: (scorer.fingerprint, position) for scorer in step.scorers}
+            own |= {derived.name: (derived.fingerprint(step.scorers), position) for derived in step.derived}
+    may_rewrite = [isinstance(step, RowStep) and type(step).rewrite is not RowStep.rewrite for step in before]
+
+    def seen(row: Row, position: int | None) -> list[str]:
+        """The hashes under which the score of a row may lie, the likeliest first."""
+        hashes = left.hashes(row)
+        if position is not None and not any(may_rewrite[:position]):
+            return hashes[:1]
+        if position is not None and not any(may_rewrite[position:]):
+            return hashes[-1:]
+        return hashes[::-1]
 
     def scored(scorer: str, rows: Sequence[Row]) -> list[Score]:
-        fingerprint = own.get(scorer) or _only(scorer, cache.scorers())
-        known = cache.get([row.content_hash for row in rows], scorer, fingerprint)
-        return [known.get(row.content_hash) or Score.unscored("no score") for row in rows]
+        fingerprint, position = own.get(scorer) or (_only(scorer, cache.scorers()), None)
+        hashes = [seen(row, position) for row in rows]
+        known = cache.get(list(chain.from_iterable(hashes)), scorer, fingerprint)
+        missing = Score.unscored("no score")
+        return [next((known[key] for key in several if key in known), missing) for several in hashes]
 
     return scored
 

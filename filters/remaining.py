@@ -40,6 +40,8 @@ class Remaining:
         self._codes = {group: np.array(code, dtype=np.int32) for group, code in codes.items()}
         self._left: NDArray[np.bool_] = np.ones(len(self.ids), dtype=np.bool_)
         self._rewritten: dict[int, Rewrite] = {}
+        self._came_with: dict[int, str] = {}
+        self._between: dict[int, list[str]] = {}
 
     def __len__(self) -> int:
         return int(self._left.sum())
@@ -53,7 +55,16 @@ class Remaining:
 
     def rewrite(self, rewrites: Iterable[Rewrite]) -> None:
         """Give these rows other messages from now on; a later rewrite of a row takes the place of an earlier one."""
-        self._rewritten |= {rewrite.id: rewrite for rewrite in rewrites}
+        for rewrite in rewrites:
+            if earlier := self._rewritten.get(rewrite.id):
+                self._between.setdefault(rewrite.id, []).append(earlier.content_hash)
+            self._rewritten[rewrite.id] = rewrite
+
+    def hashes(self, row: Row) -> list[str]:
+        """The content hashes that a row which was read from here has had, from the one it came with to its own now."""
+        if row.id not in self._came_with:
+            return [row.content_hash]
+        return [self._came_with[row.id], *self._between.get(row.id, ()), row.content_hash]
 
     def mask(self, ids: Collection[int]) -> NDArray[np.bool_]:
         """One bit per input row: is its id among `ids`?"""
@@ -98,7 +109,10 @@ class Remaining:
 
     def _as_it_is(self, row: Row) -> Row:
         now = self._rewritten.get(row.id)
-        return replace(row, messages_json=now.messages_json, content_hash=now.content_hash) if now else row
+        if now is None:
+            return row
+        self._came_with[row.id] = row.content_hash
+        return replace(row, messages_json=now.messages_json, content_hash=now.content_hash)
 
 
 def parsed(rows: Rows) -> Iterator[list[Row]]:

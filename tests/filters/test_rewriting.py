@@ -9,7 +9,17 @@ import pytest
 from filters.overlap import overlap
 from filters.pipeline import MemoryScores, kept_rows, run
 from filters.recipe import Recipe, parse_recipe
-from filters.step import Edit, FilterParams, RowStep
+from filters.step import (
+    Edit,
+    FilterParams,
+    RowStep,
+    Score,
+    Scorer,
+    SetResult,
+    SetStep,
+    StepParams,
+    each,
+)
 from trainer.conversation import content_hash
 
 RECIPE = """
@@ -118,6 +128,76 @@ def test_an_overlap_lets_steps_judge_what_a_rewrite_left(rows):
         ("exact", 3, 3),
         ("length", 0, 0),
     ]
+
+
+class Length(RowStep[FilterParams]):
+    """Scores the letters of the answer."""
+
+    name, kind, params_model = "letters", "filter", FilterParams
+    scorers = (Scorer("letters", 1, {}, each(lambda row: Score(float(len(row.text("response")))))),)
+
+    def decide(self, scores):
+        return None
+
+
+class Read(SetStep[StepParams]):
+    """Tells which scores `letters` it sees, and drops nothing."""
+
+    name, kind, params_model = "read", "selector", StepParams
+
+    def select(self, rows, outside):
+        found = [score.value for batch in rows for score in outside.scored("letters", batch)]
+        return SetResult(settled={"found": found[:4]})
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("length redact read", [25.0, 25.0, 6.0, 35.0]),
+        ("redact length read", [14.0, 14.0, 6.0, 26.0]),
+        ("shout length redact more read", [25.0, 25.0, 6.0, 35.0]),
+        ("more length redact more read", [26.0, 26.0, 7.0, 36.0]),
+    ],
+)
+def test_a_row_keeps_the_score_that_a_step_gave_it_before_it_was_rewritten(rows, order, expected):
+    steps = {
+        "length": Length(FilterParams()),
+        "read": Read(StepParams()),
+        "redact": parse_recipe("steps: [pii: {action: redact}]").steps[0],
+        "shout": Shout(),
+        "more": Shout("!"),
+    }
+    recipe, scores = Recipe("r", tuple(steps[name] for name in order.split())), MemoryScores()
+    whole = list(run(recipe, rows, scores=scores))
+    assert whole[-1].params["found"] == expected
+    done = whole[:-1]
+    (again,) = run(
+        recipe,
+        rows,
+        scores=scores,
+        finished=[()] * len(done),
+        rewritten=[r for outcome in done for r in outcome.rewrites],
+    )
+    assert again.params["found"] == expected
+
+
+def test_a_score_of_the_new_text_that_another_run_left_is_not_taken_for_that_of_the_old(rows):
+    scores = MemoryScores()
+    (redact,) = parse_recipe("steps: [pii: {action: redact}]").steps
+    length, read = Length(FilterParams()), Read(StepParams())
+    list(run(Recipe("first", (redact, length)), rows, scores=scores))
+    *_, last = run(Recipe("r", (length, redact, read)), rows, scores=scores)
+    assert last.params["found"] == [25.0, 25.0, 6.0, 35.0]
+    *_, last = run(Recipe("r", (redact, length, read)), rows, scores=scores)
+    assert last.params["found"] == [14.0, 14.0, 6.0, 26.0]
+
+
+def test_a_row_keeps_the_score_of_an_earlier_run_when_it_is_rewritten(rows):
+    scores = MemoryScores()
+    list(run(Recipe("first", (Length(FilterParams()),)), rows, scores=scores))
+    recipe = Recipe("r", (*parse_recipe("steps: [pii: {action: redact}]").steps, Read(StepParams())))
+    *_, last = run(recipe, rows, scores=scores)
+    assert last.params["found"] == [25.0, 25.0, 6.0, 35.0]
 
 
 def test_flagged_rows_are_counted_and_stay(rows):
