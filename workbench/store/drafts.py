@@ -2,8 +2,8 @@
 
 `operations` and `operation_rows` are the log: every value a row had before and after. Undo appends the inverse.
 `draft_rows` holds what the log adds up to: for a row (`example_id`) its `dropped` reason, the row that it is a
-`duplicate_of` where that is why (JSON: `of`, `similarity`, the `step` it was decided in), the example it was `replaced` by in an edit, that it was
-`restored` (a recipe had dropped it), its `label`.
+`duplicate_of` where that is why (JSON: `of`, `similarity`, the `step` it was decided in), the example it was
+`replaced` by in an edit, that it was `restored` (a recipe had dropped it), its `label`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,9 +45,9 @@ async def export(app: WorkbenchApp, name: str, target: str = "") -> None:
 async def _write(app: WorkbenchApp, name: str, wish: Export) -> Exported | None:
     """Write a file or folder; None where one is there and stays."""
     out, workspace = Path(wish.target).expanduser(), app.workspace
-    if is_taken := await asyncio.to_thread(_is_taken, out):
-        if not await confirm(app, f"Replace {out}?", "It is there already."):
-            return None
+    is_taken = await asyncio.to_thread(_is_taken, out)
+    if is_taken and not await confirm(app, f"Replace {out}?", "It is there already."):
+        return None
 
     def work(progress: Progress, cancelled: Cancelled) -> Exported:
         return workspace.export(name, out, wish.form, force=is_taken, progress=progress)

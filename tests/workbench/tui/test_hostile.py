@@ -15,8 +15,8 @@ from textual.app import App
 
 from workbench.curation import RunReport
 from workbench.preview import preview
-from workbench.store.recipe_runs import StepRow
 from workbench.store.previews import RowPreview
+from workbench.store.recipe_runs import StepRow
 from workbench.tui.recipe_flow import run_told, step_lines
 from workbench.tui.sample_lines import sample_lines
 from workbench.tui.theme import DARK

@@ -19,7 +19,7 @@ from workbench.store.catalogue import Entry
 from workbench.store.drafts import MANUAL
 from workbench.tables import Value
 from workbench.tui.actions import Action, bindings, declare
-from workbench.tui.cells import flat, wrap
+from workbench.tui.cells import flat
 from workbench.tui.messages import BaseChanged
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.diff import DiffScreen
