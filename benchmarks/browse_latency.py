@@ -41,6 +41,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from memory import peak_mb  # beside this file
+
 ROOT = Path(__file__).parent.parent
 OUT = Path(__file__).parent / "out" / "browse_latency.jsonl"
 DATA = OUT.parent / "browse"
@@ -308,15 +310,6 @@ def one(variant: str, rows: int) -> dict:
         },
         "peak_mb": peak_mb(),
     }
-
-
-def peak_mb() -> int:
-    """The most memory that this process held, in MB. Linux tells it without what was there before it was started."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 // 1_000_000
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1_000_000
 
 
 def main() -> None:

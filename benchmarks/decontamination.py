@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
+from memory import peak_mb  # beside this file
 
 from filters.pipeline import run
 from filters.recipe import parse_recipe
@@ -111,9 +111,8 @@ def main() -> None:
         seconds.append(time.perf_counter() - started)
     planted = len(prompts) - sum(len(records(f"eval/{n}.jsonl")) for n in ("ifeval_prompts", "mt_bench_questions"))
     named = {drop.detail.split(" of item ")[1].split(" ")[0] for drop in outcome.drops if drop.detail}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{data.num_rows} rows against {len(prompts)} prompts: {statistics.median(seconds):.1f} s, {peak:.0f} MB peak"
+        f"{data.num_rows} rows against {len(prompts)} prompts: {statistics.median(seconds):.1f} s, {peak_mb()} MB peak"
     )
     found = len(named & {str(len(prompts) - 1 - i) for i in range(planted)})
     print(f"{len(outcome.drops)} rows dropped; of {planted} planted prompts {found} are named; {platform.machine()}")

@@ -24,7 +24,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,8 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+
+from memory import peak_mb  # beside this file
 
 ROOT = Path(__file__).parent.parent
 OUT = Path(__file__).parent / "out" / "import_speed.jsonl"
@@ -135,7 +136,6 @@ def one(variant: str, path: Path) -> dict:
     with tempfile.TemporaryDirectory(dir=OUT.parent) as folder:
         read = {"ours": ours, "duckdb": duckdb_, "datasets": datasets_}[variant]
         clock, rows = read(path, Path(folder))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 1024**2)
     return {
         "variant": variant,
         "file": path.name,
@@ -143,7 +143,7 @@ def one(variant: str, path: Path) -> dict:
         "rows": rows,
         "seconds": round(clock.seconds, 3),
         "cpu_seconds": round(clock.cpu_seconds, 3),
-        "peak_mb": peak,
+        "peak_mb": peak_mb(),
     }
 
 

@@ -29,7 +29,6 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from memory import peak_mb  # beside this file
 
 FOLDER = Path(__file__).parent / "out"
 OUT = FOLDER / "semantic_duplicates.jsonl"
@@ -146,8 +146,7 @@ def one(variant: str, path: Path, threshold: float) -> dict:
     started, before = time.perf_counter(), time.process_time()
     fallen = work(vectors)
     seconds, cpu = time.perf_counter() - started, time.process_time() - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {"rows": len(vectors), "fallen": fallen, "seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak}
+    return {"rows": len(vectors), "fallen": fallen, "seconds": seconds, "cpu_seconds": cpu, "peak_mb": peak_mb()}
 
 
 def time_encoding(texts: list[str], rounds: int) -> None:

@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,8 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+
+from memory import peak_mb  # beside this file
 
 ROOT = Path(__file__).parent.parent
 OUT = Path(__file__).parent / "out" / "training_speed.jsonl"
@@ -151,14 +152,13 @@ def trl(dtype: str, trained_tokens: int, packed: bool) -> dict:
 
 def one(variant: str, dtype: str, trained_tokens: int) -> dict:
     result = ours(dtype, trained_tokens) if variant == "ours" else trl(dtype, trained_tokens, "unpacked" not in variant)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 1024**2)
     return {
         "variant": variant,
         "dtype": dtype,
         "asked": trained_tokens,
         **result,
         "rate": round(result["tokens"] / result["seconds"], 1),
-        "peak_mb": peak,
+        "peak_mb": peak_mb(),
     }
 
 
