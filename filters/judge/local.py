@@ -10,9 +10,9 @@ from filters.judge.material import Request, preference_request, rating_request
 from filters.judge.plan import LocalModel, RewardModel
 from filters.judge.rubric import Rubric
 from filters.step import Row, Score
-from trainer.chat import MaskPolicy, prompt_ids
+from trainer.chat import MaskPolicy, conversation_ids, prompt_ids
 from trainer.conversation import Message
-from trainer.errors import ModelUnavailable, Problem, UsageProblem
+from trainer.errors import BadInput, ModelUnavailable, Problem, UsageProblem
 from trainer.models import quiet_libraries, resolve_model
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DAY = "2025-01-01"
 """The day that chat templates see, so that a score is the same on every day."""
+# Chat markers in the material must stay text: taken for tokens they would end the turn.
+_AS_TEXT = MaskPolicy(special="text", date=DAY)
 LEAST_MASS = 0.1  # of the probability; a model that gives all ratings together less was not about to rate
 
 
@@ -80,10 +82,8 @@ class LocalJudge:
 
     def _prompt(self, request: list[Message], lead: list[int]) -> list[int] | Score:
         """The ids up to where the rating stands, or the score of a row that cannot be asked about."""
-        # Chat markers in the material must stay text: taken for tokens they would end the turn.
-        policy = MaskPolicy(special="text", date=DAY)
         try:
-            ids = prompt_ids(self._base.tokenizer, request, None, policy)
+            ids = prompt_ids(self._base.tokenizer, request, None, _AS_TEXT)
         except Problem as problem:
             return Score(state="error", label="rejected", detail=problem.what)
         ids = [*ids, *lead]
@@ -205,13 +205,11 @@ class RewardJudge:
 
         if not row.text("response").strip():
             return Score.unscored("nothing to judge")
+        tools = json.loads(row.tools_json) if row.tools_json else None
         try:
-            text: Any = self._tokenizer.apply_chat_template(
-                row.messages, tools=json.loads(row.tools_json) if row.tools_json else None, tokenize=False
-            )
-        except Exception as error:  # a template's own refusal, a missing template, or jinja's errors
-            return Score(state="error", label="rejected", detail=f"chat template: {error}")
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+            ids = conversation_ids(self._tokenizer, row.messages, tools, _AS_TEXT)
+        except BadInput as problem:  # of this row: its template refuses it, or a marker cannot be written as text
+            return Score(state="error", label="rejected", detail=problem.what)
         if len(ids) > self._window:
             return Score.unscored(f"{len(ids):,} tokens; the model sees {self._window:,}")
         return ids

@@ -16,7 +16,7 @@ from trainer.chat.example import (
     TrainingExample,
     Turns,
 )
-from trainer.chat.mask import prompt_ids, stop_ids, tokenise, tokenise_many
+from trainer.chat.mask import conversation_ids, prompt_ids, stop_ids, tokenise, tokenise_many
 from trainer.chat.plain_formats import PLAIN_FORMATS, with_template
 from trainer.chat.render import RenderError
 from trainer.chat.stops import configured_stops
@@ -45,6 +45,7 @@ __all__ = [
     "Turns",
     "audit",
     "configured_stops",
+    "conversation_ids",
     "differing_rows",
     "fit",
     "prompt_ids",

@@ -98,9 +98,30 @@ def prompt_ids(
 
     Raises RenderError (bad input) where the chat template refuses the conversation.
     """
+    return _ids(tokenizer, messages, tools, policy, prompt=True)
+
+
+def conversation_ids(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    tools: Sequence[Any] | None = None,
+    policy: MaskPolicy | None = None,
+) -> list[int]:
+    """The ids of a whole conversation, for a model that reads it and writes nothing. Raises as `prompt_ids`."""
+    return _ids(tokenizer, messages, tools, policy, prompt=False)
+
+
+def _ids(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    tools: Sequence[Any] | None,
+    policy: MaskPolicy | None,
+    *,
+    prompt: bool,
+) -> list[int]:
     chat = chat_format(tokenizer, policy)
     messages, tools = admitted(messages, tools, chat.added, chat.policy.special)
-    text = Conversation(chat.renderer, messages, tools, chat.facts.args, prompt=True).whole
+    text = Conversation(chat.renderer, messages, tools, chat.facts.args, prompt=prompt).whole
     check_unicode(text)
     return chat.encode_marked(text).ids if chat.is_marked(text) else chat.encoder.ids(text)
 
