@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from workbench.report.verdict import metric_name
 from workbench.text import counted, safe_text
 
 _STATES = {
@@ -43,7 +44,7 @@ def meaning(mode: str, baseline: str, steps: Sequence[Mapping[str, Any]]) -> lis
     done = [step for step in steps if step["state"] == "done"]
     if not done:
         return []
-    metrics = " and ".join(dict.fromkeys(step["metric"] for step in done))
+    metrics = " and ".join(dict.fromkeys(metric_name(step["metric"]) for step in done))
     told = [
         f"Change: of {metrics}, each version minus {baseline}. "
         f"Verdicts are corrected for {counted(len(done), 'comparison')} (Holm)."

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from workbench.report import plots
 from workbench.report.contents import Contents, arm_name
-from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number
+from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number, sentences
 from workbench.text import counted, safe_text
 
 _HERE = Path(__file__).parent
@@ -47,6 +47,7 @@ def html_report(contents: Contents) -> str:
         intervals=Markup(verdict_plot),
         arm_name=arm_name,
         metric_name=metric_name,
+        sentences=sentences(result),
         number=number,
         counted=counted,
         smallest=SMALLEST,

@@ -8,7 +8,7 @@ from typing import Any
 from workbench.markdown import code_block, plain, table
 from workbench.report.contents import ArmPart, Contents, ItemPart, ItemsPart, LeftPart, Repeat, RunPart, arm_name
 from workbench.report.intervals import HEAD, interval_bar
-from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number
+from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number, sentences
 from workbench.text import counted
 
 
@@ -67,7 +67,7 @@ def _measured(contents: Contents, result: dict[str, Any]) -> Iterator[str]:
         yield table(
             ["of an answer", "base", "baseline", "candidate", "change", "95% interval"], _shifts(result), range(1, 6)
         )
-    yield "\n".join(f"- {plain(sentence)}" for sentence in result["sentences"])
+    yield "\n".join(f"- {plain(sentence)}" for sentence in sentences(result))
 
 
 def _shifts(result: dict[str, Any]) -> list[list[str]]:

@@ -29,6 +29,12 @@ _NAMES = {
     "regurgitation": "recited from\ntraining rows",
 }
 
+_ALONE = {
+    "instructions_loose": "instructions, loose",
+    "all_instructions_loose": "all of an item, loose",
+}
+"""Names that mean something in a table only, below the one that they go on from."""
+
 _SHIFTS = {
     "answer_tokens": "tokens of an answer",
     "has_list": "answers with a list",
@@ -55,8 +61,8 @@ def render_result(result: dict[str, Any]) -> RenderableType:
     if result["verdict"]:
         parts.append(_headline(result))
     parts.append(_table(result))
-    parts += [Text(safe_text(f"- {sentence}")) for sentence in result["sentences"]]
-    parts += [Text(safe_text(f"- {sentence}")) for sentence in (*shifts(result), *recited(result))]
+    told = (*sentences(result), *shifts(result), *recited(result))
+    parts += [Text(safe_text(f"- {sentence}")) for sentence in told]
     legend = _LEGEND if result["verdict"] else ""
     notes = (checks(result), left_out(result), legend + setting(result))
     parts += [Text(safe_text(note), style="dim") for note in notes if note]
@@ -113,7 +119,22 @@ def _table(result: dict[str, Any]) -> Table:
 
 def metric_name(metric: str) -> str:
     """A metric as people call it, with its unit, on one line."""
-    return _NAMES.get(metric, metric).replace("\n", " ")
+    return _ALONE.get(metric) or _NAMES.get(metric, metric).replace("\n", " ")
+
+
+def plain_name(metric: str) -> str:
+    """A metric as people call it in a sentence."""
+    return metric_name(metric).partition(" (")[0]
+
+
+def sentences(result: dict[str, Any]) -> list[str]:
+    """The reasons of a verdict as people read them: in the JSON, some begin with the key of a metric."""
+    return [_in_words(sentence) for sentence in result["sentences"]]
+
+
+def _in_words(sentence: str) -> str:
+    key, colon, rest = sentence.partition(":")
+    return f"{plain_name(key)}{colon}{rest}" if key in _NAMES else sentence
 
 
 def _name(metric: str) -> Text:

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from trainer.conversation import content_text
 from workbench.report.intervals import HEAD, interval_bar
-from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number, setting
+from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number, plain_name, sentences, setting
 from workbench.tui.cells import fit, flat, wrap
 from workbench.tui.widgets.line_view import Line
 
@@ -26,7 +26,8 @@ GLYPHS = {"better": "▲", "worse": "▼", "mixed": "◆", "no difference detect
 SIDE_BY_SIDE = 100
 """Cells from which answers stand beside each other."""
 
-_NAME, _NUMBER, _BAR = 19, 8, 25
+_NAME, _NUMBER = 19, 8
+_BAR, _LEAST = 25, 13  # cells that an interval is drawn in
 _SAME_P = 5e-4
 _MOST_ASKED = 100_000  # characters of a question that are laid out
 
@@ -54,7 +55,7 @@ def verdict_lines(shown: Finished, width: int) -> list[Line]:
     lines.append([])
     lines += _metric_table(shown, width) if result["verdict"] else _means(shown)
     lines.append([])
-    for sentence in result["sentences"]:
+    for sentence in sentences(result):
         first, *more = wrap(sentence, width - 2)
         lines.append([("· ", "accent"), (first, "text")])
         lines += [[("  " + piece, "text")] for piece in more]
@@ -72,18 +73,23 @@ def verdict_lines(shown: Finished, width: int) -> list[Line]:
     return lines
 
 
+def _title(metric: Mapping[str, Any]) -> str:
+    arrow = " ↑" if metric["higher_is_better"] else " ↓"
+    return plain_name(metric["name"]) + arrow + " *" * (metric["role"] == "primary")
+
+
 def _metric_table(shown: Finished, width: int) -> list[Line]:
     specs = {spec.name: spec for spec in shown.metrics}
     worse, better = HEAD
-    ends = worse + " " * (_BAR - len(worse) - len(better)) + better
+    named = max([cell_len(flat(_title(metric))) for metric in shown.result["metrics"]] + [_NAME])
+    cells = max(min(_BAR, width - named - 4 * _NUMBER - 2), _LEAST)
+    ends = worse + " " * (cells - len(worse) - len(better)) + better
     heads = "".join(f"{title:>{_NUMBER}}" for title in ("base", "A", "B", "B - A"))
-    lines: list[Line] = [[(f"{'':{_NAME}}{heads}  {ends}", "muted")]]
+    lines: list[Line] = [[(f"{'':{named}}{heads}  {ends}", "muted")]]
     for metric in shown.result["metrics"]:
         name, low_high = metric["name"], metric["ci"]
         spec = specs.get(name)
-        title, _, unit = metric_name(name).partition(" (")
-        title += " ↑" if metric["higher_is_better"] else " ↓"
-        title += " *" if metric["role"] == "primary" else ""
+        unit = metric_name(name).partition(" (")[2]
         unit = unit.partition("/")[0] if "/" in unit else ""
         values = (shown.result["means"]["base"].get(name), metric["baseline"], metric["candidate"])
         numbers = "".join(f"{number(value):>{_NUMBER}}" for value in values)
@@ -93,10 +99,10 @@ def _metric_table(shown: Finished, width: int) -> list[Line]:
         else:
             bar = interval_bar(
                 low_high[0], metric["delta"], low_high[1], higher_is_better=metric["higher_is_better"],
-                margin=spec.margin if spec else None, width=_BAR,
+                margin=spec.margin if spec else None, width=cells,
             )  # fmt: skip
             interval = f"{number(low_high[0], signed=True)} to {number(low_high[1], signed=True)}"
-        lines.append([(fit(flat(title), _NAME), "strong"), (numbers + "  ", "text"), (bar, "accent")])
+        lines.append([(fit(flat(_title(metric)), named), "strong"), (numbers + "  ", "text"), (bar, "accent")])
         told = [
             f"{GLYPHS[metric['verdict']]} {metric['verdict']}",
             f"{interval} {unit}".strip(),
