@@ -22,6 +22,10 @@ TEMPLATE = """\
 # there. The key stays in the environment, as OPENAI_API_KEY; never write one into a file.
 # judge_base_url = "http://localhost:8000/v1"
 # judge_model = "name-of-the-model"
+
+# Where else a key may go when a recipe names the address, and the variable that holds it.
+# judge_hosts = "https://api.openai.com, http://localhost:8000"
+# judge_key_variable = "OPENAI_API_KEY"
 """
 
 
@@ -32,6 +36,8 @@ class Config:
     model: str | None = None
     judge_base_url: str | None = None
     judge_model: str | None = None
+    judge_hosts: str | None = None
+    judge_key_variable: str | None = None
 
     def step_defaults(self) -> dict[str, dict[str, object]]:
         """Parameters for steps that give none of them (`filters.recipe`): who judges.
@@ -44,6 +50,19 @@ class Config:
             named: dict[str, object] = {"model": model} if model else {}
             return {"judge": {"backend": "endpoint", "base_url": base_url, **named}}
         return {"judge": {"backend": "local", "model": model}} if model else {}
+
+    def judge_addresses(self) -> list[str]:
+        """The addresses that a judge's key may go to: who judges by default, and `judge_hosts`.
+
+        WORKBENCH_JUDGE_URL and WORKBENCH_JUDGE_HOSTS in the environment come on top.
+        """
+        listed = f"{self.judge_hosts or ''},{os.environ.get('WORKBENCH_JUDGE_HOSTS', '')}".split(",")
+        named = [self.judge_base_url, os.environ.get("WORKBENCH_JUDGE_URL"), *map(str.strip, listed)]
+        return [address for address in named if address]
+
+    def judge_key(self) -> str | None:
+        """The variable that holds the judge's key; WORKBENCH_JUDGE_KEY_VARIABLE in the environment wins."""
+        return os.environ.get("WORKBENCH_JUDGE_KEY_VARIABLE") or self.judge_key_variable
 
 
 def read_config(root: Path) -> Config:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from workbench.consent import Agrees, ConsentedJobs, Keys, Tally, within_budget
 from workbench.draft import LABELS
 from workbench.errors import Stopped, UsageProblem
 from workbench.scoring import ScoreJobs
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
 class Preflight:
     """What judging would take. `contents` are distinct rows, of which `known` have a score already.
 
-    Calls, tokens and cost are of an endpoint, counted without retries: tokens are guessed from bytes, and those of
-    the replies and the cost are the most there can be. `cost` is None without prices.
+    Calls, tokens and cost are as in `consent.Calls`.
     """
 
     scorer: str
@@ -94,62 +94,69 @@ def judge_step(workspace: Workspace, given: dict[str, Any]) -> Judge:
 
 def preflight(workspace: Workspace, name: str, step: Judge) -> Preflight:
     """What it would take to judge the rows of `name`. Nothing is asked yet."""
-    from filters.judge.material import Request, rating_request
-    from filters.judge.plan import Endpoint
-    from filters.judge.spending import reserve
+    from filters.judge.plan import Endpoint, JudgePlan
 
     scorer, backend = _scorer(step), step.params.judge()
-    contents = rows = known = calls = prompt_tokens = reply_tokens = 0
+    tally = Tally(JudgePlan.model_validate(scorer.plan))
+    contents = rows = known = 0
     for batch, fresh, scores in _walk(workspace, name, scorer):
         rows += batch
         contents += len(fresh)
         settled = {key for key, score in scores.items() if score.state != "error"}
         known += len(settled)
-        if not isinstance(backend, Endpoint) or step.rubric is None:
-            continue
         for row in fresh:
-            request = None if row.content_hash in settled else rating_request(step.rubric, row)
-            if isinstance(request, Request):
-                needed = reserve(request.messages, backend.max_reply_tokens)
-                calls += 1
-                prompt_tokens += needed.prompt_tokens
-                reply_tokens += needed.reply_tokens
-    cost = None
-    judge = f"the model {backend.model} on this machine"
-    if isinstance(backend, Endpoint):
-        judge = f"{backend.model} at {backend.base_url}"
-        cost = backend.budget.price(prompt_tokens, reply_tokens) if backend.budget.priced else None
-    return Preflight(
-        scorer.name, scorer.fingerprint, judge, rows, contents, known, calls, prompt_tokens, reply_tokens, cost
-    )
+            if row.content_hash not in settled:
+                tally.add(row)
+    there = f"at {backend.base_url}" if isinstance(backend, Endpoint) else "on this machine"
+    counts = (rows, contents, known, tally.calls, tally.prompt_tokens, tally.reply_tokens, tally.cost)
+    return Preflight(scorer.name, scorer.fingerprint, f"{backend.model} {there}", *counts)
 
 
-def judge_rows(
-    workspace: Workspace,
-    name: str,
-    step: Judge,
-    *,
-    progress: Progress | None = None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Judged:
+@dataclass(frozen=True)
+class Asking:
+    """How a judge is asked: by whose leave, with which key, and who watches.
+
+    `key_variable` names another environment variable than the settings do. The address is one that the user named:
+    on the command line or in the settings, not in a recipe.
+    """
+
+    agrees: Agrees = within_budget
+    key_variable: str | None = None
+    progress: Progress | None = None
+    cancelled: Callable[[], bool] = lambda: False
+
+    def compute(
+        self, workspace: Workspace, step: Judge, scorer: JobScorer, rows: Iterable[list[Row]]
+    ) -> dict[str, Any] | None:
+        """Have `rows` judged that have no score by `scorer` yet, and say what that spent; None where nothing was asked.
+
+        Raises ConsentNeeded, Stopped, also where the budget ends it, and ModelUnavailable where there is no judge.
+        """
+        from filters.pipeline import compute_missing
+
+        spent: list[dict[str, Any]] = []
+        jobs = ScoreJobs(workspace.runs_dir, self.progress, self.cancelled, spent.append)
+        keys = Keys.of(workspace.config, step.params.base_url, variable=self.key_variable)
+        with closing(StoredScores(workspace.store)) as scores:
+            compute_missing(scorer, rows, scores, ConsentedJobs(jobs, keys, self.agrees))
+        return {key: value for key, value in spent[-1].items() if key not in ("t", "event")} if spent else None
+
+
+def judge_rows(workspace: Workspace, name: str, step: Judge, asking: Asking) -> Judged:
     """Have the rows of `name` judged that have no score yet; a stop or a failure loses none that is there.
 
-    Raises Stopped, also where the budget ends it, and ModelUnavailable where the judge cannot be had.
+    Raises as `Asking.compute`.
     """
-    from filters.pipeline import compute_missing
-    from filters.remaining import Remaining
+    from filters.remaining import parsed
 
-    spent: list[dict[str, Any]] = []
-    compute = ScoreJobs(workspace.runs_dir, progress, cancelled, spent.append)
-    scorer, store = _scorer(step), workspace.store
+    scorer = _scorer(step)
     try:
-        with closing(Members(store, [resolve(store, name)])) as members, closing(StoredScores(store)) as scores:
-            compute_missing(scorer, Remaining(members.batches), scores, compute)
+        with closing(members_of(workspace, name)) as members:
+            usage = asking.compute(workspace, step, scorer, parsed(members.batches))
     except Stopped as stopped:
         there = ratings(workspace, name, scorer)
         told = f"{stopped.what.rstrip('.')}: {counted(len(there.values), 'row')} of {name} rated so far"
         raise Stopped(told, do=stopped.do) from None
-    usage = {key: value for key, value in spent[-1].items() if key not in ("t", "event")} if spent else None
     return Judged(ratings(workspace, name, scorer), usage)
 
 
@@ -206,10 +213,15 @@ def compare_with_people(workspace: Workspace, name: str, step: Judge, field: str
     numbers = {key: float(label) for key, label in known.items() if label not in ("good", "bad")}
     people, kind = (words, "good/bad") if len(words) >= len(numbers) else (numbers, "1-5")
     judged: list[tuple[float, float, int]] = []
+    unrated = 0
     for _, fresh, scores in _walk(workspace, name, scorer):
         for row in fresh:
+            if row.content_hash not in people:
+                continue
             score = scores.get(row.content_hash)
-            if row.content_hash in people and score is not None and score.value is not None:
+            if score is None or score.value is None:
+                unrated += 1
+            else:
                 judged.append((score.value, people[row.content_hash], len(row.text("response"))))
     if not judged:
         raise UsageProblem(
@@ -219,7 +231,7 @@ def compare_with_people(workspace: Workspace, name: str, step: Judge, field: str
         )
     a, b, lengths = zip(*judged, strict=True)
     found = agreement(a, b, lengths, step.rubric.scale)
-    return Compared(scorer.name, kind, found, len(labels) - len(people), len(people) - len(judged))
+    return Compared(scorer.name, kind, found, len(labels) - len(people), unrated)
 
 
 def _scorer(step: Judge) -> JobScorer:
@@ -227,12 +239,17 @@ def _scorer(step: Judge) -> JobScorer:
     return scorer
 
 
+def members_of(workspace: Workspace, name: str) -> Members:
+    """The rows of `name` as people left them by hand."""
+    return Members(workspace.store, [resolve(workspace.store, name)], drafted=True)
+
+
 def _walk(workspace: Workspace, name: str, scorer: JobScorer) -> Iterator[tuple[int, list[Row], dict[str, Score]]]:
     """For each batch: how many rows, those with contents not seen before, and the scores that these have."""
     from filters.remaining import parsed
 
-    store, seen = workspace.store, set[str]()
-    with closing(Members(store, [resolve(store, name)])) as members, closing(StoredScores(store)) as kept:
+    seen = set[str]()
+    with closing(members_of(workspace, name)) as members, closing(StoredScores(workspace.store)) as kept:
         for batch in parsed(members.batches):
             fresh = list({row.content_hash: row for row in batch if row.content_hash not in seen}.values())
             seen.update(row.content_hash for row in fresh)

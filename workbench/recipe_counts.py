@@ -16,12 +16,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from filters.errors import Wipeout
-from filters.judge.step import Judge
+from filters.judge.plan import Endpoint, JudgePlan
 from filters.overlap import Overlap
 from filters.pipeline import run
 from filters.recipe import Recipe
 from filters.step import JobScorer, Progress, Rewrite, Row, RowStep, Score, Step, StepOutcome
 from trainer.conversation import canonical_json
+from workbench.consent import ConsentedJobs, Keys, Tally, calls_of
 from workbench.embeddings import CachedEmbeddings, StoredEmbeddings
 from workbench.errors import Problem, Stopped
 from workbench.overlap import recipe_overlap
@@ -242,20 +243,26 @@ class _Counting:
     def _compute(self, scorer: JobScorer, rows: Iterable[list[Row]]) -> Iterator[Mapping[str, Score]]:
         if not self._begins:
             raise JobNeeded(self._takes(scorer, rows))
-        yield from ScoreJobs(self._workspace.runs_dir, self._progress, self._cancelled)(scorer, rows)
+        jobs = ScoreJobs(self._workspace.runs_dir, self._progress, self._cancelled)
+        keys = Keys.of(self._workspace.config)
+        yield from ConsentedJobs(jobs, keys, lambda calls: True)(scorer, rows)  # somebody saw `_takes`, and began it
 
     def _takes(self, scorer: JobScorer, rows: Iterable[list[Row]]) -> str:
         step = next(s for s in self._recipe.steps if isinstance(s, RowStep) and scorer in s.scorers)
-        wanted: dict[str, None] = {}
+        wanted: set[str] = set()
+        backend = scorer.plan.backend if isinstance(scorer.plan, JudgePlan) else None
+        tally = Tally(scorer.plan) if isinstance(scorer.plan, JudgePlan) else None
         for batch in rows:
             if self._cancelled():
                 raise Stopped("Stopped")
-            wanted.update(dict.fromkeys(row.content_hash for row in batch))
+            for row in batch:
+                if tally and row.content_hash not in wanted:
+                    tally.add(row)
+                wanted.add(row.content_hash)
         count = counted(len(wanted), "row")
-        if isinstance(step, Judge) and step.params.kind == "endpoint":
-            most = step.params.budget_calls
-            spent = f" It stops after {counted(most, 'call')}." if most else ""
-            return f"{count} without a rating: a call each to {step.params.model} at {step.params.base_url}.{spent}"
+        if tally and isinstance(backend, Endpoint):
+            calls = calls_of(scorer, backend, tally, Keys.of(self._workspace.config))
+            return f"{count} without a rating, for {backend.model} at {backend.base_url}. {calls}"
         model = getattr(step.params, "model", "a model")
         return f"{count} without a score: {model} reads them in a job of its own, on this machine."
 

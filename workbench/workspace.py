@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from filters.step import Progress
 from workbench.config import FILE as CONFIG_FILE
 from workbench.config import TEMPLATE, Config, read_config
+from workbench.consent import Agrees, ConsentedJobs, Keys, within_budget
 from workbench.curation import RecipeFile, RunReport, find_recipe, freeze_rows, recipe_files, run_recipe
 from workbench.draft import Draft
 from workbench.embeddings import CachedEmbeddings
@@ -252,12 +253,14 @@ class Workspace:
         allow_wipeout: bool = False,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] = lambda: False,
+        agrees: Agrees = within_budget,
     ) -> RunReport:
         """Run a recipe and freeze the result; see `workbench.curation.run_recipe`.
 
         It is given by path, by the name of a shipped one, or as it was read.
 
         `progress` may raise Stopped to call it off between batches; `cancelled` is asked while a job computes.
+        `agrees` is asked before an endpoint is; where it says no, ConsentNeeded is raised.
         """
         from filters.recipe import Recipe, load_recipe
 
@@ -269,7 +272,7 @@ class Workspace:
             from_,
             version,
             embed=CachedEmbeddings(self.cache_dir, self.runs_dir, progress, cancelled),
-            compute=ScoreJobs(self.runs_dir, progress, cancelled),
+            compute=ConsentedJobs(ScoreJobs(self.runs_dir, progress, cancelled), Keys.of(self.config), agrees),
             dry_run=dry_run,
             allow_wipeout=allow_wipeout,
             progress=progress,

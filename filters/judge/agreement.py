@@ -32,8 +32,9 @@ class Estimate:
 class Agreement:
     """A judge beside people on `n` rows.
 
-    `kappa` is quadratically weighted (Cohen 1968). `length_judge` and `length_people` correlate ratings with the length
-    of the answer; `length_bias` is how much more the judge follows length than people do.
+    `same_rating` and `same_label` are what the judge, or people, gave to every row: then most numbers mean nothing and
+    are None. `kappa` is quadratically weighted (Cohen 1968). `length_judge` and `length_people` correlate ratings with
+    the length of the answer; `length_bias` is how much more the judge follows length than people do.
     """
 
     n: int
@@ -42,6 +43,8 @@ class Agreement:
     length_judge: Estimate | None
     length_people: Estimate | None
     length_bias: Estimate | None
+    same_rating: float | None = None
+    same_label: float | None = None
 
 
 def agreement(judge: Sequence[float], people: Sequence[float], lengths: Sequence[int], scale: range) -> Agreement:
@@ -58,23 +61,27 @@ def agreement(judge: Sequence[float], people: Sequence[float], lengths: Sequence
     rounded = np.clip(np.floor(carried + 0.5), 0, levels - 1) + low
     columns = np.array([judged, people, lengths, rounded], dtype=np.float64)
     n = columns.shape[1]
+    same = [float(side[0]) if n and (side == side[0]).all() else None for side in (judged, columns[1])]
     if n < 3:
-        return Agreement(n, None, None, None, None, None)
+        return Agreement(n, None, None, None, None, None, *same)
     rng = np.random.default_rng(0)
     size = max(1, _AT_ONCE // n)
     drawn = np.concatenate(
         [_numbers(columns[:, rng.integers(0, n, (min(size, _RESAMPLES - i), n))]) for i in range(0, _RESAMPLES, size)]
     )
     seen = _numbers(columns[:, None, :])[0]
-    return Agreement(n, *(_estimate(value, draws) for value, draws in zip(seen, drawn.T, strict=True)))
+    return Agreement(n, *(_estimate(value, draws) for value, draws in zip(seen, drawn.T, strict=True)), *same)
 
 
 def weighted_kappa(a: Floats, b: Floats) -> Floats:
-    """Cohen's kappa with quadratic weights of two raters along the last axis; NaN where neither varies."""
+    """Cohen's kappa with quadratic weights of two raters along the last axis; NaN where one of them does not vary.
+
+    With one constant rater the formula gives 0 whatever the other says, and with two 0/0: neither is a finding.
+    """
     observed = ((a - b) ** 2).mean(-1)
     expected = (a**2).mean(-1) + (b**2).mean(-1) - 2 * a.mean(-1) * b.mean(-1)  # of all pairs of their ratings
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa: Floats = np.where(expected > 0, 1 - observed / expected, np.nan)
+        kappa: Floats = np.where((np.ptp(a, -1) > 0) & (np.ptp(b, -1) > 0), 1 - observed / expected, np.nan)
     return kappa
 
 
@@ -82,6 +89,16 @@ def flip_share(flips: int, pairs: int) -> Estimate:
     """The share of pairs whose verdict changed with the order of the answers, with Wilson's (1927) interval."""
     interval = stats.binomtest(flips, pairs).proportion_ci(method="wilson")
     return Estimate(flips / pairs, float(interval.low), float(interval.high))
+
+
+def mean_share(shares: Sequence[float]) -> Estimate:
+    """The mean of the shares that one side got in each of some pairs, with a percentile bootstrap over the pairs."""
+    given = np.asarray(shares, dtype=np.float64)
+    rng, n = np.random.default_rng(0), len(given)
+    size = max(1, _AT_ONCE // n)
+    sizes = [min(size, _RESAMPLES - i) for i in range(0, _RESAMPLES, size)]
+    low, high = np.quantile(np.concatenate([given[rng.integers(0, n, (s, n))].mean(-1) for s in sizes]), [0.025, 0.975])
+    return Estimate(float(given.mean()), float(low), float(high))
 
 
 def _numbers(columns: Floats) -> Floats:

@@ -8,8 +8,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from filters.judge.endpoint import Asker, Reply
-from filters.judge.material import Request, rating_form, rating_request
-from filters.judge.reply import rating, reason
+from filters.judge.material import Request
+from filters.judge.question import question
+from filters.judge.reply import reason
 from filters.judge.rubric import Rubric
 from filters.judge.spending import BudgetReached
 from filters.step import Row, Score
@@ -26,27 +27,28 @@ Found = TypeVar("Found")
 
 
 def endpoint_scores(
-    asker: Asker, rubric: Rubric, rows: Sequence[Row], wants_stop: Callable[[], bool]
+    asker: Asker, rubric: Rubric, rows: Sequence[Row], wants_stop: Callable[[], bool], *, compares: bool = False
 ) -> Iterator[Mapping[str, Score]]:
     """Scores by content hash as the answers come; raises as `ask_all`, and ModelUnavailable where asking has no sense.
 
-    The value is the rating, the detail its reason. A row without a usable answer is an error whose label says why:
-    malformed, cut-off, refused, rejected, busy or timeout.
+    The value is the rating, or with `compares` what the first answer of a comparison got (0, 0.5 or 1); the detail is
+    its reason. A row without a usable answer is an error whose label says why: malformed, cut-off, refused, rejected,
+    busy or timeout.
     """
-    form = rating_form(rubric)
-    found = {row.content_hash: rating_request(rubric, row) for row in rows}
+    asked = question(rubric, compares=compares)
+    found = {row.content_hash: asked.request(row) for row in rows}
     if settled := {key: score for key, score in found.items() if isinstance(score, Score)}:
         yield settled
     requests = {key: request for key, request in found.items() if isinstance(request, Request)}
 
     def ask(key: str) -> Reply | None:
-        return asker.ask(requests[key].messages, lambda text: rating(text, rubric.scale) is not None, form)
+        return asker.ask(requests[key].messages, lambda text: asked.read(text) is not None, asked.form)
 
     failures: Counter[str] = Counter()
     usable = in_a_row = 0
     trouble: ModelUnavailable | None = None
     for key, reply in ask_all(asker, requests, ask, wants_stop):
-        value = rating(reply.text, rubric.scale)
+        value = asked.read(reply.text)
         if reply.failure is None and value is not None:
             usable, in_a_row = usable + 1, 0
             yield {key: requests[key].told(Score(float(value), detail=reason(reply.text)))}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from filters.judge.material import reminder
-from filters.judge.plan import Endpoint
+from filters.judge.plan import Endpoint, origin
 from filters.judge.spending import Reservation, Spending, reserve
 from filters.rules.refusal import refusal
 from trainer.conversation import Message
@@ -28,6 +28,12 @@ _ASKS = 3  # questions until an answer has the form that was asked for
 _BACKOFF = 0.5  # seconds before the second try, doubled for each further one
 _LONGEST_WAIT = 600.0  # seconds; a server that wants a longer pause counts as busy
 _SAID = 300  # characters of a server's message that are kept
+_NEEDED = frozenset(  # headers that a call cannot do without
+    {"host", "accept", "accept-encoding", "connection", "content-type", "content-length", "user-agent"}
+)
+_UNSENT = frozenset(  # the client's reasons for which no question can have reached the server
+    {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "LocalProtocolError"}
+)
 _HALF = re.compile("[\ud800-\udfff]")  # of a character: JSON can carry it, a file or a further question cannot
 
 
@@ -54,7 +60,7 @@ class Asker:
     def __init__(self, endpoint: Endpoint) -> None:
         """Raises ModelUnavailable where the client library is missing."""
         self.endpoint = endpoint
-        self._key = os.environ.get(endpoint.key_variable, "").strip()
+        self._key = os.environ.get(endpoint.key_variable, "").strip() if endpoint.key_variable else ""
         self._client = _client(endpoint, self._key)
         self._pace = _Pace(endpoint.calls_per_minute)
         self._limit_name = "max_tokens"
@@ -87,7 +93,7 @@ class Asker:
         for attempt in range(_TRIES):
             if attempt and self.stopping.wait(_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1)):
                 return None
-            if not self._pace.wait(self.stopping) or not self.spending.take(reservation):
+            if not self._pace.wait(self.stopping) or not self.spending.take(reservation, self.stopping):
                 return None
             outcome = self._once(messages, reservation)
             if isinstance(outcome, Reply):
@@ -118,9 +124,11 @@ class Asker:
             if isinstance(choices, list) and choices and hasattr(choices[0], "message"):
                 return self._read(choices[0])
             return _Again(Reply(failure="busy", detail="the server's answer is no chat completion"))
-        except openai.APITimeoutError:
+        except openai.APITimeoutError as error:
+            tokens = _after(error)
             return _Again(Reply(failure="timeout", detail=f"no answer within {self.endpoint.timeout:g} seconds"))
         except openai.APIConnectionError as error:
+            tokens = _after(error)
             return _Again(Reply(failure="unreachable", detail=type(error.__cause__ or error).__name__))
         except openai.APIStatusError as error:
             if self._adapts(error, limit_name):
@@ -129,6 +137,7 @@ class Asker:
                 return self._rejected(error)
             return _Again(Reply(failure="busy", detail=self._said(error)), _retry_after(error))
         except (openai.APIError, ValueError) as error:
+            tokens = None, None
             told = f"the server's answer cannot be read ({type(error).__name__})"
             return _Again(Reply(failure="busy", detail=told))
         finally:
@@ -153,6 +162,12 @@ class Asker:
         if error.status_code in (401, 403):
             what = "the endpoint does not accept the key" if self._key else "the endpoint wants a key, and none is set"
             do = f"Put a valid key into the environment variable {variable}; it is never written down."
+            if variable is None:
+                what = "the endpoint wants a key, and none was sent: only the recipe names this address"
+                do = (
+                    f"If you trust it, name it: judge_hosts = {origin(where)!r} in workbench.toml, or "
+                    "WORKBENCH_JUDGE_HOSTS in the environment."
+                )
             raise ModelUnavailable(what, where=where, do=do) from None
         if error.status_code in (404, 405):
             raise ModelUnavailable(
@@ -229,8 +244,25 @@ def _client(endpoint: Endpoint, key: str) -> OpenAI:
         ) from None
     for name in ("openai", "httpx2", "httpcore2", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)  # OPENAI_LOG=debug would write requests into the job's log
+    bare = None
+    if endpoint.key_variable is None:  # the client takes more from the environment than a key: OPENAI_CUSTOM_HEADERS
+        bare = openai.DefaultHttpxClient(event_hooks={"request": [_strip]})
     # Servers on one's own machine want no key, but the client insists on one.
-    return openai.OpenAI(base_url=endpoint.base_url, api_key=key or "none", timeout=endpoint.timeout, max_retries=0)
+    return openai.OpenAI(
+        base_url=endpoint.base_url, api_key=key or "none", timeout=endpoint.timeout, max_retries=0, http_client=bare
+    )
+
+
+def _strip(request: Any) -> None:
+    """Take all headers out of a request that it can do without."""
+    for name in list(request.headers):
+        if name.lower() not in _NEEDED:
+            del request.headers[name]
+
+
+def _after(error: Exception) -> tuple[None, None] | None:
+    """What a call that brought no answer cost, as `Spending.settle` takes it: unknown, unless it was never sent."""
+    return None if type(error.__cause__).__name__ in _UNSENT else (None, None)
 
 
 def _tokens(completion: Any) -> tuple[int | None, int | None]:

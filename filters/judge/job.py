@@ -21,18 +21,18 @@ def judge_folder(folder: Path, events: Events) -> None:
     """
     plan = read_plan(folder, JudgePlan)
     if isinstance(plan.backend, Endpoint):
-        _ask(folder, events, _rubric(plan, folder), plan.backend)
+        _ask(folder, events, _rubric(plan, folder), plan.backend, plan.compares)
         return
     from filters.judge.local import LocalJudge, RewardJudge
 
     if isinstance(plan.backend, LocalModel):
         rubric, local = _rubric(plan, folder), LocalJudge(plan.backend)
-        score_folder(folder, events, lambda rows: local.score(rubric, rows), WHAT)
+        score_folder(folder, events, lambda rows: local.score(rubric, rows, compares=plan.compares), WHAT)
     else:
         score_folder(folder, events, RewardJudge(plan.backend).score, WHAT)
 
 
-def _ask(folder: Path, events: Events, rubric: Rubric, endpoint: Endpoint) -> None:
+def _ask(folder: Path, events: Events, rubric: Rubric, endpoint: Endpoint, compares: bool) -> None:
     from filters.judge.calls import endpoint_scores
     from filters.judge.endpoint import Asker
     from filters.judge.spending import BudgetReached
@@ -41,7 +41,9 @@ def _ask(folder: Path, events: Events, rubric: Rubric, endpoint: Endpoint) -> No
     try:
         # Calls under way when a stop comes in are waited for: they are paid for.
         with deferred_stop() as wants_stop:
-            score_folder(folder, events, lambda rows: endpoint_scores(asker, rubric, rows, wants_stop), WHAT)
+            score_folder(
+                folder, events, lambda rows: endpoint_scores(asker, rubric, rows, wants_stop, compares=compares), WHAT
+            )
     except BudgetReached as reached:
         events.emit("budget", what=reached.what, do=reached.do)
         raise

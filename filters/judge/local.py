@@ -6,8 +6,9 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from filters.judge.material import Request, preference_request, rating_request
+from filters.judge.material import Request
 from filters.judge.plan import LocalModel, RewardModel
+from filters.judge.question import comparison, question
 from filters.judge.rubric import Rubric
 from filters.step import Row, Score
 from trainer.chat import MaskPolicy, conversation_ids, prompt_ids
@@ -46,15 +47,19 @@ class LocalJudge:
         config = self._base.model.config
         self._window = int(getattr(config, "max_position_embeddings", 0) or 1 << 30)
 
-    def score(self, rubric: Rubric, rows: Sequence[Row]) -> Iterator[dict[str, Score]]:
-        """Scores by content hash, in batches of like length. Raises UsageProblem for a scale it cannot read."""
-        lead, ratings = self._choices([str(level) for level in rubric.scale], "Rating: ")
-        rubric = rubric.model_copy(update={"explain": False})  # the rating is read at once: no reason comes first
+    def score(self, rubric: Rubric, rows: Sequence[Row], *, compares: bool = False) -> Iterator[dict[str, Score]]:
+        """Scores by content hash, in batches of like length. Raises UsageProblem for a scale it cannot read.
+
+        With `compares` the rows are comparisons, and the score is how probable it is that the first answer is better.
+        """
+        # The rating is read at once: no reason comes first.
+        asked = question(rubric.model_copy(update={"explain": False}), compares=compares)
+        lead, choices = self._choices(list(asked.choices), asked.lead)
         prompts: dict[str, list[int]] = {}
         requests: dict[str, Request] = {}
         settled: dict[str, Score] = {}
         for row in rows:
-            request = rating_request(rubric, row)
+            request = asked.request(row)
             found = request if isinstance(request, Score) else self._prompt(request.messages, lead)
             if isinstance(request, Request) and not isinstance(found, Score):
                 prompts[row.content_hash], requests[row.content_hash] = found, request
@@ -62,23 +67,16 @@ class LocalJudge:
                 settled[row.content_hash] = found
         if settled:
             yield settled
-        scale = [float(level) for level in rubric.scale]
-        for keys, shares in self._shares(prompts, ratings):
+        scale = list(asked.choices.values())
+        for keys, shares in self._shares(prompts, choices):
             yield {key: requests[key].told(_expected(share, scale)) for key, share in zip(keys, shares, strict=True)}
 
     def prefer(
         self, rubric: Rubric, prompt: Sequence[Message], first: str, second: str
     ) -> tuple[float | None, str | None]:
         """How probable it is that the first of two answers is called better, or why that cannot be told."""
-        lead, letters = self._choices(["A", "B"], "Better: ")
-        rubric = rubric.model_copy(update={"explain": False})
-        found = self._prompt(preference_request(rubric, prompt, first, second).messages, lead)
-        if isinstance(found, Score):
-            return None, found.detail
-        ((_, (share,)),) = self._shares({"": found}, letters)
-        if sum(share) < LEAST_MASS:
-            return None, _too_little(sum(share))
-        return share[0] / sum(share), None
+        ((score,),) = (part.values() for part in self.score(rubric, [comparison(prompt, first, second)], compares=True))
+        return score.value, None if score.state == "ok" else score.detail
 
     def _prompt(self, request: list[Message], lead: list[int]) -> list[int] | Score:
         """The ids up to where the rating stands, or the score of a row that cannot be asked about."""
@@ -234,10 +232,7 @@ def _expected(share: Sequence[float], scale: Sequence[float]) -> Score:
     """The expectation over the ratings; an error where they hold hardly any of the probability."""
     mass = sum(share)
     if mass < LEAST_MASS:
-        return Score(state="error", label="no rating", detail=_too_little(mass))
+        told = f"the ratings hold {mass:.1%} of the probability: the model was not about to rate"
+        return Score(state="error", label="no rating", detail=told)
     value = sum(level * part for level, part in zip(scale, share, strict=True)) / mass
     return Score.measured(value, detail=f"the ratings hold {mass:.0%} of the probability")
-
-
-def _too_little(mass: float) -> str:
-    return f"the ratings hold {mass:.1%} of the probability: the model was not about to rate"

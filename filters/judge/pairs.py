@@ -10,11 +10,10 @@ from filters.judge.calls import ask_all
 from filters.judge.endpoint import Asker, Reply
 from filters.judge.local import LocalJudge
 from filters.judge.material import PREFERENCE_FORM, preference_request
+from filters.judge.question import SHARES
 from filters.judge.reply import preference
 from filters.judge.rubric import Rubric
 from trainer.conversation import Message
-
-_SHARES = {"A": 1.0, "B": 0.0, "tie": 0.5}
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def judge_pairs(
             said = preference(reply.text)
             if reply.failure or said is None:
                 return Verdict(failure=reply.failure or "malformed")
-            shares.append(_SHARES[said])
+            shares.append(SHARES[said])
         return verdict(shares[0], 1 - shares[1])
 
     yield from ask_all(asker, pairs, judged, wants_stop)

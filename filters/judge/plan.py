@@ -39,14 +39,16 @@ class Budget(_Frozen):
 class Endpoint(_Frozen):
     """An OpenAI-compatible chat endpoint. The key is read from the environment by the job, when it asks.
 
-    `timeout` is in seconds and below the minute that a stopped job is given to end, so that a call under way is
-    not lost. `give_up`: the work ends where none of the first answers can be used.
+    `key_variable` says where it lies; None sends none, nor anything else of the environment: whoever makes the plan
+    answers for sending that variable to that address. `timeout` is in seconds and below the minute that a stopped job
+    is given to end, so that a call under way is not lost. `give_up`: the work ends where none of the first answers can
+    be used.
     """
 
     kind: Literal["endpoint"] = "endpoint"
     base_url: str
     model: str = Field(min_length=1)
-    key_variable: str = KEY_VARIABLE
+    key_variable: str | None = KEY_VARIABLE
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     max_reply_tokens: int = Field(default=400, ge=1)
     concurrency: int = Field(default=8, ge=1, le=256)
@@ -81,11 +83,15 @@ Backend = Annotated[Endpoint | LocalModel | RewardModel, Field(discriminator="ki
 
 
 class JudgePlan(_Frozen):
-    """The `plan.json` of a judging job. Only a reward model does without a rubric."""
+    """The `plan.json` of a judging job. Only a reward model does without a rubric.
+
+    `compares`: the rows are comparisons (`filters.judge.pairs.comparison`), and asked is which answer is better.
+    """
 
     kind: Literal["judge"] = "judge"
     rubric: Rubric | None
     backend: Backend
+    compares: bool = False
 
 
 def checked_url(url: str) -> str:
@@ -103,6 +109,19 @@ def checked_url(url: str) -> str:
             "environment variable"
         )
     return url.strip().rstrip("/")
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of an address, the port left out where it is the scheme's own: what a key is good for.
+
+    Without a scheme it is https. Raises ValueError for what is no address.
+    """
+    parts = urlsplit(url.strip() if "://" in url else f"https://{url.strip()}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is no address; it looks like https://host, or http://localhost:8000")
+    port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host.rstrip('.')}{port}"
 
 
 def identity(rubric: Rubric | None, backend: Endpoint | LocalModel | RewardModel) -> dict[str, object]:

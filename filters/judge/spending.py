@@ -10,6 +10,8 @@ from filters.judge.plan import Budget
 from trainer.conversation import Message, content_text
 from trainer.errors import Stopped
 
+_LOOK = 0.2  # seconds between two looks whether the work is to stop
+
 
 class BudgetReached(Stopped):
     """The budget is used up. What was judged is kept, and the same command with a larger one goes on."""
@@ -43,37 +45,39 @@ class Spending:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._lock = threading.Lock()
+        self._settled = threading.Condition()
         self._under_way: list[Reservation] = []
         self.usage = Usage()
         self.exhausted: str | None = None
         """Which limit is used up, in words; None while none is."""
 
-    def take(self, reservation: Reservation) -> bool:
-        """Set the call aside, or say False: a limit is reached, and `exhausted` tells which."""
-        with self._lock:
-            prompt = self.usage.prompt_tokens + sum(r.prompt_tokens for r in [*self._under_way, reservation])
-            reply = self.usage.reply_tokens + sum(r.reply_tokens for r in [*self._under_way, reservation])
-            budget = self._budget
-            if budget.calls is not None and self.usage.calls + 1 > budget.calls:
-                self.exhausted = f"{budget.calls:,} call{'s' * (budget.calls != 1)}"
-            elif budget.tokens is not None and prompt + reply > budget.tokens:
-                self.exhausted = f"{budget.tokens:,} tokens"
-            elif budget.cost is not None and budget.price(prompt, reply) > budget.cost:
-                self.exhausted = f"a cost of {budget.cost:g}"
-            if self.exhausted:
-                return False
-            self._under_way.append(reservation)
-            self.usage.calls += 1
-            return True
+    def take(self, reservation: Reservation, stopping: threading.Event) -> bool:
+        """Set the call aside, or say False: a limit is reached, and `exhausted` tells which, or work is to stop.
+
+        Where only what is set aside for calls under way leaves no room, it waits for them: most take less.
+        """
+        with self._settled:
+            while not stopping.is_set() and self.exhausted is None:
+                lacking = self._lacking(reservation)
+                if lacking is None:
+                    self._under_way.append(reservation)
+                    self.usage.calls += 1
+                    return True
+                if not self._under_way or self._calls_used:
+                    self.exhausted = lacking
+                    self._settled.notify_all()
+                else:
+                    self._settled.wait(_LOOK)
+            return False
 
     def settle(self, reservation: Reservation, tokens: tuple[int | None, int | None] | None) -> None:
-        """Put what a call took (prompt, reply) in the place of what was set aside; None where it brought no answer.
+        """Put what a call took (prompt, reply) in the place of what was set aside; None where it cannot have cost any.
 
-        Where a server answers without telling tokens, what was set aside counts.
+        A count that is None is not known, as after a timeout or of a server that tells none: what was set aside counts.
         """
-        with self._lock:
+        with self._settled:
             self._under_way.remove(reservation)
+            self._settled.notify_all()
             if tokens is None:
                 return
             prompt, reply = tokens
@@ -83,6 +87,23 @@ class Spending:
             self.usage.prompt_tokens += prompt
             self.usage.reply_tokens += reply
             self.usage.cost = self._budget.price(self.usage.prompt_tokens, self.usage.reply_tokens)
+
+    @property
+    def _calls_used(self) -> bool:
+        return self._budget.calls is not None and self.usage.calls >= self._budget.calls
+
+    def _lacking(self, reservation: Reservation) -> str | None:
+        """The limit that has no room for the call beside those under way, in words."""
+        budget = self._budget
+        prompt = self.usage.prompt_tokens + sum(r.prompt_tokens for r in [*self._under_way, reservation])
+        reply = self.usage.reply_tokens + sum(r.reply_tokens for r in [*self._under_way, reservation])
+        if self._calls_used:
+            return f"{budget.calls:,} call{'s' * (budget.calls != 1)}"
+        if budget.tokens is not None and prompt + reply > budget.tokens:
+            return f"{budget.tokens:,} tokens"
+        if budget.cost is not None and budget.price(prompt, reply) > budget.cost:
+            return f"a cost of {budget.cost:g}"
+        return None
 
 
 def reserve(messages: list[Message], max_reply_tokens: int) -> Reservation:

@@ -8,17 +8,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from filters.judge.plan import KEY_VARIABLE, Budget, Endpoint, JudgePlan, LocalModel, RewardModel, checked_url, identity
+from filters.judge.plan import Budget, Endpoint, JudgePlan, LocalModel, RewardModel, checked_url, identity
 from filters.judge.rubric import Rubric, load_rubric
 from filters.step import FilterParams, Finding, JobScorer, RowStep, Score, State
-from trainer.errors import Problem
+from trainer.errors import Problem, UsageProblem
 from trainer.models import DEFAULT_MODEL
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a judge is told other words, or its answers are read otherwise."""
 
 _PACE = frozenset(
-    {"key_variable", "concurrency", "timeout", "calls_per_minute", "give_up"}
+    {"concurrency", "timeout", "calls_per_minute", "give_up"}
     | {"budget_calls", "budget_tokens", "budget_cost", "price_in", "price_out"}
 )
 
@@ -29,8 +29,8 @@ class JudgeParams(FilterParams):
     `rubric` is a shipped one's name or a path. The judge is an OpenAI-compatible endpoint where `base_url` is given,
     else a local causal model; `backend: reward` is a local reward model, which reads no rubric. `on_error: drop` drops
     rows that the judge gave no usable answer for; either way they are counted. `timeout` is in seconds, prices are for
-    a million tokens. The key of an endpoint stands in the environment variable `key_variable`. `give_up: false` asks
-    about every row even where none of the first answers can be used.
+    a million tokens. `give_up: false` asks about every row even where none of the first answers can be used. Which key
+    an endpoint gets is never the recipe's to say: its plan names none until the caller puts one there.
     """
 
     rubric: str = "helpfulness"
@@ -41,7 +41,6 @@ class JudgeParams(FilterParams):
     on_error: Literal["keep", "drop"] = "keep"
     temperature: float | None = Field(default=0.0, ge=0, le=2)
     max_reply_tokens: int = Field(default=400, ge=1)
-    key_variable: str = KEY_VARIABLE
     concurrency: int = Field(default=8, ge=1, le=256)
     timeout: float = Field(default=50.0, gt=0)
     calls_per_minute: float | None = Field(default=None, gt=0)
@@ -51,6 +50,17 @@ class JudgeParams(FilterParams):
     budget_cost: float | None = Field(default=None, gt=0)
     price_in: float | None = Field(default=None, ge=0)
     price_out: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_key(cls, given: Any) -> Any:
+        # Recipes come from others: one that names a variable and an address could have any secret sent anywhere.
+        if isinstance(given, dict) and "key_variable" in given:
+            raise ValueError(
+                "a recipe cannot say which variable holds a key; take key_variable out, and name the variable in "
+                "judge_key_variable in workbench.toml"
+            )
+        return given
 
     @model_validator(mode="after")
     def _sensible(self) -> JudgeParams:
@@ -82,7 +92,7 @@ class JudgeParams(FilterParams):
         return self.backend or ("endpoint" if self.base_url is not None else "local")
 
     def judge(self) -> Endpoint | LocalModel | RewardModel:
-        """The judge, as its job is told of it."""
+        """The judge, as its job is told of it; an endpoint without a key."""
         if self.kind == "reward":
             return RewardModel(model=self.model)
         if self.kind == "local" or self.base_url is None:
@@ -90,7 +100,7 @@ class JudgeParams(FilterParams):
         return Endpoint(
             base_url=self.base_url,
             model=self.model,
-            key_variable=self.key_variable,
+            key_variable=None,
             temperature=self.temperature,
             max_reply_tokens=self.max_reply_tokens,
             concurrency=self.concurrency,
@@ -125,10 +135,19 @@ class Judge(RowStep[JudgeParams]):
     @cached_property
     def scorers(self) -> Sequence[JobScorer]:
         """The rating, with the judge's reason as its detail."""
+        return [self._scorer("judge-reward" if self.rubric is None else f"judge-{self.rubric.name}")]
+
+    def comparer(self) -> JobScorer:
+        """What the first of two answers got, of comparisons (`filters.judge.question`). Raises UsageProblem."""
+        if self.rubric is None:
+            do = "Compare by a judge that has a rubric."
+            raise UsageProblem("a reward model rates one answer at a time", where="judge pairs", do=do)
+        return self._scorer(f"judge-pairs-{self.rubric.name}", compares=True)
+
+    def _scorer(self, name: str, *, compares: bool = False) -> JobScorer:
         backend = self.params.judge()
-        plan = JudgePlan(rubric=self.rubric, backend=backend)
-        name = "judge-reward" if self.rubric is None else f"judge-{self.rubric.name}"
-        return [JobScorer(name, VERSION, identity(self.rubric, backend), plan)]
+        plan = JudgePlan(rubric=self.rubric, backend=backend, compares=compares)
+        return JobScorer(name, VERSION, identity(self.rubric, backend), plan)
 
     def settings(self) -> dict[str, Any]:
         """All parameters that can change the result, and what the rubric says: its file may change."""

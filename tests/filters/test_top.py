@@ -100,7 +100,7 @@ def test_scores_are_kept_by_what_they_depend_on_and_nothing_else(tmp_path):
         return parse_recipe(f"steps: [{{judge: {given}}}]").steps[0].scorers[0].fingerprint
 
     same = fingerprint()
-    assert fingerprint(base_url="http://other/v1", concurrency=2, budget_calls=5, key_variable="K", min=2) == same
+    assert fingerprint(base_url="http://other/v1", concurrency=2, budget_calls=5, timeout=9, min=2) == same
     assert len({same, fingerprint(model="n"), fingerprint(temperature=1.0), fingerprint(rubric="safety")}) == 4
 
 

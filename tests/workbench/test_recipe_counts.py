@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 
 import pytest
 
@@ -115,7 +116,9 @@ def test_a_judge_is_not_asked_before_somebody_says_so(counter, workspace):
     found = count(counter, STEPS.replace("20", "5") + JUDGE + "  - refusal\n")
     assert [each.state for each in found] == ["counted", "counted", "counted", "waits"]
     assert (
-        found[-1].told == "5 rows without a rating: a call each to m at http://127.0.0.1:9/v1. It stops after 5 calls."
+        re.sub(r"[\d,]+ tokens", "N tokens", found[-1].told)
+        == "5 rows without a rating, for m at http://127.0.0.1:9/v1. 5 calls without retries: about N tokens asked and "
+        "at most 2,000 answered. It stops at 5 calls."
     )
     assert not list(workspace.runs_dir.glob("score-*"))
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
+from workbench.cli.consent import with_consent
 from workbench.text import counted
 
 if TYPE_CHECKING:
     from filters.overlap import Overlap
+    from workbench.consent import Agrees
     from workbench.curation import RunReport
 
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--name", required=True, metavar="VERSION", help="What to call the version.")
 @click.option("--dry-run", is_flag=True, help="Say what each step would drop; make no version.")
 @click.option("--allow-wipeout", is_flag=True, help="Let steps drop more than their max_drop, or a whole group.")
+@click.option("--yes", is_flag=True, help="Let judges at endpoints be asked, which may cost money.")
 @click.option("--overlap", is_flag=True, help="Say what each step would drop by itself, and what only it drops.")
 @common.json_option
 @click.pass_context
@@ -30,6 +33,7 @@ def command(
     name: str,
     dry_run: bool,
     allow_wipeout: bool,
+    yes: bool,
     overlap: bool,
     as_json: bool,
 ) -> None:
@@ -37,6 +41,9 @@ def command(
 
     RECIPE is a YAML file or the name of a recipe that ships with the workbench. Every drop is kept with its reason.
     A run that was stopped goes on where it was.
+
+    Before a judge at an endpoint is asked, calls, tokens and cost are told, and it needs consent: --yes, a budget in
+    its step, or yes on the terminal. --dry-run asks it too, or it could not say what would fall.
 
     With --overlap every filter and deduplicator also judges all rows, not only those that the steps before it left:
     a step that drops nothing which another would not drop can go. Run the same line again to have it of a version
@@ -50,11 +57,15 @@ def command(
     for sentence in refused_steps():
         common.note(f"Note: {sentence}.")
     inputs = [part.strip() for part in from_.split(",") if part.strip()]
-    with common.workspace(ctx) as workspace, common.progress_bar("running") as progress:
-        report = workspace.run_recipe(
-            recipe, inputs, name, dry_run=dry_run, allow_wipeout=allow_wipeout, progress=progress
-        )
-        found = workspace.recipe_overlap(recipe, inputs, progress) if overlap else None
+
+    def run(agrees: Agrees) -> tuple[RunReport, Overlap | None]:
+        with common.workspace(ctx) as workspace, common.progress_bar("running") as progress:
+            report = workspace.run_recipe(
+                recipe, inputs, name, dry_run=dry_run, allow_wipeout=allow_wipeout, progress=progress, agrees=agrees
+            )
+            return report, workspace.recipe_overlap(recipe, inputs, progress) if overlap else None
+
+    report, found = with_consent(run, yes=yes, may_ask=not as_json)
     if as_json:
         common.print_json(run_data(report) | ({"overlap": found.as_dict()} if found else {}))
         return

@@ -28,7 +28,7 @@ def labelled(store: Store, base: Named, field: str | None = None) -> dict[str, s
 
 
 def _from_metadata(store: Store, base: Named, field: str) -> list[tuple[str, str | None]]:
-    with closing(Members(store, [base])) as members:
+    with closing(Members(store, [base], drafted=True)) as members:
         return [
             (row["content_hash"], _word(json.loads(row["meta"]).get(field)))
             for batch in members.batches(("content_hash", "meta"))

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filters.errors import Wipeout
-from filters.step import Progress
+from filters.step import Progress, RowStep
+from workbench.consent import ConsentNeeded
 from workbench.curation import RunReport, find_recipe
 from workbench.errors import Stopped
 from workbench.resources import recipe_names
-from workbench.tui.recipe_flow import choose_recipe, run_told
+from workbench.tui.recipe_flow import agree, choose_recipe, run_told
 from workbench.tui.widgets.dialogs import ask_text, choose, confirm
 from workbench.tui.workers import Cancelled
 
@@ -134,14 +135,17 @@ class RecipeEdits:
             screen.say("A recipe without steps would leave the rows as they are: f in Browse freezes those.")
             return
         app, workspace, recipe = screen.bench, screen.bench.workspace, draft.recipe
-        counts, let = list(screen.counts.values()), bool(screen.let)
+        counts, let, agreed = list(screen.counts.values()), bool(screen.let), set[str]()
         for count in counts:
             if count.state == "guarded":
                 if not await confirm(app, f"Let {count.name} drop that much?", f"{count.told}."):
                     return
                 let = True
-            elif count.state == "waits" and not await confirm(app, f"Begin the job of {count.name}?", count.told):
-                return
+            elif count.state == "waits":
+                if not await confirm(app, f"Begin the job of {count.name}?", count.told):
+                    return
+                if isinstance(step := recipe.steps[count.position], RowStep):
+                    agreed.update(scorer.fingerprint for scorer in step.scorers)
             elif count.state == "failed":
                 screen.fail(f"{count.name} cannot be run: {count.told}")
                 return
@@ -152,7 +156,15 @@ class RecipeEdits:
             return
 
         def run(progress: Progress, cancelled: Cancelled) -> RunReport:
-            return workspace.run_recipe(recipe, [base], name, allow_wipeout=let, progress=progress, cancelled=cancelled)
+            return workspace.run_recipe(
+                recipe,
+                [base],
+                name,
+                allow_wipeout=let,
+                progress=progress,
+                cancelled=cancelled,
+                agrees=lambda calls: calls.fingerprint in agreed,
+            )
 
         while True:
             try:
@@ -165,6 +177,11 @@ class RecipeEdits:
                     app.say("No version was made.")
                     return
                 let = True
+            except ConsentNeeded as needed:
+                if not await agree(app, needed.calls):
+                    app.say("Nothing was asked. No version was made.")
+                    return
+                agreed.add(needed.calls.fingerprint)
             except Stopped:
                 app.say("Stopped. The same recipe and name go on behind the steps that were done.")
                 return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from filters.errors import Wipeout
 from filters.step import Progress
+from workbench.consent import Calls, ConsentNeeded
 from workbench.curation import RecipeFile, RunReport
 from workbench.errors import Stopped
 from workbench.store.recipe_runs import StepRow
@@ -51,9 +52,18 @@ class RecipeFlow:
     async def _try_and_run(self, recipe: str, called: str, base: str, name: str) -> bool:
         app, workspace = self._app, self._app.workspace
 
+        agreed: set[str] = set()
+
         def run(dry: bool, allow: bool) -> Callable[[Progress, Cancelled], RunReport]:
             return lambda progress, cancelled: workspace.run_recipe(
-                recipe, [base], name, dry_run=dry, allow_wipeout=allow, progress=progress, cancelled=cancelled
+                recipe,
+                [base],
+                name,
+                dry_run=dry,
+                allow_wipeout=allow,
+                progress=progress,
+                cancelled=cancelled,
+                agrees=lambda calls: calls.fingerprint in agreed,
             )
 
         allow = False
@@ -68,6 +78,11 @@ class RecipeFlow:
                     app.say("No version was made.")
                     return False
                 allow = True
+            except ConsentNeeded as needed:
+                if not await agree(app, needed.calls):
+                    app.say("Nothing was asked. No version was made.")
+                    return False
+                agreed.add(needed.calls.fingerprint)
         await app.tasks.until_free()
         kept = f"{tried.rows_out:,} of {tried.rows_in:,} rows would be left."
         dialog = ReportDialog(
@@ -82,6 +97,12 @@ class RecipeFlow:
         report = await app.tasks.run(f"running {called}", run(False, allow), if_stopped=_LATER)
         app.tasks.land(name, run_told(report))
         return True
+
+
+async def agree(app: WorkbenchApp, calls: Calls) -> bool:
+    """Whether a person lets an endpoint be asked, which is shown with what it takes."""
+    await app.tasks.until_free()
+    return await confirm(app, f"Ask {flat(calls.model)} at {flat(calls.base_url)}?", f"{calls.scorer}: {calls}")
 
 
 async def choose_recipe(app: WorkbenchApp, title: str, others: str) -> str:

@@ -66,6 +66,15 @@ def test_a_side_that_says_one_thing_tells_nothing():
     assert agreement([1, 2], [0, 1], [1, 2], SCALE).spearman is None
 
 
+def test_with_one_label_for_all_rows_there_is_no_kappa():
+    judge, lengths = [5, 4, 3, 2, 1, 4], [1, 2, 3, 4, 5, 6]
+    found = agreement(judge, [1] * 6, lengths, SCALE)
+    assert (found.kappa, found.spearman, found.same_label, found.same_rating) == (None, None, 1, None)
+    found = agreement([5] * 6, [1] * 6, lengths, SCALE)
+    assert (found.kappa, found.same_label, found.same_rating) == (None, 1, 5)
+    assert agreement(judge, [1, 0, 1, 0, 0, 1], lengths, SCALE).kappa is not None
+
+
 def test_an_order_that_decides_is_a_tie_and_counted():
     assert (verdict(1, 1).winner, verdict(1, 1).flipped) == ("first", False)
     assert (verdict(0, 0).winner, verdict(0.5, 0.5).winner) == ("second", "tie")

@@ -14,12 +14,13 @@ import pytest
 
 from filters.judge.calls import endpoint_scores
 from filters.judge.endpoint import Asker
+from filters.judge.job import judge_folder
 from filters.judge.plan import Budget, Endpoint, JudgePlan
 from filters.judge.rubric import load_rubric
 from filters.judge.spending import BudgetReached
 from filters.scoring import read_parts, write_job
 from trainer.errors import ModelUnavailable
-from trainer.protocol import read_events
+from trainer.protocol import Events, read_events
 
 KEY = "sk-secret-0815"
 
@@ -149,8 +150,18 @@ def test_usage_that_is_no_count_of_tokens_is_estimated(serve, judge, rows, chat_
 
 def test_a_slow_answer_is_a_timeout_and_not_a_number(serve, judge, rows):
     server = serve(lambda prompt, nth: time.sleep(0.6) or "Rating: 5")
-    (score,) = judge(server, rows[:1], timeout=0.1)
+    (score,) = judge(server, rows[:1], timeout=0.1, max_reply_tokens=50)
     assert (score.state, score.label) == ("error", "timeout")
+    spent = judge.asker.spending.usage  # the server may have billed what nobody waited for
+    assert (spent.calls, spent.estimated, spent.reply_tokens) == (5, 5, 250)
+    assert spent.prompt_tokens > 500
+
+
+def test_calls_that_time_out_are_not_made_beyond_the_budget(serve, judge, rows):
+    server = serve(lambda prompt, nth: time.sleep(0.4) or "Rating: 5")
+    with pytest.raises(BudgetReached):
+        judge(server, rows, timeout=0.1, concurrency=2, budget=Budget(tokens=1200))
+    assert server.calls <= 2
 
 
 @pytest.mark.parametrize(
@@ -170,6 +181,27 @@ def test_without_a_key_the_error_names_the_variable(serve, judge, rows, monkeypa
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(ModelUnavailable, match=r"wants a key, and none is set.*MY_KEY"):
         judge(serve(lambda prompt, nth: (401, {}, {})), rows, key_variable="MY_KEY")
+
+
+def test_an_address_that_may_have_no_key_gets_nothing_of_the_environment(serve, judge, rows, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-4711")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Gateway-Key: gate-4711\nAuthorization: Bearer gate-4711")
+    server = serve(lambda prompt, nth: "Rating: 3" if nth == 1 else (401, {}, {}))
+    assert judge(server, rows[:1], key_variable=None)[0].value == 3
+    with pytest.raises(ModelUnavailable, match=r"none was sent.*judge_hosts = 'http://127.0.0.1:\d+'"):
+        judge(server, rows[:1], key_variable=None)
+    for _, headers in server.bodies:
+        assert "authorization" not in {name.lower() for name in headers}
+        assert not [value for value in headers.values() if KEY in value or "4711" in value]
+
+
+def test_a_key_does_not_follow_to_another_address(serve, judge, rows):
+    stranger = serve(lambda prompt, nth: "Rating: 5")
+    server = serve(lambda prompt, nth: (307, {"Location": f"{stranger.url}/chat/completions"}, {}))
+    judge(server, rows[:1])
+    ((_, headers),) = stranger.bodies
+    assert KEY not in str(headers)
+    assert KEY in str(server.bodies[0][1])
 
 
 def test_a_server_that_is_not_there_is_no_score(judge, rows, no_backoff):
@@ -216,8 +248,8 @@ def test_calls_run_side_by_side_but_no_more_than_allowed_and_no_faster(serve, ju
     ("budget", "says", "least"),
     [
         (Budget(calls=4), "budget of 4 calls", 4),
-        (Budget(tokens=2500), "budget of 2,500 tokens", 2),
-        (Budget(cost=0.003, price_in=1, price_out=1), "a cost of 0.003", 2),
+        (Budget(tokens=1100), "budget of 1,100 tokens", 2),
+        (Budget(cost=0.0011, price_in=1, price_out=1), "a cost of 0.0011", 2),
     ],
 )
 def test_a_budget_is_not_overrun_and_what_it_bought_is_kept(serve, judge, rows, budget, says, least):
@@ -229,6 +261,13 @@ def test_a_budget_is_not_overrun_and_what_it_bought_is_kept(serve, judge, rows, 
     usage = judge.asker.spending.usage
     assert usage.prompt_tokens + usage.reply_tokens <= (budget.tokens or 10_000)
     assert usage.cost <= (budget.cost or 0)
+
+
+def test_what_was_only_set_aside_does_not_use_the_budget_up(serve, judge, rows):
+    server = serve(lambda prompt, nth: time.sleep(0.05) or "Rating: 3")
+    scores = judge(server, rows, concurrency=6, max_reply_tokens=1000, budget=Budget(tokens=4000))
+    assert [score.value for score in scores] == [3.0] * 6
+    assert 1 < server.most_under_way < 6  # of 1,400 tokens or so at the most, two fit at a time
 
 
 def test_the_newer_name_of_the_limit_is_found_out(serve, judge, rows):
@@ -282,7 +321,7 @@ def scored(folder):
 
 
 def test_killed_a_job_asks_again_for_nothing_that_was_answered_and_stopped_it_loses_nothing(
-    serve, rows, tmp_path, make_row
+    serve, rows, tmp_path, make_row, monkeypatch
 ):
     rows = [*rows, *(make_row(f"What is {n} plus {n}?", f"It is {2 * n}.") for n in range(6, 12))]
     gates = {1: threading.Event(), 2: threading.Event()}
@@ -317,7 +356,8 @@ def test_killed_a_job_asks_again_for_nothing_that_was_answered_and_stopped_it_lo
     assert server.calls == 10
 
     phase[0] = 2
-    assert start(tmp_path).wait(60) == 0
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    judge_folder(tmp_path, Events(tmp_path))  # here: a third process would tell no more
     assert {score.value for score in scored(tmp_path).values()} == {4.0}
     assert len(scored(tmp_path)) == 12
     assert all(server.asked[prompt] == 1 for prompt in first)

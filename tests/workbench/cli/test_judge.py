@@ -8,13 +8,27 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from filters.step import Score
+from workbench.judging import judge_step
+from workbench.store.scores import StoredScores
+from workbench.workspace import Workspace
+
 KEY = "sk-never-written-4711"
 
 
 @pytest.fixture
 def judge_server():
     """An endpoint that rates by the length of the answer, and remembers what it was asked."""
-    asked = []
+    asked, keys = [], []
+
+    def said(prompt):
+        if "[" not in prompt or " answer A]" not in prompt:
+            return f"Rating: {min(5, 1 + words(prompt, 'assistant'))}"
+        a, b = words(prompt, "answer A"), words(prompt, "answer B")
+        return f"Better: {'A' if a >= b else 'B'}"  # of equals, what stands first
+
+    def words(prompt, name):
+        return prompt.split(f" {name}]\n")[1].split("\n[")[0].count("word")
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -23,10 +37,10 @@ def judge_server():
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             prompt = body["messages"][0]["content"]
             asked.append(prompt)
-            rating = min(5, 1 + prompt.split(" assistant]\n")[1].split("\n[")[0].count("word"))
+            keys.append(self.headers["Authorization"])
             reply = {
                 "choices": [
-                    {"index": 0, "finish_reason": "stop", "message": {"content": f"Counted. {KEY}\nRating: {rating}"}}
+                    {"index": 0, "finish_reason": "stop", "message": {"content": f"Counted. {KEY}\n{said(prompt)}"}}
                 ],
                 "usage": {"prompt_tokens": 50, "completion_tokens": 5},
             }
@@ -42,7 +56,7 @@ def judge_server():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    server.asked, server.url = asked, f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.asked, server.keys, server.url = asked, keys, f"http://127.0.0.1:{server.server_address[1]}/v1"
     yield server
     server.shutdown()
     server.server_close()
@@ -53,7 +67,12 @@ def rows(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     path = tmp_path / "rows.jsonl"
     made = [
-        {"instruction": f"Say {n}", "output": " ".join(["word"] * (n % 5)) or "nothing", "quality": 1 + n % 5}
+        {
+            "instruction": f"Say {n}",
+            "output": " ".join(["word"] * (n % 5)) or "nothing",
+            "quality": 1 + n % 5,
+            "same": 4,
+        }
         for n in range(35)
     ]
     path.write_text("\n".join(map(json.dumps, made)), encoding="utf-8")
@@ -65,6 +84,8 @@ def test_a_spent_budget_keeps_what_it_bought_and_the_next_call_pays_for_the_rest
     rows, judge_server, tmp_path, root, monkeypatch
 ):
     judge = ["judge", "score", "rows", "--base-url", judge_server.url, "--model", "m"]
+    refused = rows(*judge)
+    assert (refused.code, "35 calls" in refused.err, "--yes" in refused.err) == (2, True, True)
     before = rows(*judge, "--dry-run", "--price-in", 1, "--price-out", 2)
     assert judge_server.asked == []
     assert "35 contents in 35 rows, 0 rated before, 35 to rate" in before.err
@@ -76,7 +97,8 @@ def test_a_spent_budget_keeps_what_it_bought_and_the_next_call_pays_for_the_rest
     assert "The budget of 12 calls is used up: 12 rows of rows rated so far" in spent.err
     assert len(judge_server.asked) == 12
 
-    rest = rows(*judge, "--json").json
+    assert rows(*judge, "--json").code == 2, "nobody can be asked there"
+    rest = rows(*judge, "--json", "--yes").json
     assert len(judge_server.asked) == len(set(judge_server.asked)) == 35
     assert (rest["known"], rest["calls"], rest["usage"]["calls"]) == (12, 23, 23)
     assert rest["ratings"] == {str(rating): 7 for rating in range(1, 6)}
@@ -123,3 +145,104 @@ def test_options_that_do_not_fit_are_refused(rows, options, says):
     assert refused.code == 2
     assert says in refused.err
     assert "secret@" not in refused.err
+
+
+RECIPE = "steps: [judge: {{rubric: helpfulness, base_url: '{url}', model: m, price_in: 1, price_out: 2{more}}}]"
+
+
+@pytest.fixture
+def judging(rows, judge_server, tmp_path):
+    """Run a recipe with a judge at the server."""
+
+    def run(*options, more=""):
+        recipe = tmp_path / "judge.yaml"
+        recipe.write_text(RECIPE.format(url=judge_server.url, more=more))
+        return rows("run", recipe, "--from", "rows", "--name", "v", *options)
+
+    return run
+
+
+def test_a_recipe_asks_nobody_before_somebody_agreed_and_its_address_gets_no_key(judging, judge_server, monkeypatch):
+    refused = judging()
+    assert refused.code == 2
+    assert "m at http://127.0.0.1" in refused.err
+    assert "35 calls without retries: about" in refused.err
+    assert "a cost of at most" in refused.err
+    assert "--yes" in refused.err
+    assert judging("--dry-run").code == 2
+    assert judge_server.asked == []
+
+    told = judging(more=", budget_calls: 20")  # a budget is consent, on this machine
+    assert (told.code, len(judge_server.asked)) == (6, 20)
+    assert "35 calls without retries" in told.err
+    assert "It stops at 20 calls." in told.err
+    assert set(judge_server.keys) == {None}, "the recipe alone names this address"
+
+    monkeypatch.setenv("WORKBENCH_JUDGE_HOSTS", judge_server.url.removesuffix("/v1"))
+    made = judging("--yes")
+    assert (made.code, len(judge_server.asked)) == (0, 35)
+    assert "15 calls without retries" in made.err
+    assert set(judge_server.keys) == {None, f"Bearer {KEY}"}
+
+
+def test_a_strangers_address_needs_more_than_the_recipes_own_budget(rows, tmp_path):
+    recipe = tmp_path / "theirs.yaml"
+    recipe.write_text(RECIPE.format(url="http://192.0.2.7/v1", more=", budget_calls: 20"))
+    refused = rows("run", recipe, "--from", "rows", "--name", "v")
+    assert (refused.code, "m at http://192.0.2.7/v1" in refused.err) == (2, True)
+    assert "judge_hosts" in refused.err
+
+
+def test_a_recipe_cannot_name_the_variable_of_a_key(judging):
+    refused = judging("--yes", more=", key_variable: AWS_SECRET_ACCESS_KEY")
+    assert refused.code == 3
+    assert "judge_key_variable" in refused.err
+
+
+def test_what_was_dropped_by_hand_is_not_judged(rows, judge_server, root):
+    workspace = Workspace.open(root)
+    first = next(workspace.rows("rows")).column("id")[0].as_py()
+    workspace.draft("rows").drop([first], "not wanted")
+    workspace.close()
+    before = rows("judge", "score", "rows", "--base-url", judge_server.url, "--model", "m", "--dry-run", "--json").json
+    assert (before["rows"], before["calls"]) == (34, 34)
+
+
+def rate(root, url):
+    """Give every row a rating by the judge at `url`, as a job would."""
+    workspace = Workspace.open(root)
+    (scorer,) = judge_step(workspace, {"base_url": url, "model": "m"}).scorers
+    keys = [key for batch in workspace.rows("rows") for key in batch.column("content_hash").to_pylist()]
+    stored = StoredScores(workspace.store)
+    stored.put({key: Score(float(1 + n % 5)) for n, key in enumerate(keys)}, scorer.name, scorer.fingerprint)
+    stored.close()
+    workspace.close()
+
+
+def test_pairs_are_compared_in_both_orders_and_flips_told(rows, judge_server, tmp_path, root):
+    path = tmp_path / "other.jsonl"
+    answers = {0: "word word", 1: "word word word word", 2: "word word, no", 3: "only", 34: " "}
+    path.write_text("".join(json.dumps({"instruction": f"Say {n}", "output": a}) + "\n" for n, a in answers.items()))
+    rows("import", path, "--name", "other")
+    judge = ["rows", "other", "--base-url", judge_server.url, "--model", "m"]
+    assert "no prompt has two different answers in rows" in rows("judge", "pairs", *judge[:1], *judge[2:]).err
+    assert rows("judge", "pairs", *judge).code == 2
+    assert judge_server.asked == []
+    found = rows("judge", "pairs", *judge, "--yes")
+    # 0: nothing or two words; 1: one or four; 2: two each, so the order decides; 3: three or none
+    assert "4 pairs judged in both orders" in found.out
+    assert "1 rows is better" in found.out
+    assert "2 other is better" in found.out
+    assert "1 ties, of which 1 because the verdict changed with the order" in found.out
+    assert "Share of rows: 38%" in found.out
+    assert len(judge_server.asked) == 8
+    again = rows("judge", "pairs", *judge, "--json").json
+    assert again["verdicts"]["position_flips"]["value"] == 0.25
+    assert (again["calls"], len(judge_server.asked)) == (0, 8)
+    rate(root, judge_server.url)
+    agreed = rows("judge", "agreement", "rows", *judge[2:], "--field", "quality", "--pairs-with", "other").out
+    assert "position flips" in agreed
+    assert "25% [5%, 70%] of 4 pairs" in agreed
+    same = rows("judge", "agreement", "rows", *judge[2:], "--field", "same").out
+    assert "weighted kappa               not defined: all labels are 4" in same
+    assert "nan" not in same
