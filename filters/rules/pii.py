@@ -14,7 +14,7 @@ from filters.rules.redaction import redact
 from filters.step import Edit, FilterParams, Finding, Row, RowStep, Score, Scorer, each
 from trainer.conversation import Side
 
-_SHOWN = 3  # characters of a hit: enough to find it again, too few to pass it on in a report
+_SHOWN, _SHARE = 3, 4  # characters of a hit, at most a quarter: enough to find it again, too few to pass it on
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -38,7 +38,7 @@ class Pii(RowStep[PiiParams]):
     """
 
     name = "pii"
-    version = 2
+    version = 3
     kind = "filter"
     params_model = PiiParams
 
@@ -83,7 +83,7 @@ def pii_scorer(on: Side) -> Scorer:
         if not pieces:
             return Score(0.0)
         there = {piece.kind for piece in pieces}
-        seen = ", ".join(f"{piece.kind} {piece.text[:_SHOWN]}…" for piece in pieces[:3])
+        seen = ", ".join(f"{p.kind} {p.text[: min(_SHOWN, len(p.text) // _SHARE)]}…" for p in pieces[:3])
         return Score(float(len(pieces)), label=", ".join(kind for kind in _KINDS if kind in there), detail=seen)
 
-    return Scorer("pii", 2, {"on": on}, each(score))
+    return Scorer("pii", 3, {"on": on}, each(score))

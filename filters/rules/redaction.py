@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from filters.rules.personal import Found, Kind, find
@@ -65,22 +65,18 @@ class _Redactor:
         if not isinstance(value, str):
             return self._value(value)
         try:
-            given = json.loads(value)
-        except ValueError:
+            given = json.loads(value, object_pairs_hook=_Object)
+        except (ValueError, RecursionError):
             return self._text(value)
         made = self._value(given)
-        return value if made == given else json.dumps(made, ensure_ascii=False)
+        return value if made == given else _as_json(made)
 
     def _value(self, value: Any, key: str = "") -> Any:
         """A JSON value; what stands before it, such as the name `api_key`, tells what it is."""
         if isinstance(value, dict):
-            made: dict[str, Any] = {}
-            for name, part in value.items():
-                there = new = self._text(name)
-                while new in made:  # two names that were told apart by what is gone
-                    new += f" {there}"
-                made[new] = self._value(part, name)
-            return made
+            return dict(self._object(value.items()))
+        if isinstance(value, _Object):
+            return _Object(self._object(value))
         if isinstance(value, list):
             return [self._value(part, key) for part in value]
         if isinstance(value, str):
@@ -89,6 +85,14 @@ class _Redactor:
             made_text = self._text(str(value), before=f'"{key}":')
             return value if made_text == str(value) else made_text
         return value
+
+    def _object(self, pairs: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+        taken: dict[str, str] = {}
+        for name, part in pairs:
+            there = new = self._text(name)
+            while taken.setdefault(new, name) != name:  # two names that were told apart by what is gone
+                new += f" {there}"
+            yield new, self._value(part, name)
 
     def _text(self, text: str, before: str = "", spans: Message | None = None) -> str:
         """`text` without its pieces: looked through again until there is none, since what overlaps goes one by one."""
@@ -104,6 +108,20 @@ class _Redactor:
         found = [piece for piece in shifted if piece.start >= 0 and piece.kind in self._kinds]
         self.pieces += [Piece(piece.kind, text[piece.start : piece.end]) for piece in found]
         return found
+
+
+class _Object(list[tuple[str, Any]]):
+    """A JSON object as it was written: its names with their values, some of them perhaps twice."""
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, _Object):
+        return (
+            "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {_as_json(part)}" for name, part in value) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_as_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def mark(kind: Kind) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.rules.personal import find, is_iban, luhn
+from filters.rules.pii import pii_scorer
 from filters.rules.secrets import entropy
 
 # Put together here, so that no tool that looks for keys takes this file for a leak.
@@ -128,6 +129,12 @@ def test_a_row_falls_by_its_surest_kind_and_never_tells_it_in_full(judge, make_r
     assert judge("pii", row, kinds=["mail"]).reason == "pii: mail"
     assert judge("pii", row, kinds=["ip"]) is None
     assert judge("pii", row, on="prompt") is None
+
+
+def test_of_a_short_secret_no_more_than_a_quarter_is_told(make_row):
+    password = "t1d" + "8"
+    score = pii_scorer("both").score([make_row("q", f"postgres://anna:{password}@db.tidewater.org/main")])[0]
+    assert (score.value, score.detail) == (1.0, "key t…")
 
 
 def test_flagging_scores_and_drops_nothing(judge, make_row):

@@ -64,6 +64,17 @@ def test_a_private_key_goes_whole_also_where_its_end_is_missing():
     assert of(PRIVATE.replace("\n", "\\n") + END) == "[key]"
 
 
+def test_what_stands_twice_in_the_arguments_of_a_call_stands_there_twice():
+    def call(arguments):
+        return turn("", tool_calls=[{"function": {"name": "write", "arguments": arguments}}])
+
+    said = f'{{"to": "{MAIL}", "to": "84.17.203.9", "n": {{"to": 1, "to": [2, "{MAIL}"]}}}}'
+    made = redacted(call(said))["tool_calls"][0]["function"]["arguments"]
+    assert made == '{"to": "[mail]", "to": "[ip]", "n": {"to": 1, "to": [2, "[mail]"]}}'
+    untouched = '{"to": "me", "to":  "you"}'
+    assert redacted(call(untouched)) == call(untouched)
+
+
 def test_only_the_chosen_kinds_and_sides_change():
     text = f"{MAIL} at 84.17.203.9"
     assert redacted(turn(text), kinds=["ip"])["content"] == f"{MAIL} at [ip]"
