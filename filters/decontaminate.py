@@ -7,6 +7,9 @@ run of 13 words, as GPT-3 had it (Brown et al., arXiv:2005.14165, appendix C).
 Words count the less, the more rows have the run that they stand in: "write a function in Python that takes a list" is
 in hundreds of rows, and says little about whether this prompt is. Where the whole prompt is in many rows, all of its
 words count the less, and its share stays 1.
+
+The prompt of a conversation is its user turns, one after the other. A row holds it in another way: with answers between
+the turns. So the user turns of a row are searched as one text as well, beside all of its turns.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy as np
 from pydantic import Field
 from xxhash import xxh3_64_intdigest
 
-from filters.step import Drop, FilterParams, Outside, SetResult, SetStep, Survivors
+from filters.step import Drop, FilterParams, Outside, Row, SetResult, SetStep, Survivors
 from filters.text import normalise, words_and_signs
 from trainer.conversation import Side
 from trainer.errors import UsageProblem
@@ -79,6 +82,7 @@ class Decontaminate(SetStep[DecontaminateParams]):
     """Drop rows that hold a prompt of an eval set, for the most part or in other words."""
 
     name = "decontaminate"
+    version = 2
     kind = "filter"
     params_model = DecontaminateParams
 
@@ -125,7 +129,7 @@ def overlaps(
 ) -> list[Overlap]:
     """For each row that holds more than the share of a prompt the prompt of which it holds most, in order of rows.
 
-    A prompt of fewer words than `ngram` is held by a row of which it is a whole turn.
+    A prompt of fewer words than `ngram` is held by a row of which it is a whole turn, or all user turns.
     """
     index = _Index(prompts, params.ngram)
     ids: list[int] = []
@@ -133,11 +137,14 @@ def overlaps(
     whole: dict[int, int] = {}
     for batch in rows:
         texts = [row.turns(params.on) for row in batch]
-        for place, gram in index.grams_in(["\n".join(turns) for turns in texts]):
-            hits.append(np.stack([place + len(ids), gram]))
-        for i, turns in enumerate(texts, len(ids)):
-            if (short := index.short_prompt(turns)) is not None:
-                whole[i] = short
+        asked = [_asked(row, params.on) for row in batch]
+        several = [i for i, text in enumerate(asked) if text is not None]
+        owners = np.array([*range(len(batch)), *several])
+        for place, gram in index.grams_in(["\n".join(turns) for turns in texts] + [asked[i] or "" for i in several]):
+            hits.append(np.unique(np.stack([owners[place] + len(ids), gram]), axis=1))
+        for i, turns in enumerate(texts):
+            if (short := index.short_prompt(turns if asked[i] is None else [*turns, asked[i]])) is not None:
+                whole[i + len(ids)] = short
         ids += [row.id for row in batch]
         outside.progress(len(ids), len(rows), "decontaminate")
     found = {row: Overlap(ids[row], prompts[at], 1.0, prompts[at].text) for row, at in whole.items()}
@@ -146,6 +153,12 @@ def overlaps(
             if row not in found:
                 found[row] = Overlap(ids[row], prompts[at], share, index.words(at, start, end))
     return [found[row] for row in sorted(found)]
+
+
+def _asked(row: Row, on: Side) -> str | None:
+    """The user turns as one text, where there are several and they are searched."""
+    turns = row.turns("prompt") if on != "response" else []
+    return "\n".join(turns) if len(turns) > 1 else None
 
 
 class _Index:

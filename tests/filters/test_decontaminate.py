@@ -22,7 +22,7 @@ def dropped(batches, talk):
     """{id: drop} of the rows (prompt, answer) against eval prompts, by the step with these parameters."""
 
     def go(rows, prompts, params="", **options):
-        items = batches([talk(prompt, "The reference.") for prompt in prompts])
+        items = batches([prompt if isinstance(prompt, list) else talk(prompt, "The reference.") for prompt in prompts])
         recipe = parse_recipe(f"steps:\n  - decontaminate: {{against: [gold], max_drop: 1{params}}}\n")
         made = batches([row if isinstance(row, list) else talk(*row) for row in rows])
         (outcome,) = run(recipe, made, items={"gold": items}.__getitem__, **options)
@@ -151,3 +151,32 @@ def test_it_finds_what_a_plain_search_finds_in_real_prompts(dropped, shared_rows
     assert expected
     assert expected <= set(found)
     assert json.dumps(sorted(found))  # ids are plain numbers
+
+
+def test_a_prompt_of_several_turns_is_found_with_answers_between_them(dropped, talk):
+    """Turn by turn each is too short to be told from anything: together they are the prompt."""
+    asked = ["Plan three days in Lisbon for us.", "We have a small child along.", "Swap the museum for a beach."]
+    items = [[{"role": "user", "content": turn} for turn in asked]]
+    answers = ["Day one: the old town.", "Then fewer hills.", "Gladly."]
+    row = [{"role": "system", "content": "Be brief."}] + [
+        message
+        for turn, answer in zip(asked, answers, strict=True)
+        for message in ({"role": "user", "content": turn}, {"role": "assistant", "content": answer})
+    ]
+    near = [message | {"content": message["content"].replace("beach", "park")} for message in row]
+    other = [row[1], row[2], {"role": "user", "content": "And what will it cost?"}]
+    one_turn = talk("\n".join(asked), "Gladly.")
+    for on, expected in (("both", [0, 1, 3]), ("prompt", [0, 1, 3]), ("response", [])):
+        assert sorted(dropped([row, near, other, one_turn], items, f", on: {on}")) == expected, on
+    found = dropped([row, near, other], items)
+    assert found[0].score == 1.0
+    assert 0.5 < found[1].score < 1
+    assert sorted(dropped([row, near, other], items, ", ngram: 13, share: 0")) == [0, 1]
+
+
+def test_a_short_prompt_of_several_turns_is_found_as_all_user_turns(dropped):
+    short = [[{"role": "user", "content": "Name three birds."}, {"role": "user", "content": "And trees?"}]]
+    row = [short[0][0], {"role": "assistant", "content": "Heron, stork, owl."}, short[0][1]]
+    more = [*row, {"role": "assistant", "content": "Oak."}, {"role": "user", "content": "And fish?"}]
+    assert sorted(dropped([row, more], short)) == [0]
+    assert sorted(dropped([row, more], short, ", on: prompt")) == [0]
