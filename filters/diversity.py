@@ -164,7 +164,7 @@ class Deita(SetStep[DeitaParams]):
             Drop(int(pool.ids[place]), NOT_SELECTED, None if np.isnan(score := pool.scores[place]) else float(score))
             for place in order[walked:].tolist()
         ]
-        return SetResult(drops, unscored=int((~pool.readable | np.isnan(pool.scores)).sum()))
+        return _result(pool, drops, ~pool.readable | np.isnan(pool.scores))
 
 
 def walk(
@@ -236,7 +236,7 @@ class KCenter(SetStep[KCenterParams]):
             outside.progress(spent, self.params.budget, self.name)
         if len(taken) == len(readable):
             taken += blind[: within(pool.costs[blind].tolist(), self.params.budget - spent)].tolist()
-        return SetResult(_all_but(pool, taken), unscored=len(blind))
+        return _result(pool, _all_but(pool, taken), ~pool.readable)
 
 
 def farthest_first(vectors: Vectors) -> Iterator[int]:
@@ -295,16 +295,20 @@ class ClusterBalanced(SetStep[ClusterBalancedParams]):
         order = np.lexsort((np.arange(len(labels)), labels, turns))
         taken = order[: within(pool.costs[order].tolist(), params.budget)].tolist()
         missing = np.isnan(pool.scores) if params.by else np.zeros(len(labels), dtype=np.bool_)
-        return SetResult(
-            _all_but(pool, taken),
-            unscored=int((~pool.readable | missing).sum()),
-            settled={"clusters_made": len(np.unique(labels))},
-        )
+        result = _result(pool, _all_but(pool, taken), ~pool.readable | missing)
+        result.settled["clusters_made"] = len(np.unique(labels))
+        return result
 
 
 def _by_lot(hashes: Sequence[str], seed: int) -> Ints:
     lots = [lot(seed, content) for content in hashes]
     return np.array(sorted(range(len(lots)), key=lots.__getitem__), dtype=np.int64)
+
+
+def _result(pool: Pool, drops: list[Drop], unjudged: Bools) -> SetResult:
+    """`drops`, and how many rows could not be judged (`unjudged`, by place), and how many of these are among them."""
+    fallen = np.isin(pool.ids, [drop.id for drop in drops])
+    return SetResult(drops, unscored=int(unjudged.sum()), unscored_dropped=int((unjudged & fallen).sum()))
 
 
 def _all_but(pool: Pool, taken: Sequence[int]) -> list[Drop]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
 
+from filters.errors import Wipeout
 from filters.guard import guard
 from filters.recipe import Recipe
 from filters.remaining import Remaining, Rows, parsed
@@ -89,7 +90,7 @@ def run(
     items: Callable[[str], Rows] | None = None,
     finished: Sequence[Collection[int]] = (),
     rewritten: Iterable[Rewrite] = (),
-    allow_wipeout: bool = False,
+    allow_wipeout: bool | Callable[[Wipeout], bool] = False,
     progress: Progress | None = None,
 ) -> Iterator[StepOutcome]:
     """Yield a `StepOutcome` after each step of `recipe`, in order.
@@ -101,7 +102,8 @@ def run(
     source by name, and `items`, those of an eval set, by steps that compare with one.
     `progress(done, total, what)` counts rows within a step.
 
-    Raises `Wipeout`, before the step is yielded, where the guard stops it, unless `allow_wipeout`.
+    Raises `Wipeout`, before the step is yielded, where the guard stops it, unless `allow_wipeout` is true, or is a
+    function and says so of that one.
     """
     cache = scores if scores is not None else MemoryScores()
     tell = progress if progress is not None else _silent
@@ -124,9 +126,13 @@ def run(
                 Outside(embed, tell, _named(others), _scored(recipe.steps[:position], cache, left), _named(items)),
             )
         )
-        if not allow_wipeout:
+        if allow_wipeout is not True:
             where = f"{recipe.name}, step {position + 1} ({step.name})"
-            guard(step, where, left, work.drops, lambda batch: score_rows(language_scorer("prompt"), batch, cache))
+            try:
+                guard(step, where, left, work.drops, lambda batch: score_rows(language_scorer("prompt"), batch, cache))
+            except Wipeout as wipeout:
+                if not allow_wipeout or not allow_wipeout(wipeout):
+                    raise
         rows_in = len(left)
         left.drop([drop.id for drop in work.drops])
         left.rewrite(work.rewrites)
@@ -140,7 +146,9 @@ def run(
             pairs=work.pairs,
             seconds=time.perf_counter() - started,
             unscored=work.unscored,
+            unscored_dropped=work.unscored_dropped,
             errors=work.errors,
+            errors_dropped=work.errors_dropped,
             rewrites=work.rewrites,
         )
 
@@ -210,7 +218,9 @@ class _Work:
     drops: list[Drop] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     unscored: int = 0
+    unscored_dropped: int = 0
     errors: int = 0
+    errors_dropped: int = 0
     settled: dict[str, Any] = field(default_factory=dict)
     rewrites: list[Rewrite] = field(default_factory=list)
 
@@ -232,9 +242,11 @@ def _judge_rows(
             if "error" in states:
                 work.errors += 1
                 finding = step.without("error")
+                work.errors_dropped += finding is not None
             elif "unscored" in states:
                 work.unscored += 1
                 finding = step.without("unscored")
+                work.unscored_dropped += finding is not None
             else:
                 finding = step.decide(scores)
                 if finding is None:
@@ -331,7 +343,7 @@ def _judge_set(step: Step[Any], left: Remaining, outside: Outside) -> _Work:
     if not isinstance(step, SetStep):
         raise TypeError(f"{type(step).__name__} is neither a row step nor a set step")
     result = step.select(left, outside)
-    return _Work(result.drops, result.pairs, result.unscored, settled=result.settled)
+    return _Work(result.drops, result.pairs, result.unscored, result.unscored_dropped, settled=result.settled)
 
 
 def _silent(done: int, total: int | None, what: str) -> None:

@@ -234,7 +234,7 @@ class Pair:
 
 @dataclass
 class SetResult:
-    """What a set step found. `unscored` counts rows that it could not judge and therefore kept.
+    """What a set step found. `unscored` counts rows that it could not judge, `unscored_dropped` how many of these left.
 
     `settled` holds parameters that the step chose itself, for the ledger: the threshold that meets a target.
     """
@@ -242,6 +242,7 @@ class SetResult:
     drops: list[Drop] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
     unscored: int = 0
+    unscored_dropped: int = 0
     settled: dict[str, Any] = field(default_factory=dict)
 
 
@@ -387,7 +388,10 @@ class SetStep(Step[P]):
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What one step did. `seconds` is wall time."""
+    """What one step did. `seconds` is wall time.
+
+    `unscored` and `errors` count rows without a score, `unscored_dropped` and `errors_dropped` those that left of them.
+    """
 
     position: int
     name: str
@@ -398,7 +402,9 @@ class StepOutcome:
     pairs: list[Pair]
     seconds: float
     unscored: int = 0
+    unscored_dropped: int = 0
     errors: int = 0
+    errors_dropped: int = 0
     rewrites: list[Rewrite] = field(default_factory=list)
 
     @property

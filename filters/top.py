@@ -59,4 +59,5 @@ class Top(SetStep[TopParams]):
         if self.params.missing == "drop":
             drops += [Drop(id, f"no score {self.params.by}") for id in without]
         settled = {"cut_at": sign * ranked[min(keep, len(ranked)) - 1][0]} if ranked and keep else {}
-        return SetResult(drops, unscored=len(without), settled=settled)
+        gone = len(without) if self.params.missing == "drop" else 0
+        return SetResult(drops, unscored=len(without), unscored_dropped=gone, settled=settled)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filters.step import Drop, Progress, StepOutcome
+from filters.step import Drop, JobScorer, Progress, RowStep, StepOutcome
 from workbench.draft import manual_step
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import BadInput, UsageProblem
@@ -26,13 +26,13 @@ from workbench.store.recipe_runs import (
     RecipeRun,
     StepRow,
     begin_run,
+    discard_run,
     dropped_ids,
     find_run,
     ledger,
     recipe_run,
     rename_run,
     save_step,
-    step_notes,
 )
 from workbench.store.rewrites import makes_rows, run_rewrites
 from workbench.store.scores import StoredScores
@@ -110,8 +110,9 @@ def run_recipe(
 ) -> RunReport:
     """Run `recipe` over the rows of `from_` and freeze what is left as `version`.
 
-    Every finished step is committed, so that a run that was stopped goes on behind it. Raises BadInput where no
-    row is left, Wipeout where the guard stops a step, UsageProblem where the version is there with other content.
+    Every finished step is committed, so that a run that was stopped goes on behind it. Rows on which a model or a
+    service failed in an earlier run of the same are asked about again, and no others. Raises BadInput where no row is
+    left, Wipeout where the guard stops a step, UsageProblem where the version is there with other content.
     """
     from filters.pipeline import run
 
@@ -145,7 +146,7 @@ def run_recipe(
         manifests = [evalset.manifest_hash for evalset in evalsets.values()]
         recipe_hash = " against ".join([recipe.recipe_hash, *map(_input_hash, others.values()), *manifests])
         done = _done(store, _asked(recipe_hash, allow_wipeout), input_hash, version)
-        if done:
+        if done and not _failed(recipe, done.steps):
             return done
         begun = _begin_or_resume(store, recipe, recipe_hash, input_hash, members, manual, allow_wipeout)
         finished = dropped_ids(store, begun.id)[len(manual) :]
@@ -155,7 +156,11 @@ def run_recipe(
         steps = ledger(store, begun.id)
         _check_some_left(begun.rows_in, steps)
         with store.transaction(rows=makes_rows(store, begun.id)) as cursor:
-            frozen, new = freeze(cursor, store, version, members, run_id=begun.id, recipe=recipe.text)
+            try:
+                frozen, new = freeze(cursor, store, version, members, run_id=begun.id, recipe=recipe.text)
+            except UsageProblem as problem:
+                asked = "; rows that a step had failed on when it was made were judged again" if done else ""
+                raise UsageProblem(problem.what + asked, where=problem.where, do=problem.do) from None
     return RunReport(version, begun.rows_in, frozen.rows, frozen.manifest_hash, steps, new, len(finished))
 
 
@@ -238,14 +243,24 @@ def _begin_or_resume(
         with store.transaction() as cursor:
             rename_run(cursor, guarded[0].id, asked)
         stopped = guarded
-    if stopped:
+    if stopped and not _failed(recipe, ledger(store, stopped[0].id)):
         return stopped[0]
+    if stopped:  # what its steps dropped may hang on the scores that were not to be had
+        with store.transaction(rows=makes_rows(store, stopped[0].id)) as cursor:
+            discard_run(cursor, stopped[0].id)
     with store.transaction() as cursor:
         rows_in = members.rows + sum(len(step.drops) for step in manual)
         run_id = begin_run(cursor, recipe.text, asked, input_hash, rows_in, names)
         for step in manual:
             save_step(cursor, run_id, step)
     return recipe_run(store, run_id)
+
+
+def _failed(recipe: Recipe, steps: Sequence[StepRow]) -> bool:
+    """Whether a job failed on rows of a finished step: the model or service may answer another time."""
+    failed = {step.name for step in steps if step.errors}
+    asking = (step for step in recipe.steps if step.name in failed and isinstance(step, RowStep))
+    return any(isinstance(scorer, JobScorer) for step in asking for scorer in step.scorers)
 
 
 def _done(store: Store, recipe_hash: str, input_hash: str, version: str) -> RunReport | None:
@@ -261,20 +276,7 @@ def _done(store: Store, recipe_hash: str, input_hash: str, version: str) -> RunR
 
 
 def _dry_report(members: Members, outcomes: Sequence[StepOutcome]) -> RunReport:
-    steps = [
-        StepRow(
-            o.name,
-            o.rows_in,
-            len(o.drops),
-            o.reasons,
-            o.seconds,
-            o.unscored,
-            o.errors,
-            step_notes(o.params, o.rewritten),
-            o.rewritten,
-        )
-        for o in outcomes
-    ]
+    steps = [StepRow.of(outcome) for outcome in outcomes]
     rows_in = members.rows + sum(len(o.drops) for o in outcomes if o.name == MANUAL)
     _check_some_left(rows_in, steps)
     dropped = {drop.id for outcome in outcomes for drop in outcome.drops}

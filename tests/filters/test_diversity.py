@@ -117,7 +117,7 @@ def test_rows_without_a_score_come_last_and_unreadable_ones_are_like_no_other(de
     kept, outcome, _ = deita("k: 6", vectors, values)
     assert kept == {1, 2, 4, 5}
     assert {drop.id: drop.duplicate_of for drop in outcome.drops} == {0: 1, 3: 2}
-    assert outcome.unscored == 4
+    assert (outcome.unscored, outcome.unscored_dropped) == (4, 2)
     kept, outcome, _ = deita("k: 3", vectors, values)
     assert kept == {1, 2, 4}
     assert {drop.id: drop.score for drop in outcome.drops} == {0: None, 3: None, 5: 2.0}
@@ -175,7 +175,7 @@ def test_unreadable_rows_are_taken_when_all_others_are(batches, outcomes, talk):
     (three,) = outcomes(K_CENTER % 3, rows, embed=table(vectors))
     assert len(chosen(three, 4)) == 3
     assert {0, 1} < set(chosen(three, 4))
-    assert three.unscored == 2
+    assert (three.unscored, three.unscored_dropped) == (2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_inside_a_cluster_the_best_come_first(uneven, batches, talk):
     recipe = "steps: [judge, {cluster-balanced: {k: 6, clusters: 3, by: judge-helpfulness}}]"
     outcome = rated(recipe, talks, batches, [None if i == 99 else i for i in range(100)], table(uneven))
     assert chosen(outcome, 100) == [58, 59, 88, 89, 97, 98]
-    assert outcome.unscored == 1
+    assert (outcome.unscored, outcome.unscored_dropped) == (1, 1)
 
 
 @pytest.mark.parametrize("step", ["random-k", "longest-k", "k-center", "cluster-balanced"])

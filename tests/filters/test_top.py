@@ -60,11 +60,13 @@ def test_rows_that_the_judge_failed_on_are_counted_and_no_number(rows, missing, 
 
     text = f"steps:\n  - judge\n  - top: {{by: judge-helpfulness, k: 2, missing: {missing}}}"
     judged, top = rated(rows, judge, text)
-    assert (judged.errors, judged.drops, top.unscored) == (1, [], 1)
+    assert (judged.errors, judged.errors_dropped, judged.drops) == (1, 0, [])
+    assert (top.unscored, top.unscored_dropped) == (1, 0 if stays else 1)
     assert (2 not in {drop.id for drop in top.drops}) == stays
     assert {0, 1} & {drop.id for drop in top.drops} == set()
     dropped, *_ = rated(rows, judge, "steps: [{judge: {on_error: drop}}]")
     assert [(drop.id, drop.reason) for drop in dropped.drops] == [(2, "not judged")]
+    assert (dropped.errors, dropped.errors_dropped) == (1, 1)
 
 
 def test_rows_rated_too_low_leave_with_their_rating(rows):

@@ -231,10 +231,6 @@ def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for step in steps:
         why = [f"{count:,} {plain(reason)}" for reason, count in step["reasons"].items()]
-        if step["unscored"]:
-            why.append(f"({step['unscored']:,} could not be judged, kept)")
-        if step["errors"]:
-            why.append(f"({step['errors']:,} failed, kept)")
         why += [f"({plain(note)})" for note in step["notes"]]
         numbers = [f"{count:,}" for count in (step["in"], step["dropped"], step["in"] - step["dropped"])]
         rows.append([plain(step["name"]), *numbers, ", ".join(why)])

@@ -29,10 +29,6 @@ def steps_table(steps: Sequence[Mapping[str, Any]]) -> Table:
     made = table("step", "in", "dropped", "left", "why", "time", right=("in", "dropped", "left", "time"))
     for step in steps:
         why = [f"{count:,} {reason}" for reason, count in step["reasons"].items()]
-        if step["unscored"]:
-            why.append(f"({step['unscored']:,} could not be judged, kept)")
-        if step["errors"]:
-            why.append(f"({step['errors']:,} failed, kept)")
         why += [f"({note})" for note in step["notes"]]
         numbers = [f"{count:,}" for count in (step["in"], step["dropped"], step["in"] - step["dropped"])]
         made.add_row(step["name"], *numbers, ", ".join(why), f"{step['seconds']:.1f} s")

@@ -111,6 +111,11 @@ MIGRATIONS: tuple[str, ...] = (
     """,
     # 8: what an answer to an eval item must obey and a program can check; JSON (trainer/instructions).
     "ALTER TABLE eval_items ADD COLUMN instructions TEXT",
+    # 9: how many of the rows without a score a step dropped; unknown of steps that ran before.
+    """
+    ALTER TABLE steps ADD COLUMN unscored_dropped BIGINT;
+    ALTER TABLE steps ADD COLUMN errors_dropped BIGINT;
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -50,7 +50,11 @@ class RecipeRun:
 
 @dataclass(frozen=True)
 class StepRow:
-    """A finished step as the ledger shows it; `reasons` and `rewritten` count rows by reason."""
+    """A finished step as the ledger shows it; `reasons` and `rewritten` count rows by reason.
+
+    Of the rows without a score (`unscored`, `errors`), `unscored_dropped` and `errors_dropped` left; None of steps that
+    older releases ran. `notes` tell it in words.
+    """
 
     name: str
     rows_in: int
@@ -58,9 +62,33 @@ class StepRow:
     reasons: dict[str, int]
     seconds: float
     unscored: int = 0
+    unscored_dropped: int | None = 0
     errors: int = 0
+    errors_dropped: int | None = 0
     notes: tuple[str, ...] = ()
     rewritten: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, outcome: StepOutcome) -> StepRow:
+        """What a step did that was not written down."""
+        return cls(
+            outcome.name,
+            outcome.rows_in,
+            len(outcome.drops),
+            outcome.reasons,
+            outcome.seconds,
+            outcome.unscored,
+            outcome.unscored_dropped,
+            outcome.errors,
+            outcome.errors_dropped,
+            _notes(
+                (outcome.unscored, outcome.unscored_dropped),
+                (outcome.errors, outcome.errors_dropped),
+                outcome.params,
+                outcome.rewritten,
+            ),
+            outcome.rewritten,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The step in the JSON that other programs rely on."""
@@ -71,18 +99,37 @@ class StepRow:
             "reasons": self.reasons,
             "seconds": round(self.seconds, 3),
             "unscored": self.unscored,
+            "unscored_dropped": self.unscored_dropped,
             "errors": self.errors,
+            "errors_dropped": self.errors_dropped,
             "rewritten": self.rewritten,
             "notes": list(self.notes),
         }
 
 
-def step_notes(params: Mapping[str, Any], rewritten: Mapping[str, int]) -> tuple[str, ...]:
-    """What a step did beside dropping, for people: rows rewritten or flagged, how much an index of embeddings saw."""
-    told = [_told("rewritten", rewritten), _told("flagged", params.get("flagged", {}))]
+def _notes(
+    unscored: tuple[int, int | None],
+    errors: tuple[int, int | None],
+    params: Mapping[str, Any],
+    rewritten: Mapping[str, int],
+) -> tuple[str, ...]:
+    """What a step did beside dropping by its scores, for people: rows without a score and what became of them, rows
+    rewritten or flagged, how much an index of embeddings saw.
+
+    `unscored` and `errors` are (rows, how many of them were dropped, if that is known).
+    """
+    told = [_without_score("could not be judged", *unscored), _without_score("failed", *errors)]
+    told += [_told("rewritten", rewritten), _told("flagged", params.get("flagged", {}))]
     if "index_recall" in params:
         told.append(f"index recall {params['index_recall']:.3f} of {params['index_checked_rows']:,} rows checked")
     return tuple(filter(None, told))
+
+
+def _without_score(what: str, rows: int, dropped: int | None) -> str:
+    if not rows or dropped is None:
+        return f"{rows:,} {what}" if rows else ""
+    became = "kept" if not dropped else "dropped" if dropped == rows else f"{dropped:,} of them dropped"
+    return f"{rows:,} {what}, {became}"
 
 
 def _told(what: str, counts: Mapping[str, int]) -> str:
@@ -158,7 +205,7 @@ def save_step(cursor: Connection, run_id: int, outcome: StepOutcome) -> None:
     step_id = next_id(cursor, "steps")
     cursor.execute(
         """INSERT INTO steps (id, recipe_run_id, position, name, params, rows_in, dropped, seconds, finished,
-           unscored, errors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, true, ?, ?)""",
+           unscored, unscored_dropped, errors, errors_dropped) VALUES (?, ?, ?, ?, ?, ?, ?, ?, true, ?, ?, ?, ?)""",
         [
             step_id,
             run_id,
@@ -169,7 +216,9 @@ def save_step(cursor: Connection, run_id: int, outcome: StepOutcome) -> None:
             len(outcome.drops),
             outcome.seconds,
             outcome.unscored,
+            outcome.unscored_dropped,
             outcome.errors,
+            outcome.errors_dropped,
         ],
     )
     standing = Standing.of(cursor, run_id)
@@ -199,8 +248,8 @@ def ledger(store: Store, run_id: int) -> list[StepRow]:
     """What each finished step of a run did, in order."""
     dropped, rewritten = _by_reason(store, "decisions", run_id), _by_reason(store, "rewrites", run_id)
     steps = store.rows(
-        """SELECT id, name, rows_in, dropped, seconds, coalesce(unscored, 0), coalesce(errors, 0),
-                  coalesce(params, '{}') FROM steps WHERE recipe_run_id = ? ORDER BY position""",
+        """SELECT id, name, rows_in, dropped, seconds, coalesce(unscored, 0), unscored_dropped, coalesce(errors, 0),
+                  errors_dropped, coalesce(params, '{}') FROM steps WHERE recipe_run_id = ? ORDER BY position""",
         [run_id],
     )
     return [
@@ -211,11 +260,18 @@ def ledger(store: Store, run_id: int) -> list[StepRow]:
             dropped.get(step_id, {}),
             seconds,
             unscored,
+            unscored_dropped,
             errors,
-            step_notes(json.loads(params), rewritten.get(step_id, {})),
+            errors_dropped,
+            _notes(
+                (unscored, unscored_dropped),
+                (errors, errors_dropped),
+                json.loads(params),
+                rewritten.get(step_id, {}),
+            ),
             rewritten.get(step_id, {}),
         )
-        for step_id, name, rows_in, count, seconds, unscored, errors, params in steps
+        for step_id, name, rows_in, count, seconds, unscored, unscored_dropped, errors, errors_dropped, params in steps
     ]
 
 

@@ -129,8 +129,6 @@ def step_lines(steps: list[StepRow], width: int) -> list[Line]:
     room = max(width - named - 34, 12)
     for step in steps:
         why = [f"{count:,} {reason}" for reason, count in step.reasons.items()]
-        why += [f"{step.unscored:,} could not be judged, kept"] * bool(step.unscored)
-        why += [f"{step.errors:,} failed, kept"] * bool(step.errors)
         why += step.notes
         first, *more = wrap(", ".join(why), room)
         numbers = f" {step.rows_in:>10,} {step.dropped:>9,} {step.rows_in - step.dropped:>10,}  "

@@ -22,9 +22,7 @@ STEP = {
     "in": 10,
     "dropped": 3,
     "reasons": {"refusal: as an AI": 3},
-    "unscored": 1,
-    "errors": 0,
-    "notes": ["2 rewritten: 2 redacted mail"],
+    "notes": ["1 could not be judged, kept", "2 rewritten: 2 redacted mail"],
 }
 SOURCE = CardSource("raw", "rows.json", "MIT", "ab12", 7, 12, 2)
 CARD = Card(

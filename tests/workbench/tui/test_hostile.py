@@ -85,7 +85,7 @@ def test_what_an_import_or_recipe_would_do_is_told_in_harmless_lines(tmp_path, t
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     seen = preview(str(path), format=None, mapping=None, trees="best", shown=3)
     assert_lines(sample_lines(seen, width), width)
-    step = StepRow(name, 1_000_000, 999_999, {reason: 7, prompt: 2}, 0.1, 3, 4)
+    step = StepRow(name, 1_000_000, 999_999, {reason: 7, prompt: 2}, 0.1, notes=(reason, name))
     assert_lines(step_lines([step, step], max(width, 80)), 10**6)
     assert run_told(RunReport("v", 10, 5, "", [step], new=True)).startswith("v: 5 of 10 rows")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.style import Style
 from rich.text import Text
 
-from workbench.store.recipe_runs import step_notes
+from workbench.store.recipe_runs import StepRow
 from workbench.tables import Value
 from workbench.tui.cells import fit, flat
 from workbench.tui.widgets.line_view import Line
@@ -65,14 +65,10 @@ def step_rows(
 
 def reasons_told(count: StepCount) -> str:
     """Why rows fall, the most frequent reason first, and what could not be judged."""
-    outcome = count.outcome
-    if outcome is None:
+    if count.outcome is None:
         return count.told
-    parts = [f"{number:,} {reason}" for reason, number in outcome.reasons.items()]
-    parts += [f"{outcome.unscored:,} could not be judged, kept"] * bool(outcome.unscored)
-    parts += [f"{outcome.errors:,} failed, kept"] * bool(outcome.errors)
-    parts += step_notes(outcome.params, outcome.rewritten)
-    return ", ".join(parts)
+    step = StepRow.of(count.outcome)
+    return ", ".join([*(f"{number:,} {reason}" for reason, number in step.reasons.items()), *step.notes])
 
 
 def param_rows(params: Sequence[Param], muted: Style) -> list[tuple[str, list[Value | Cell]]]:

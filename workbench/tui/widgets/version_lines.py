@@ -82,10 +82,6 @@ def _stage_lines(stage: Stage, width: int) -> list[Line]:
         lines.append([(f"  {fit(flat(step.name), names)}", "text"), (numbers, "text" if step.dropped else "muted")])
         for reason, count in step.reasons.items():
             lines += _indented(f"{count:,} {reason}", width, by=4)
-        if step.unscored:
-            lines += _indented(f"{step.unscored:,} could not be judged, kept", width, by=4)
-        if step.errors:
-            lines += _indented(f"{step.errors:,} failed, kept", width, by=4)
         for note in step.notes:
             lines += _indented(note, width, by=4)
     return lines
