@@ -132,6 +132,7 @@ class _Counting:
         self._cancelled = cancelled
         self._tell = progress
         self._begins = False  # whether the step that is counted may begin its job
+        self._guarded = ""  # what the guard says of it
 
     def steps(self, let: Collection[str], begin: Collection[str]) -> Iterator[StepCount]:
         """See `RecipeCounter.count`."""
@@ -156,14 +157,8 @@ class _Counting:
                 try:
                     if found is None:
                         outcomes = outcomes or run_steps(finished=finished, rewritten=rewritten)
-                        try:
-                            found = next(outcomes), ""
-                        except Wipeout as wipeout:
-                            found = (
-                                next(run_steps(finished=finished, rewritten=rewritten, allow_wipeout=True)),
-                                wipeout.what,
-                            )
-                            outcomes = None
+                        self._guarded = ""
+                        found = next(outcomes), self._guarded
                     else:
                         outcomes = None
                 except JobNeeded as needed:
@@ -204,8 +199,14 @@ class _Counting:
             compute=self._compute,
             others=others,
             items=lambda name: partial(items_as_rows, store, get_eval_set(store, name)),
+            allow_wipeout=self._let_pass,
             progress=self._progress,
         )
+
+    def _let_pass(self, wipeout: Wipeout) -> bool:
+        """So that what the step would drop can be seen; whether the steps behind it are counted is asked then."""
+        self._guarded = wipeout.what
+        return True
 
     def _unready(self, step: Step[Any]) -> str:
         """What a step lacks, such as a tokenizer that cannot be had; empty where it can be run."""

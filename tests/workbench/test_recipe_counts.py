@@ -41,10 +41,12 @@ def counter(workspace):
     return RecipeCounter(workspace)
 
 
-def count(counter, text, *, base="rows", seen=None, cancelled=lambda: False, **options):
-    """The counts of a recipe; `seen` gets the names of the steps that were really run."""
+def count(counter, text, *, base="rows", seen=None, walks=None, cancelled=lambda: False, **options):
+    """The counts of a recipe; `seen` gets the names of the steps that were run, `walks` one for each time they were."""
 
     def progress(done, total, what):
+        if walks is not None and done == total:
+            walks.append(what)
         if seen is not None and what not in seen:
             seen.append(what)
 
@@ -102,8 +104,10 @@ def test_rows_that_change_by_hand_are_counted_again(counter, workspace):
 
 def test_the_guard_stops_a_step_and_its_rows_can_be_seen_until_somebody_lets_it(counter, workspace):
     text = "steps:\n  - length: {on: response, min_words: 3, max_drop: 0.05}\n  - refusal\n"
-    (guarded,) = count(counter, text)
+    walks = []
+    (guarded,) = count(counter, text, walks=walks)
     assert guarded.state == "guarded"
+    assert walks.count("length") == 1, "what the guard stops is not done a second time to show it"
     assert "would drop 6 of 60 rows" in guarded.told
     assert len(fallen_rows(workspace.store, guarded.outcome.drops, 0, 100)) == 6
     let = count(counter, text, let=[guarded.key])
