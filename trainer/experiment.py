@@ -6,6 +6,7 @@
     results/<run>/generations.parquet        item, text, finish, tokens
     results/<run>/summary.json               losses, sanity checks, speed; written last: the run is complete
     results/<run>/adapter/                   the adapter in PEFT form
+    results/<run>/failed.json                in place of all that: what went wrong with this run alone
 
 A killed job resumes: complete runs are kept, the one under way goes on from its checkpoint. So a run of an earlier
 experiment need not be made again where its results are put here, with the model.json and budget.json it was made by.
@@ -14,10 +15,12 @@ experiment need not be made again where its results are put here, with the model
 from __future__ import annotations
 
 import json
+import math
 import resource
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +34,7 @@ from trainer.base import Base, load_base, load_chosen, with_policy
 from trainer.budget import budget_in_minutes, budget_in_tokens
 from trainer.chat import TokenCache, window
 from trainer.environment import environment
-from trainer.errors import BadInput, Stopped
+from trainer.errors import BadInput, Problem, Stopped
 from trainer.evaluate import (
     PreparedItem,
     generate,
@@ -39,6 +42,7 @@ from trainer.evaluate import (
     reference_losses,
     write_measured,
 )
+from trainer.failures import comparable, failures, forget_failures, note_failure, run_problem
 from trainer.finetune import RunResult, finetune
 from trainer.plan import BASE, SHORT, ExperimentPlan, ModelChoice, ResolvedBudget, Run
 from trainer.protocol import Events, deferred_stop, read_plan, write_atomic
@@ -72,18 +76,19 @@ def run_experiment(folder: Path, events: Events) -> None:
     validation = {name: validation_rows(arm) for name, arm in arms.items()}
     arms = {name: without(arm, validation[name]) for name, arm in arms.items()}
     for name, arm in arms.items():
-        if not arm.trained_tokens:
-            raise BadInput("no row with trained tokens is left to train on", where=f"arm {name}")
         events.emit("arm", arm=name, rows=len(arm.rows), trained_tokens=arm.trained_tokens, left_out=arm.left_out)
     items = prepare(base, read_items(folder / plan.evaluation.items), policy)
     job = _Job(folder, plan, base, arms, validation, items, events)
+    forget_failures(folder / "results")
+    job.fail_empty_arms()
     if plan.base and not job.is_complete(BASE):
         job.measure_base()
     budget = job.budget(started)
     events.emit("budget", **json.loads(budget.model_dump_json()), trained_tokens=budget.trained_tokens)
     for run in plan.runs:
-        if not job.is_complete(run.id):
-            job.train_and_measure(run, budget)
+        if arms[run.arm].trained_tokens and not job.is_complete(run.id):
+            job.attempt(run, budget)
+    job.check_comparable()
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,38 @@ class _Job:
         }
         write_atomic(self.results(run) / SUMMARY, json.dumps(summary | facts, allow_nan=False))
 
+    def fail_empty_arms(self) -> None:
+        """Note that the runs of arms with nothing to train failed. Raises BadInput where that leaves no comparison."""
+        what = "no row with trained tokens is left to train on"
+        do = "`workbench tokens VERSION --audit` shows why rows are not trained."
+        for run in self.plan.runs:
+            if not self.arms[run.arm].trained_tokens:
+                self.fail(run, BadInput(what, where=f"arm {run.arm}", do=do))
+        self.check_comparable()
+
+    def attempt(self, run: Run, budget: ResolvedBudget) -> None:
+        """Make a run; what goes wrong with it alone is noted, so that the others go on."""
+        try:
+            self.train_and_measure(run, budget)
+        except Exception as error:
+            problem = run_problem(error)
+            if problem is None:
+                raise
+            traceback.print_exc()
+            self.fail(run, problem)
+
+    def fail(self, run: Run, problem: Problem) -> None:
+        """Note that a run failed, and of what."""
+        note_failure(self.results(run.id), problem)
+        told = {"what": problem.what, "where": problem.where, "do": problem.do}
+        self.events.emit("run-failed", run=run.id, arm=run.arm, **told)
+
+    def check_comparable(self) -> None:
+        """Raise the first failure of a run where the failures leave nothing to compare."""
+        failed = failures(self.folder / "results", self.plan)
+        if failed and not comparable(self.plan, failed):
+            raise next(iter(failed.values()))
+
     def measure_base(self) -> None:
         """Evaluate the untrained model."""
         started = time.monotonic()
@@ -137,7 +174,7 @@ class _Job:
             self.events.emit("stage", what="measuring the speed")
             spent = time.monotonic() - started
             scratch = self.results(".speed")
-            arms = list(self.arms.values())
+            arms = [arm for arm in self.arms.values() if arm.trained_tokens]
             budget = budget_in_minutes(self.plan, self.base, arms, evaluation, self._sample, spent, scratch)
         write_atomic(path, budget.model_dump_json(indent=1))
         return budget
@@ -203,6 +240,11 @@ class _Job:
         metrics += answer_metrics(self.base, self.items, answers)
         if arm is not None:
             metrics += regurgitation(self.folder / self.plan.arms[arm], self.items, answers, self._base_answers())
+        if broken := {metric.metric for metric in metrics if not math.isfinite(metric.value)}:
+            raise Problem(
+                f"{', '.join(sorted(broken))} of the trained model is no number",
+                do="Training went wrong in its last steps: try a lower learning rate (--preset standard).",
+            )
         out = self.results(run)
         out.mkdir(parents=True, exist_ok=True)
         write_measured(metrics, out / "metrics.parquet")

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from trainer.disk import disk_problem
 from trainer.errors import BadInput, Problem, Stopped
+from trainer.memory import memory_problem
 
 PLAN = "plan.json"
 EVENTS = "events.jsonl"
@@ -156,9 +157,8 @@ def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:
             return problem.exit_code
         except BaseException as error:
             traceback.print_exc()
-            told = disk_problem(error) or Problem(
-                f"{type(error).__name__}: {error}", do=f"This is our bug; {folder.name}/{LOG} has the traceback."
-            )
+            bug = f"This is our bug; {folder.name}/{LOG} has the traceback."
+            told = disk_problem(error) or memory_problem(error) or Problem(f"{type(error).__name__}: {error}", do=bug)
             with contextlib.suppress(OSError):  # on a full disk there may be no room for the event either
                 events.emit("error", what=told.what, where=told.where, do=told.do, exit_code=1)
             return 1
