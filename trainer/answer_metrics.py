@@ -26,6 +26,7 @@ ALL_LOOSE = "all_instructions_loose"
 REGURGITATION = "regurgitation"
 REGURGITATION_CONTROL = "regurgitation_control"
 ANSWER_TOKENS = "answer_tokens"
+PROMPT_TOKENS = "prompt_tokens"
 
 GRAM = 8
 """Words in a run that counts as recited; shorter ones are common phrases."""
@@ -62,6 +63,11 @@ def answer_metrics(base: Base, items: Sequence[PreparedItem], answers: Sequence[
         metrics += [Metric(answer.item, name, value, 1.0) for name, value in values.items()]
         metrics += _followed(by_item[answer.item], answer)
     return metrics
+
+
+def prompt_lengths(items: Sequence[PreparedItem]) -> list[Metric]:
+    """`prompt_tokens`: how long each item's prompt is to this model; no arm can move it."""
+    return [Metric(item.item, PROMPT_TOKENS, float(len(item.prompt)), 1.0) for item in items]
 
 
 def _followed(item: PreparedItem, answer: Generation) -> list[Metric]:

@@ -1,6 +1,6 @@
 """The experiment job: base once, then every run trained and measured, results written as they come.
 
-    plan.json, <arm>.parquet, eval.parquet   in
+    plan.json, <arm>.parquet, eval.parquet   in; general.txt where forgetting is measured
     model.json, budget.json                  what the first minute decided; kept on resume
     results/<run>/metrics.parquet            item, metric, value, weight
     results/<run>/generations.parquet        item, text, finish, tokens
@@ -28,7 +28,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from trainer.answer_metrics import answer_metrics, regurgitation
+from trainer.answer_metrics import answer_metrics, prompt_lengths, regurgitation
 from trainer.arms import Arm, read_arm, read_items, validation_rows, without
 from trainer.base import Base, load_base, load_chosen, with_policy
 from trainer.budget import budget_in_minutes, budget_in_tokens
@@ -44,6 +44,7 @@ from trainer.evaluate import (
 )
 from trainer.failures import comparable, failures, forget_failures, note_failure, run_problem
 from trainer.finetune import RunResult, finetune
+from trainer.forgetting import forgetting, read_windows
 from trainer.plan import BASE, SHORT, ExperimentPlan, ModelChoice, ResolvedBudget, Run
 from trainer.protocol import Events, deferred_stop, read_plan, write_atomic
 from trainer.schedule import TrainRow
@@ -51,6 +52,7 @@ from trainer.schedule import TrainRow
 BUDGET = "budget.json"
 MODEL = "model.json"
 SUMMARY = "summary.json"
+GENERAL = "general.txt"
 
 SAMPLE_ITEMS = 4
 SAMPLE_TOKENS = 8
@@ -78,7 +80,8 @@ def run_experiment(folder: Path, events: Events) -> None:
     for name, arm in arms.items():
         events.emit("arm", arm=name, rows=len(arm.rows), trained_tokens=arm.trained_tokens, left_out=arm.left_out)
     items = prepare(base, read_items(folder / plan.evaluation.items), policy)
-    job = _Job(folder, plan, base, arms, validation, items, events)
+    windows = read_windows(base, folder / GENERAL) if plan.evaluation.general else []
+    job = _Job(folder, plan, base, arms, validation, items, windows, events)
     forget_failures(folder / "results")
     job.fail_empty_arms()
     if plan.base and not job.is_complete(BASE):
@@ -101,6 +104,7 @@ class _Job:
     arms: dict[str, Arm]
     validation: dict[str, list[TrainRow]]
     items: Sequence[PreparedItem]
+    windows: Sequence[Sequence[int]]
     events: Events
 
     def results(self, run: str) -> Path:
@@ -238,7 +242,10 @@ class _Job:
         limit = self.plan.evaluation.max_new_tokens
         answers = generate(self.base, model, self.items, limit, on_item=teller("own answers"))
         metrics += answer_metrics(self.base, self.items, answers)
-        if arm is not None:
+        metrics += forgetting(self.base, model, self.windows)
+        if arm is None:
+            metrics += prompt_lengths(self.items)
+        else:
             metrics += regurgitation(self.folder / self.plan.arms[arm], self.items, answers, self._base_answers())
         if broken := {metric.metric for metric in metrics if not math.isfinite(metric.value)}:
             raise Problem(

@@ -124,6 +124,8 @@ class Evaluation(_Frozen):
 
     items: str = "eval.parquet"
     max_new_tokens: int = 96
+    general: str | None = None
+    """SHA-256 (hex) of `general.txt` in the folder, on which forgetting is measured; without it it is not."""
 
 
 class ExperimentPlan(_Frozen):

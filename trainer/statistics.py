@@ -86,6 +86,17 @@ class Difference:
             return self.p
         return max(self.p, self.noise_p) if self.noise_p is not None else 1.0
 
+    def among(self, comparisons: int) -> Difference:
+        """The same as one of several comparisons that are decided together by Holm's correction.
+
+        Its `mde` is then what the strictest of these tests finds, the one at alpha / `comparisons`.
+        """
+        confidence = 1 - (1 - self.confidence) / comparisons
+        mde = t_effect(self.se, self.df, confidence)
+        if self.n_seeds == 1:
+            mde = max(mde, math.inf if self.noise is None else self.noise.detectable(confidence))
+        return replace(self, mde=mde)
+
 
 def paired_difference(
     baseline: Floats,
@@ -109,7 +120,7 @@ def paired_difference(
     design = group(kept_clusters(clusters, keep), a.shape[1])
     variance, df = variance_of_mean(a, b, design)
     token_weighted = None if weights is None else _weighted((b - a).mean(0), weights[keep])
-    return _infer(a, b, design, math.sqrt(variance), df, noise, confidence, int((~keep).sum()), token_weighted)
+    return infer(a, b, design, math.sqrt(variance), df, noise, confidence, int((~keep).sum()), token_weighted)
 
 
 def paired_share_difference(
@@ -138,7 +149,7 @@ def paired_share_difference(
     least = (float((wins**2).sum()) + 1 - float(wins.sum()) ** 2 / n) / n**2
     if least > variance:
         variance, df = least, max(df, design.df)
-    result = _infer(a, b, design, math.sqrt(variance), df, noise, confidence, int((~keep).sum()))
+    result = infer(a, b, design, math.sqrt(variance), df, noise, confidence, int((~keep).sum()))
     if len(a) > 1 or design.n == 1:
         return result
     if design.n == a.shape[1]:
@@ -149,7 +160,7 @@ def paired_share_difference(
     return replace(result, p=p)
 
 
-def _infer(
+def infer(
     a: Floats,
     b: Floats,
     design: Design,

@@ -4,7 +4,8 @@ The rule. One *primary* metric decides whether the candidate is better or worse,
 can turn better into mixed: a guardrail is breached when the estimated harm is larger than its stated margin *and* the
 harm is significant. Guardrails are judged together, by Holm's correction. They speak only after the primary has
 (serial gatekeeping: Maurer, Hothorn and Lehmacher 1995), so the primary needs no correction for them. *Report*
-metrics decide nothing; their p is not corrected.
+metrics decide nothing; their p is not corrected. Where several candidates are compared with one baseline, the primary
+metrics of these comparisons are corrected together, by Holm.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class MetricSpec:
     """A metric and its part in the verdict.
 
     `margin` (guardrails only, above zero, in the metric's unit): how much harm is tolerated. `unit` is for sentences;
-    `yes_no` marks metrics that are 0 or 1 per item; `caveat` is said wherever this metric decides.
+    `yes_no` marks metrics that are 0 or 1 per item; `caveat` is said wherever this metric decides. `general` marks
+    what is measured on windows of general text, not on eval items (`trainer.forgetting`).
     """
 
     name: str
@@ -42,6 +44,7 @@ class MetricSpec:
     unit: str = ""
     yes_no: bool = False
     caveat: str = ""
+    general: bool = False
 
     def __post_init__(self) -> None:
         if (self.role == "guardrail") != (self.margin is not None and self.margin > 0):
@@ -63,6 +66,16 @@ DEFAULT_METRICS: Final = (
     MetricSpec("stop_rate", "guardrail", higher_is_better=True, margin=0.05, yes_no=True),
     # rep-4 of a looping answer is near 1, of a sound one near 0: as much as one answer in fifty more that loops.
     MetricSpec("repetition", "guardrail", higher_is_better=False, margin=0.02),
+    # A twentieth of a nat is 5% more perplexity on ordinary prose that neither arm was trained on.
+    MetricSpec("general_nll", "guardrail", higher_is_better=False, margin=0.05, unit="nats", general=True),
+    MetricSpec("general_kl", "report", higher_is_better=False, unit="nats", general=True),
+    MetricSpec(
+        "win_rate",
+        "report",
+        higher_is_better=True,
+        caveat="A judge may like length, style and itself: see what the win rate is among answers of equal length.",
+    ),
+    MetricSpec("win_rate_controlled", "report", higher_is_better=True),
     MetricSpec(
         "instructions_strict",
         "report",
@@ -75,7 +88,10 @@ DEFAULT_METRICS: Final = (
     MetricSpec("regurgitation", "report", higher_is_better=False),
 )
 
-PRIMARIES: Final = ("response_nll", "instructions_strict")
+JUDGED: Final = ("win_rate", "win_rate_controlled")
+"""What a judge says of the candidate's answers beside the baseline's (`trainer.preference`)."""
+
+PRIMARIES: Final = ("win_rate", "response_nll", "instructions_strict")
 """What may decide: the first of these that was measured. An eval set without references has no likelihood."""
 
 
@@ -92,7 +108,8 @@ class MetricResult:
     """One metric of the comparison, as in the JSON of `compare`. Numbers that cannot be known are infinite.
 
     `p` is the metric's own, `p_decisive` the one its `verdict` stands on: Holm-corrected for guardrails, and with
-    the noise floor where there is one seed. `token_weighted` is the change where every
+    the noise floor where there is one seed; for the primary metric of one comparison of several it is corrected for
+    these, and `mde` is what is found at that level. `token_weighted` is the change where every
     token counts alike instead of every item. `n_missing` items have no value in some run and are left out.
     """
 
@@ -182,10 +199,28 @@ def measure(
     return Measured(spec, difference)
 
 
-def decide(measured: Sequence[Measured]) -> Verdict:
+@dataclass(frozen=True)
+class Family:
+    """Comparisons that are decided together: how many they are, and the p of this one's primary metric by Holm."""
+
+    size: int
+    p: float
+
+
+def decide_together(comparisons: Sequence[Sequence[Measured]]) -> list[Verdict]:
+    """The verdicts on several comparisons, their primary metrics corrected together by Holm.
+
+    Among many comparisons of equal data, one in twenty would else say better or worse by luck. Raises as `decide`.
+    """
+    primaries = [next((m for m in measured if m.spec.role == "primary"), None) for measured in comparisons]
+    corrected = holm([m.difference.decisive_p if m else 1.0 for m in primaries]) if comparisons else []
+    return [decide(measured, Family(len(comparisons), p)) for measured, p in zip(comparisons, corrected, strict=True)]
+
+
+def decide(measured: Sequence[Measured], family: Family | None = None) -> Verdict:
     """The verdict on a comparison. One metric is primary; all come from the same seeds at the same confidence.
 
-    Raises UsageProblem if not.
+    `family` is there where it is one of several. Raises UsageProblem if not.
     """
     primaries = [m for m in measured if m.spec.role == "primary"]
     if len(primaries) != 1:
@@ -196,13 +231,17 @@ def decide(measured: Sequence[Measured]) -> Verdict:
         raise UsageProblem("all metrics of a comparison must have the same seeds and confidence")
     primary = primaries[0]
     p_values = _decisive_p(measured)
-    outcomes = {m.spec.name: _outcome(m, p_values[m.spec.name]) for m in measured}
+    if family and family.size > 1:
+        primary = replace(primary, difference=primary.difference.among(family.size))
+        measured = [primary if m.spec.role == "primary" else m for m in measured]
+        p_values[primary.spec.name] = family.p
+    outcomes = {m.spec.name: outcome(m, p_values[m.spec.name]) for m in measured}
     result: Outcome = outcomes[primary.spec.name]
     breaches = [m for m in measured if m.breached(outcomes[m.spec.name])]
     if result == BETTER and breaches:
         result = MIXED
     guardrails = [m for m in measured if m.spec.role == "guardrail"]
-    sentences = [_primary_sentence(primary, outcomes[primary.spec.name])]
+    sentences = [_primary_sentence(primary, outcomes[primary.spec.name], family)]
     sentences += [_guardrail_sentence(m, outcomes[m.spec.name]) for m in guardrails]
     if primary.spec.caveat:
         sentences.append(primary.spec.caveat)
@@ -223,8 +262,8 @@ def _decisive_p(measured: Sequence[Measured]) -> dict[str, float]:
     return p_values
 
 
-def _outcome(m: Measured, p: float) -> Outcome:
-    """Significantly better, significantly worse, or neither."""
+def outcome(m: Measured, p: float) -> Outcome:
+    """Significantly better, significantly worse, or neither, by the p that decides."""
     if m.harm == 0 or p >= 1 - m.difference.confidence:
         return NO_DIFFERENCE
     return WORSE if m.harm > 0 else BETTER
@@ -263,10 +302,13 @@ def _change(m: Measured) -> str:
     return f"{head} ({d.confidence:.0%} interval {d.ci[0]:+.2g} to {d.ci[1]:+.2g}, {p})"
 
 
-def _primary_sentence(m: Measured, outcome: Outcome) -> str:
+def _primary_sentence(m: Measured, outcome: Outcome, family: Family | None = None) -> str:
     d = m.difference
+    corrected = ""
+    if family and family.size > 1:
+        corrected = f", corrected for {family.size} comparisons (Holm) p = {family.p:.2g}"
     if outcome != NO_DIFFERENCE:
-        return f"{_change(m)}: {outcome}, for {d.scope}."
+        return f"{_change(m)}: {outcome}, for {d.scope}{corrected}."
     if d.n_seeds == 1 and d.noise is None:
         return f"{_change(m)}: {NO_DIFFERENCE}; two runs without a noise floor cannot tell data from luck."
     if not math.isfinite(d.mde):
@@ -275,7 +317,7 @@ def _primary_sentence(m: Measured, outcome: Outcome) -> str:
     if d.noise is not None and d.p < 1 - d.confidence:
         floor = _number(d.noise.bound(d.confidence), m.spec.unit)
         return f"{_change(m)}: {NO_DIFFERENCE} beyond the {floor} that training again may move it. {seen}"
-    return f"{_change(m)}: {NO_DIFFERENCE}. {seen}"
+    return f"{_change(m)}: {NO_DIFFERENCE}{corrected}. {seen}"
 
 
 def _guardrail_sentence(m: Measured, outcome: Outcome) -> str:

@@ -15,6 +15,11 @@ def data_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "datasets"
 
 
+def general_text() -> str:
+    """The general prose on which forgetting is measured."""
+    return (data_dir() / "eval" / "general.txt").read_text(encoding="utf-8")
+
+
 def recipe_names() -> list[str]:
     """Names of the recipes that ship with the product, usable in place of a path."""
     return sorted(path.stem for path in (data_dir() / "recipes").glob("*.yaml"))
