@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -136,26 +135,6 @@ def test_a_budget_in_minutes_counts_evaluations_at_the_speed_of_a_model_with_an_
 
 def lora_layers(model):
     return [module for module in model.modules() if hasattr(module, "lora_A")]
-
-
-def test_killed_without_warning_and_started_again_it_ends_as_if_nothing_had_been(folder):
-    whole, cut = folder("whole"), folder("cut")
-    run_experiment(whole, Events(whole))
-    process = start(cut)
-    wait_for(cut, lambda events: any(e["event"] == "train" and e["run"] == "b-0" for e in events), process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert (cut / "results" / "a-0" / "summary.json").exists()
-    before = (cut / "results" / "a-0" / "summary.json").stat().st_mtime_ns
-    assert start(cut).wait(120) == 0
-    assert (cut / "results" / "a-0" / "summary.json").stat().st_mtime_ns == before, "done runs are not done again"
-    for run in ("base", "a-0", "b-0", "a-1", "b-1"):
-        assert [(m["item"], m["metric"]) for m in metrics(cut, run)] == [
-            (m["item"], m["metric"]) for m in metrics(whole, run)
-        ]
-        assert [m["value"] for m in metrics(cut, run)] == pytest.approx(
-            [m["value"] for m in metrics(whole, run)], abs=1e-4
-        )
 
 
 def test_sigterm_stops_with_a_word_and_exit_code_6(folder):
