@@ -20,6 +20,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -89,14 +90,20 @@ def make_folder(folder: Path, trained_tokens: int, seeds: list[int]) -> None:
     (folder / "plan.json").write_text(plan.model_dump_json(indent=1))
 
 
-def tables(folder: Path, runs: list[str]) -> dict[str, np.ndarray]:
-    """For each metric, runs x items."""
+def run_tables(runs: Sequence[Path], items: int) -> dict[str, np.ndarray]:
+    """For each metric, runs x items. `runs` are the folders of their results."""
     found: dict[str, np.ndarray] = {}
     for r, run in enumerate(runs):
-        for row in pq.read_table(folder / "results" / run / "metrics.parquet").to_pylist():
-            table = found.setdefault(row["metric"], np.full((len(runs), 80), np.nan))
+        for row in pq.read_table(run / "metrics.parquet").to_pylist():
+            table = found.setdefault(row["metric"], np.full((len(runs), items), np.nan))
             table[r, row["item"]] = row["value"]
     return found
+
+
+def tables(folder: Path, runs: list[str]) -> dict[str, np.ndarray]:
+    """The same of runs by their ids."""
+    items = pq.read_metadata(folder / "eval.parquet").num_rows
+    return run_tables([folder / "results" / run for run in runs], items)
 
 
 def main() -> None:
