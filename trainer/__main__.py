@@ -13,7 +13,7 @@ from trainer.protocol import Events, read_plan, run_as_job
 
 
 class _Plan(BaseModel):
-    kind: Literal["experiment", "answers", "token-loss"] = "experiment"
+    kind: Literal["experiment", "answers", "token-loss", "merge"] = "experiment"
 
 
 def _work(folder: Path, events: Events) -> None:
@@ -31,6 +31,10 @@ def _work(folder: Path, events: Events) -> None:
             from trainer.token_loss import measure_folder
 
             measure_folder(folder, events)
+        case "merge":
+            from trainer.merging import merge_folder
+
+            merge_folder(folder, events)
 
 
 def main() -> None:

@@ -52,6 +52,7 @@ COMMANDS = {
     "compare": "compare",
     "ablate": "ablate",
     "experiments": "experiments",
+    "merge": "merge",
     "judge": "judge",
     "doctor": "doctor",
     "vacuum": "vacuum",

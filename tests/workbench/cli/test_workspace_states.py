@@ -53,6 +53,7 @@ IN_USE: dict[str, list[str]] = {
     "ablate": ["safe-default", "--from", "s", "--evalset", "e"],
     "judge": ["score", "s"],
     "experiments": ["ls"],
+    "merge": ["e", "-o", "out"],
     "sources": ["ls"],
     "rejects": ["ls", "a"],
     "doctor": [],
