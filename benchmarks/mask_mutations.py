@@ -65,8 +65,8 @@ MUTATIONS = [
     Mutation(
         "the prompts of evaluation lack the template's arguments",
         "chat/mask.py",
-        "tools, chat.facts.args, prompt=True)",
-        "tools, {}, prompt=True)",
+        "tools, chat.facts.args, prompt=prompt)",
+        "tools, {}, prompt=prompt)",
     ),
     Mutation(
         "the prompts of evaluation lack the policy",
