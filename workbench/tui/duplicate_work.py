@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from textual.message import Message
 
@@ -13,10 +12,6 @@ from workbench.duplicates import OpenDuplicates, Summary, conflicts_of, steps_of
 from workbench.store.database import Store
 from workbench.store.duplicates import ClusterRow, DedupStep
 from workbench.text import counted
-from workbench.tui.cells import wrap
-from workbench.tui.widgets.duplicate_list import standing
-from workbench.tui.widgets.line_view import Line
-from workbench.tui.widgets.preview import turn_lines
 
 Decide = Callable[[OpenDuplicates], Decision]
 
@@ -32,14 +27,6 @@ class Listed(Message):
     cursor: int
     pending: str
     found: bool
-
-
-@dataclass
-class Texts(Message):
-    """The two texts beside each other for the row `id`, as lines."""
-
-    id: int
-    texts: list[list[Line]]
 
 
 def open_first(store: Store, base: str, row: int | None) -> Listed:
@@ -88,36 +75,6 @@ def as_shown(opened: OpenDuplicates, shown: Summary, decide: Decide) -> Decision
         if opened.summary.threshold != shown.threshold and shown.threshold is not None:
             opened.move(shown.threshold)
         return decide(opened)
-
-
-def texts_beside(opened: OpenDuplicates, row: ClusterRow, widths: Sequence[int]) -> Texts:
-    """A row that falls beside the one that it falls for; of a survivor, beside the row that is most like it."""
-    with opened.lock:
-        nearest = opened.clusters.window(row.pos + 1, 1) if row.is_survivor else [row]
-        member = nearest[0] if nearest and nearest[0].cluster == row.cluster else None
-        kept = opened.clusters.text(member.of if member else row.id)
-        fallen = opened.clusters.text(member.id) if member else None
-    beside = (fallen[2] if fallen else []), (kept[2] if kept else [])
-    told = ""
-    if member is not None and member.similarity is not None:
-        told = f"{member.similarity:.3f}, {standing(member, reported=opened.step.reports)}"
-    head = "gone" if member and member.alone else "kept"
-    heads = head if member is None or member.of == row.survivor else f"{head} instead", told
-    return Texts(
-        row.id,
-        [
-            _text(text, head, other, width)
-            for text, head, other, width in zip((kept, fallen), heads, beside, widths, strict=True)
-        ],
-    )
-
-
-def _text(text: tuple[str, int, list[Any]] | None, head: str, other: Sequence[Any], width: int) -> list[Line]:
-    if text is None:
-        return [[("No other row.", "muted")]]
-    source, number, messages = text
-    named = [(piece, "accent") for piece in wrap(f"{source} row {number:,}", width)[:1]]
-    return [[*named, (f"  {head}", "muted")], [], *turn_lines(messages, width, beside=other)[0]]
 
 
 def about_lines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from workbench.errors import Stopped
 from workbench.resources import recipe_names
 from workbench.tui.recipe_flow import agree, choose_recipe, run_told
 from workbench.tui.widgets.dialogs import ask_text, choose, confirm
+from workbench.tui.widgets.recipe_steps import overlap_lines
+from workbench.tui.widgets.report_dialog import ReportDialog
 from workbench.tui.workers import Cancelled
 
 if TYPE_CHECKING:
@@ -127,6 +130,29 @@ class RecipeEdits:
             await asyncio.to_thread(draft.save, path, force=True)
         screen.show_recipe(draft)
         screen.say(f"The recipe is in {path}.")
+
+    async def overlap(self) -> None:
+        """Show what each step that was counted would drop by itself."""
+        screen, draft, base = self._screen, self._screen.draft, self._screen.base
+        known = [at for at, count in screen.counts.items() if count.outcome is not None]
+        if draft is None or not known:
+            screen.say("No step is counted yet.")
+            return
+        behind = [step.name for at, step in enumerate(draft.steps) if at not in known]
+        recipe = replace(draft.recipe, steps=tuple(draft.steps[at] for at in sorted(known)))
+        try:
+            found = await screen.bench.tasks.run(
+                "overlap of steps", lambda progress, cancelled: screen.watch.overlap(recipe, base, progress)
+            )
+        except Stopped:
+            return
+        await screen.bench.tasks.until_free()
+        dialog = ReportDialog(
+            f"{draft.name} over {base}",
+            lambda width: overlap_lines(found, behind, width),
+            detail="Each step over all rows, whatever stands before it.",
+        )
+        await screen.app.push_screen_wait(dialog)
 
     async def freeze(self, name: str) -> None:
         """Make a version by the recipe as it stands, saved or not."""

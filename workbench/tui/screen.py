@@ -14,6 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from workbench.tui.actions import Action, actions_of, declared_scopes
 from workbench.tui.messages import Failure
+from workbench.tui.resizes import tell_sizes
 from workbench.tui.widgets.command_line import CommandLine
 from workbench.tui.widgets.status import StatusBar, TooSmall, TopBar
 
@@ -74,6 +75,7 @@ class BenchScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Begin where keys mean the most."""
+        tell_sizes(self)
         self.focus_home()
 
     def on_screen_resume(self) -> None:

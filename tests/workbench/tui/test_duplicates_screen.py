@@ -184,7 +184,7 @@ async def test_another_survivor_all_at_once_and_undo_also_after_a_restart(tui, n
 async def test_what_is_decided_is_what_was_shown_and_browse_shows_it_too(tui, near):
     """A key behind one that moves the threshold is refused while the list is made, not done to another list."""
     async with looking(tui, near) as pilot:
-        with pilot.app.screen._opened.lock:
+        with pilot.app.screen.opened.lock:
             tui.type_ahead(pilot.app, "minus", "x")
             await tui.until(pilot, lambda: "still being looked for" in tui.said(pilot.app))
             await told(tui, pilot, "counting …")

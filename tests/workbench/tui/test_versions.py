@@ -257,8 +257,13 @@ async def test_a_push_to_the_hub_asks_before_it_replaces_files_that_are_there(tu
         app = pilot.app
         await pilot.press("w")
         await tui.until(pilot, lambda: isinstance(app.screen, ExportDialog))
-        await pilot.press("enter", "ctrl+u")
-        tui.type_text(app, f"hf:{hub.repo}\n")
+        await pilot.press("down", "enter")
+        assert "The hub gets" not in tui.screen_text(app)
+        await pilot.press("shift+tab", "down", "down", "enter", "ctrl+u")
+        tui.type_text(app, f"hf:{hub.repo}")
+        await tui.until(pilot, lambda: "The hub gets Parquet" in tui.screen_text(app))
+        assert "It is not written as alpaca." in tui.screen_text(app)
+        await pilot.press("enter")
         told = f"Wrote 54 rows of curated as parquet to {url} (private)."
         await tui.until(pilot, lambda: told in " ".join(tui.screen_text(app).split()), 60)
         assert hub.visibility == "private"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,31 +15,29 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from workbench.draft import Draft
-from workbench.duplicate_review import Decision, accept, carry_out, keep_instead, reject
+from workbench.duplicate_review import accept, keep_instead, reject
 from workbench.duplicates import OpenDuplicates, Summary, stepped, write_clusters
 from workbench.store.duplicates import ClusterRow, DedupStep
 from workbench.text import counted
 from workbench.tui.actions import bindings
 from workbench.tui.cells import flat
 from workbench.tui.changes import Changed
+from workbench.tui.duplicate_decisions import Decisions
 from workbench.tui.duplicate_work import (
-    Decide,
     Listed,
-    Texts,
     about_lines,
     as_shown,
     described,
     open_first,
-    texts_beside,
 )
 from workbench.tui.messages import Said
 from workbench.tui.recipe_flow import RecipeFlow
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.duplicates_actions import DUPLICATES_ACTIONS
-from workbench.tui.widgets.dialogs import ask_text, confirm, dialogue
+from workbench.tui.widgets.dialogs import ask_text, dialogue
 from workbench.tui.widgets.duplicate_list import ClusterHeading, ClusterList
-from workbench.tui.widgets.line_view import Line, LineView
+from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.pair_view import PairView
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.workers import Cancelled, background
 
@@ -93,13 +90,14 @@ class DuplicatesScreen(BenchScreen):
     def __init__(self, base: str, row: int | None = None) -> None:
         """`row` is the id of a row whose cluster is looked for first."""
         super().__init__()
-        self._base = base
+        self.base = base
         self._row = row
-        self._opened: OpenDuplicates | None = None
+        self.opened: OpenDuplicates | None = None
         self._steps: Sequence[DedupStep] = ()
-        self._shown: Summary | None = None
+        self.shown: Summary | None = None
         self._asked: float | None = None
         self._pending = ""
+        self._decisions = Decisions(self)
 
     def body(self) -> ComposeResult:
         """The step and its counts; the clusters; the texts of a survivor and of a row that falls for it."""
@@ -108,9 +106,7 @@ class DuplicatesScreen(BenchScreen):
             with Vertical(id="clusters"):
                 yield ClusterHeading()
                 yield ClusterList()
-            with Horizontal(id="texts"):
-                yield LineView(id="survivor")
-                yield LineView(id="member")
+            yield PairView(id="texts")
 
     def home(self) -> Widget:
         """The list."""
@@ -130,31 +126,31 @@ class DuplicatesScreen(BenchScreen):
     def on_mount(self) -> None:
         """Open what was asked for."""
         super().on_mount()
-        self.arrive(base=self._base, row=self._row)
+        self.arrive(base=self.base, row=self._row)
 
     def on_unmount(self) -> None:
         """Let go of the list."""
-        if self._opened:
-            self._opened.close()
+        if self.opened:
+            self.opened.close()
 
     # Which list
 
     def arrive(self, **args: Any) -> None:
         """Look at the duplicates of `base`, at those of its row `row` where there are some."""
-        self._base, row = args["base"], args.get("row")
-        store, base = self.bench.workspace.store, self._base
+        self.base, row = args["base"], args.get("row")
+        store, base = self.bench.workspace.store, self.base
         self._list(lambda cancelled: open_first(store, base, row))
 
     def action_step(self, by: int) -> None:
         """Show what another step found."""
-        if self._opened is None or len(self._steps) < 2:
+        if self.opened is None or len(self._steps) < 2:
             self.say("There is no other step that looked for duplicates.")
             return
-        at = [step.id for step in self._steps].index(self._opened.step.id)
+        at = [step.id for step in self._steps].index(self.opened.step.id)
         step, store, base, steps = (
             self._steps[(at + by) % len(self._steps)],
             self.bench.workspace.store,
-            self._base,
+            self.base,
             self._steps,
         )
         self._list(lambda cancelled: described(OpenDuplicates(store, base, step), steps))
@@ -168,8 +164,8 @@ class DuplicatesScreen(BenchScreen):
 
     def action_threshold_of_run(self) -> None:
         """Go back to the threshold of the run."""
-        if self._opened and self._opened.own is not None:
-            self._move(self._opened.own)
+        if self.opened and self.opened.own is not None:
+            self._move(self.opened.own)
         else:
             self._no_threshold()
 
@@ -184,11 +180,11 @@ class DuplicatesScreen(BenchScreen):
             self.say(f"{number!r} is no number between 0 and 1.")
 
     def _no_threshold(self) -> None:
-        if self._opened:
-            self.say(f"{self._opened.step.name} has no threshold that could be moved.")
+        if self.opened:
+            self.say(f"{self.opened.step.name} has no threshold that could be moved.")
 
     def _move(self, threshold: float) -> None:
-        opened, row, pos = self._opened, self.current, self.rows.cursor
+        opened, row, pos = self.opened, self.current, self.rows.cursor
         if opened is None or opened.own is None:
             self._no_threshold()
             return
@@ -215,7 +211,7 @@ class DuplicatesScreen(BenchScreen):
     def _list(self, work: Callable[[Cancelled], Listed]) -> None:
         def kept(cancelled: Cancelled) -> Listed:
             listed = work(cancelled)
-            if cancelled() and listed.opened is not None and listed.opened is not self._opened:
+            if cancelled() and listed.opened is not None and listed.opened is not self.opened:
                 listed.opened.close()
             return listed
 
@@ -225,9 +221,10 @@ class DuplicatesScreen(BenchScreen):
     @on(Listed)
     def _listed(self, message: Listed) -> None:
         self.progress("")
-        opened, before = message.opened, self._opened
-        self._opened, self._steps, self._shown = opened, message.steps, message.summary
+        opened, before = message.opened, self.opened
+        self.opened, self._steps, self.shown = opened, message.steps, message.summary
         if before is not None and before is not opened:
+            self.query_one(PairView).forget()
             before.close()
         self._pending = message.pending
         self._asked = message.summary.threshold if message.summary else None
@@ -242,7 +239,7 @@ class DuplicatesScreen(BenchScreen):
                 message.lines, lambda *where: [*clusters.window(*where)], clusters.ids, cursor=message.cursor
             )
             if not message.lines:
-                self._show([[[("No row falls here.", "muted")]], []])
+                self.query_one(PairView).show(opened, None)
             if not message.found:
                 self.say("That row has no duplicates: these are those of other rows.")
         self._describe()
@@ -250,48 +247,27 @@ class DuplicatesScreen(BenchScreen):
     def on_failure(self) -> None:
         """Nothing is looked for any more; the app tells what was wrong."""
         self.progress("")
-        self._asked = self._shown.threshold if self._shown else None
+        self._asked = self.shown.threshold if self.shown else None
 
     def _describe(self) -> None:
         about = self.query_one("#about", Static)
-        if self._opened is None or self._shown is None:
+        if self.opened is None or self.shown is None:
             if not self._steps:
-                about.update(Text(flat(f"{self._base}: no step on the way here has looked for duplicates.") + _EMPTY))
+                about.update(Text(flat(f"{self.base}: no step on the way here has looked for duplicates.") + _EMPTY))
             return
-        lines = about_lines(self._base, self._opened, self._steps, self._shown, self._asked, self._pending)
+        lines = about_lines(self.base, self.opened, self._steps, self.shown, self._asked, self._pending)
         about.update(Text("\n".join(flat(line) for line in lines)))
 
     # The texts
 
     @on(RowList.Highlighted)
     def _highlighted(self) -> None:
-        self._read()
-
-    def on_resize(self) -> None:
-        """Lay the texts out again."""
-        self.call_after_refresh(self._read)
-
-    def _read(self) -> None:
-        opened, row = self._opened, self.current
-        widths = [
-            self.query_one(f"#{side}", LineView).scrollable_content_region.width for side in ("survivor", "member")
-        ]
-        if opened is None or row is None or min(widths) < 10:
-            return
-        background(self, lambda cancelled: texts_beside(opened, row, widths), lambda texts: texts, group="row")
-
-    @on(Texts)
-    def _read_texts(self, message: Texts) -> None:
-        if (row := self.current) and row.id == message.id:
-            self._show(message.texts)
-
-    def _show(self, texts: list[list[Line]]) -> None:
-        for side, lines in zip(("survivor", "member"), texts, strict=True):
-            self.query_one(f"#{side}", LineView).set_lines(lines)
+        if self.opened and (row := self.current):
+            self.query_one(PairView).show(self.opened, row)
 
     def action_into(self) -> None:
         """Go from pane to pane; where nothing was looked for yet, look."""
-        if self._opened is None:
+        if self.opened is None:
             self.action_look_now()
             return
         panes: list[Widget] = [self.rows, *self.query(LineView)]
@@ -307,7 +283,7 @@ class DuplicatesScreen(BenchScreen):
 
     def action_cluster(self, by: int) -> None:
         """Go to the survivor of another cluster; backwards, first to that of this one."""
-        opened, row = self._opened, self.current
+        opened, row = self.opened, self.current
         if opened is None or row is None:
             return
         to = row.cluster + (by if by > 0 or row.is_survivor else 0)
@@ -326,82 +302,44 @@ class DuplicatesScreen(BenchScreen):
 
     def action_accept(self) -> None:
         """Let rows fall."""
-        self._decide_chosen(accept)
+        self._decisions.chosen(accept)
 
     def action_reject(self) -> None:
         """Take rows back."""
-        self._decide_chosen(reject)
-
-    def _decide_chosen(self, decide: Callable[[OpenDuplicates, Sequence[int], Sequence[int]], Decision]) -> None:
-        marks, row = sorted(self.rows.marks), self.current
-        if marks:
-            self._change(lambda opened: decide(opened, marks, marks))  # a marked survivor stands for its cluster
-        elif row is not None:
-            survivors, ids = ([row.id], []) if row.is_survivor else ([], [row.id])
-            self._change(lambda opened: decide(opened, survivors, ids))
-        else:
-            self.say("There is no row here.")
+        self._decisions.chosen(reject)
 
     def action_survive(self) -> None:
         """Let this row survive."""
         if row := self.current:
-            self._change(lambda opened: keep_instead(opened, row.id))
+            self._decisions.change(lambda opened: keep_instead(opened, row.id))
 
     @dialogue
     async def action_accept_all(self) -> None:
         """Make it as listed, after a question."""
-        if self._opened and self._opened.step.reports:
+        if self.opened and self.opened.step.reports:
             self.say("Conflicts are decided one by one: x drops this row, s keeps it and drops the one above.")
             return
-        await self._decide_all(accept, "Make it as listed?")
+        await self._decisions.all(accept, "Make it as listed?")
 
     @dialogue
     async def action_reject_all(self) -> None:
         """Take every row back, after a question."""
-        await self._decide_all(reject, "Take every row back?")
+        await self._decisions.all(reject, "Take every row back?")
 
-    async def _decide_all(self, decide: Decide, question: str) -> None:
-        if not (self._is_ready() and self._opened and self._shown):
-            return
-        opened, shown = self._opened, self._shown
-        told = (await asyncio.to_thread(as_shown, opened, shown, decide)).would
-        if not told:
-            self.say("Nothing would change: the rows stand so already.")
-        elif await confirm(self.app, question, f"It {told}. u undoes it."):
-            self._change(decide)
-
-    def _is_ready(self) -> bool:
-        if self._shown is None or self._asked == self._shown.threshold:
+    def is_ready(self) -> bool:
+        """Whether the rows at the threshold that was asked for are listed; says so where they are not yet."""
+        if self.shown is None or self._asked == self.shown.threshold:
             return True
         self.say("The rows at that threshold are still being looked for.")
         return False
 
-    def _change(self, decide: Decide) -> None:
-        opened, shown = self._opened, self._shown
-        if opened is None or shown is None or not self._is_ready():
-            return
-
-        def work(draft: Draft) -> str:
-            with opened.lock:
-                return carry_out(draft, opened, as_shown(opened, shown, decide))
-
-        self.bench.changes.put(self, self._base, work)
-        self.rows.clear_marks()
-
     def action_undo(self) -> None:
         """Take the last change back."""
-        self._draft(lambda draft: draft.undo(), "Undid", "There is nothing to undo.")
+        self._decisions.draft(lambda draft: draft.undo(), "Undid", "There is nothing to undo.")
 
     def action_redo(self) -> None:
         """Do again what was undone."""
-        self._draft(lambda draft: draft.redo(), "Did again", "Nothing was undone.")
-
-    def _draft(self, change: Callable[[Draft], str | None], what: str, nothing: str) -> None:
-        def work(draft: Draft) -> str:
-            done = change(draft)
-            return f"{what}: {done}." if done else nothing
-
-        self.bench.changes.put(self, self._base, work)
+        self._decisions.draft(lambda draft: draft.redo(), "Did again", "Nothing was undone.")
 
     @on(Changed)
     def _changed(self, message: Changed) -> None:
@@ -410,7 +348,7 @@ class DuplicatesScreen(BenchScreen):
             if below is not self:
                 below.post_message(Changed(message.base, message.told))
         self.rows.reload()
-        opened, shown = self._opened, self._shown
+        opened, shown = self.opened, self.shown
         if opened is None or shown is None:
             return
 
@@ -422,7 +360,7 @@ class DuplicatesScreen(BenchScreen):
 
     @on(_Pending)
     def _is_pending(self, message: _Pending) -> None:
-        if message.summary == self._shown:
+        if message.summary == self.shown:
             self._pending = message.told
             self._describe()
 
@@ -431,25 +369,25 @@ class DuplicatesScreen(BenchScreen):
     def action_tokens(self) -> None:
         """Show the row as tokens."""
         if row := self.current:
-            self.bench.open_tokens(self._base, row.id)
+            self.bench.open_tokens(self.base, row.id)
 
     def action_recipe(self) -> None:
         """Show what a recipe would drop of these rows."""
-        self.bench.go("recipe", base=self._base)
+        self.bench.go("recipe", base=self.base)
 
     @dialogue
     async def action_look_now(self) -> None:
         """Run a recipe that looks for duplicates, and show what it finds."""
-        base = self._base
+        base = self.base
         name = await RecipeFlow(self.bench).run(RECIPE, base)
-        if name and self.is_attached and self._base == base:
+        if name and self.is_attached and self.base == base:
             self.bench.base = name
             self.arrive(base=name)
 
     @dialogue
     async def action_export(self, file: str = "") -> None:
         """Write the clusters as listed."""
-        opened = self._opened
+        opened = self.opened
         file = (
             file
             or await ask_text(self.app, "Write the clusters to", "duplicates.csv", detail="Texts are cut short.")

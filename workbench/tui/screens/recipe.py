@@ -3,76 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rich.style import Style
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical
-from textual.message import Message
+from textual.containers import Container
 from textual.widget import Widget
 from textual.widgets import Static
 
-from workbench.errors import Problem, Stopped
-from workbench.store.fallen import FallenRow, fallen_rows
-from workbench.text import counted
+from workbench.errors import Problem
 from workbench.tui.actions import bindings
-from workbench.tui.cells import flat, wrap
-from workbench.tui.pace import Pace
+from workbench.tui.cells import flat
 from workbench.tui.recipe_edits import RecipeEdits
+from workbench.tui.recipe_watch import Came, Counted, RecipeWatch
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.recipe_actions import RECIPE_ACTIONS
 from workbench.tui.widgets.dialogs import confirm, dialogue
-from workbench.tui.widgets.line_view import Line, LineView
-from workbench.tui.widgets.recipe_fallen import FallenHeading, FallenList, fallen_lines
+from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.recipe_fallen import FallenList, FallenPane
 from workbench.tui.widgets.recipe_steps import (
     PARAM_COLUMNS,
     STEP_COLUMNS,
     PlainTable,
-    overlap_lines,
+    about_lines,
     param_rows,
-    reasons_told,
     step_rows,
 )
 from workbench.tui.widgets.report_dialog import ReportDialog
-from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.table import Table
-from workbench.tui.workers import Cancelled, background
 
 if TYPE_CHECKING:
-    from filters.overlap import Overlap
-    from workbench.recipe_counts import RecipeCounter, StepCount
+    from workbench.recipe_counts import StepCount
     from workbench.recipe_draft import RecipeDraft
 
-_TELL = 0.1  # seconds between two tellings
 _EMPTY = """\
 No step yet: every row would stay.
 
 a adds a step and shows at once what it would drop · O opens a recipe: one that ships, or one of this workspace."""
-
-
-@dataclass
-class _Counted(Message):
-    """A step was counted by the count of this number; the last message of a count has none."""
-
-    number: int
-    count: StepCount | None
-
-
-@dataclass
-class _Came(Message):
-    number: int
-    told: str
-
-
-@dataclass
-class _Read(Message):
-    id: int
-    lines: list[Line]
 
 
 class RecipeScreen(BenchScreen):
@@ -119,13 +89,8 @@ class RecipeScreen(BenchScreen):
         super().__init__()
         self.base = ""
         self.draft: RecipeDraft | None = None
-        self.counts: dict[int, StepCount] = {}
         self.let: set[str] = set()  # steps that may drop what the guard would not allow
         self._begin: set[str] = set()  # steps that may begin their job
-        self._counter: RecipeCounter | None = None
-        self._counting: int | None = None  # the step that is being counted
-        self._number = 0  # of the count
-        self._shown: object = None  # what the list of rows that fall was made of
         self._edits = RecipeEdits(self)
 
     def body(self) -> ComposeResult:
@@ -135,11 +100,12 @@ class RecipeScreen(BenchScreen):
             with Container(id="left"):
                 yield PlainTable(id="steps")
                 yield PlainTable(id="params")
-            with Container(id="right"):
-                with Vertical(id="falls"):
-                    yield FallenHeading()
-                    yield FallenList()
-                yield LineView()
+            yield FallenPane(id="right")
+
+    def on_mount(self) -> None:
+        """Set up what needs the workspace."""
+        self.watch = RecipeWatch(self, self.bench.workspace)
+        super().on_mount()
 
     def home(self) -> Widget:
         """The steps."""
@@ -158,7 +124,12 @@ class RecipeScreen(BenchScreen):
     @property
     def fallen(self) -> FallenList:
         """The rows that fall at the step under the cursor."""
-        return self.query_one(FallenList)
+        return self.query_one(FallenPane).rows
+
+    @property
+    def counts(self) -> dict[int, StepCount]:
+        """What is known of the steps, by their position."""
+        return self.watch.counts
 
     @property
     def position(self) -> int:
@@ -197,58 +168,25 @@ class RecipeScreen(BenchScreen):
 
     def count(self) -> None:
         """Count what each step drops; a count that runs is called off."""
-        draft, base, workspace = self.draft, self.base, self.bench.workspace
-        if draft is None:
-            return
-        self._number += 1
-        number, recipe, counter = self._number, draft.recipe, self._counter
-        let, begin = frozenset(self.let), frozenset(self._begin)
-        self.counts = {}
-        self._counting = 0 if recipe.steps else None
-        self._show()
-        if not recipe.steps:
-            return
+        if self.draft is not None:
+            self.watch.start(self.draft.recipe, self.base, let=self.let, begin=self._begin)
+            self._show()
 
-        def work(cancelled: Cancelled) -> _Counted:
-            from workbench.recipe_counts import RecipeCounter
+    @on(Counted)
+    def _step_counted(self, message: Counted) -> None:
+        if self.watch.take(message):
+            if message.count is None:
+                self.progress("")
+            self._show()
 
-            pace, due = Pace(), 0.0
-
-            def progress(done: int, total: int | None, what: str) -> None:
-                nonlocal due
-                if (now := time.monotonic()) >= due:
-                    due = now + _TELL
-                    self.post_message(_Came(number, pace.told(done, total, what)))
-
-            nonlocal counter
-            counter = counter or RecipeCounter(workspace)
-            self._counter = counter
-            for count in counter.count(recipe, base, let=let, begin=begin, progress=progress, cancelled=cancelled):
-                self.post_message(_Counted(number, count))
-            return _Counted(number, None)
-
-        background(self, work, lambda last: last, group="count")
-
-    @on(_Counted)
-    def _step_counted(self, message: _Counted) -> None:
-        if message.number != self._number:
-            return
-        if message.count is None:
-            self._counting = None
-            self.progress("")
-        else:
-            self.counts[message.count.position] = message.count
-            self._counting = message.count.position + 1
-        self._show()
-
-    @on(_Came)
-    def _came(self, message: _Came) -> None:
-        if message.number == self._number and self._counting is not None:
-            self.progress(f"counting: {message.told} · esc stops")
+    @on(Came)
+    def _came(self, message: Came) -> None:
+        if told := self.watch.told(message):
+            self.progress(told)
 
     def on_failure(self) -> None:
-        """The count has ended; the app tells why."""
-        self._counting = None
+        """Nothing more is known for now; the app tells why."""
+        self.watch.counting = None
         self.progress("")
         self._show()
 
@@ -257,11 +195,10 @@ class RecipeScreen(BenchScreen):
         if self.focused is not self.steps:
             self.focus_home()
             return True
-        if self._counting is None:
+        if not self.watch.stop():
             return False
-        self._number += 1
-        self.workers.cancel_group(self, "count")
-        self.on_failure()
+        self.progress("")
+        self._show()
         self.say("Stopped counting. r counts on.")
         return True
 
@@ -292,27 +229,7 @@ class RecipeScreen(BenchScreen):
     @dialogue
     async def action_overlap(self) -> None:
         """Show what each step would drop by itself."""
-        from dataclasses import replace
-
-        draft, counter, base = self.draft, self._counter, self.base
-        known = [at for at, count in self.counts.items() if count.outcome is not None]
-        if draft is None or counter is None or not known:
-            self.say("No step is counted yet.")
-            return
-        behind = [step.name for at, step in enumerate(draft.steps) if at not in known]
-        recipe = replace(draft.recipe, steps=tuple(draft.steps[at] for at in sorted(known)))
-        try:
-            found: Overlap = await self.bench.tasks.run(
-                "overlap of steps", lambda progress, cancelled: counter.overlap(recipe, base, progress)
-            )
-        except Stopped:
-            return
-        await self.bench.tasks.until_free()
-        detail = "Each step over all rows, whatever stands before it."
-        dialog = ReportDialog(
-            f"{draft.name} over {base}", lambda width: overlap_lines(found, behind, width), detail=detail
-        )
-        await self.app.push_screen_wait(dialog)
+        await self._edits.overlap()
 
     # What is shown
 
@@ -324,82 +241,29 @@ class RecipeScreen(BenchScreen):
         muted, warning = (Style(color=self.app.theme_variables[name]) for name in ("muted", "warning"))
         if draft.steps:
             names = [step.name for step in draft.steps]
-            self.steps.show(STEP_COLUMNS, step_rows(names, self.counts, self._counting, muted, warning))
+            self.steps.show(STEP_COLUMNS, step_rows(names, self.counts, self.watch.counting, muted, warning))
             self.params.show(PARAM_COLUMNS, param_rows(draft.params(self.position), muted))
-            self._show_fallen()
+            self.query_one(FallenPane).show(self.counts.get(self.position))
         self._describe()
 
     def _describe(self) -> None:
         draft = self.draft
         if draft is None:
             return
-        lines = [f"{draft.name}{' (not saved)' if draft.unsaved else ''} over {self.base}{self._outcome()}"]
+        name = f"{draft.name}{' (not saved)' if draft.unsaved else ''}"
+        width = max(self.size.width - 2, 20)
+        lines = about_lines(name, self.base, self.counts, width, done=self.is_counted)
         if not draft.steps:
             lines += ["", *_EMPTY.splitlines()]
-        width = max(self.size.width - 2, 20)
-        for count in self.counts.values():
-            if count.state == "guarded":
-                lines += wrap(f"{count.name}: {count.told}. Let it pass? y does, or raise its max_drop.", width)
-            elif count.state == "waits":
-                lines += wrap(f"{count.name} is not run: {count.told} c begins it.", width)
-            elif count.state == "failed":
-                lines += wrap(f"{count.name} cannot be run: {count.told}", width)
         self.query_one("#about", Static).update(Text("\n".join(flat(line) for line in lines)))
-
-    def _outcome(self) -> str:
-        outcomes = [count.outcome for _, count in sorted(self.counts.items()) if count.outcome]
-        if not outcomes:
-            return ""
-        left = f"{outcomes[-1].rows_out:,} of {outcomes[0].rows_in:,} rows left"
-        return f" · {left}" if self.is_counted else f" · {left} so far"
-
-    def _show_fallen(self) -> None:
-        count = self.counts.get(self.position)
-        outcome = count.outcome if count else None
-        heading = self.query_one(FallenHeading)
-        heading.told = ""
-        if count is not None and outcome is not None:
-            falls = "falls" if len(outcome.drops) == 1 else "fall"
-            heading.told = f"{counted(len(outcome.drops), 'row')} {falls} at {count.name}: {reasons_told(count)}"
-            if not outcome.drops:
-                heading.told = f"No row falls at {count.name}. {reasons_told(count)}"
-        shown = (count.key if count else "", outcome is not None)
-        if shown == self._shown:
-            return
-        self._shown = shown
-        drops, store = (outcome.drops if outcome else []), self.bench.workspace.store
-        self.fallen.set_source(len(drops), lambda start, some: [*fallen_rows(store, drops, start, some)])
-        if not drops:
-            why = reasons_told(count) if count else ""
-            text = self.query_one(LineView)
-            text.set_lines([[(line, "muted")] for line in wrap(why, max(text.size.width - 2, 20))])
 
     @on(Table.Highlighted, "#steps")
     def _highlighted_step(self) -> None:
         self._show()
 
-    @on(RowList.Highlighted)
-    def _highlighted_row(self) -> None:
-        self._read_row()
-
     def on_resize(self) -> None:
-        """Lay the text out again."""
-        self.call_after_refresh(self._read_row)
+        """Wrap what is told again."""
         self.call_after_refresh(self._describe)
-
-    def _read_row(self) -> None:
-        row, store = self.fallen.current, self.bench.workspace.store
-        width = self.query_one(LineView).scrollable_content_region.width
-        if not isinstance(row, FallenRow) or width < 10:
-            return
-        background(
-            self, lambda cancelled: _Read(row.id, fallen_lines(store, row, width)), lambda read: read, group="row"
-        )
-
-    @on(_Read)
-    def _row_read(self, message: _Read) -> None:
-        if (row := self.fallen.current) and row.id == message.id:
-            self.query_one(LineView).set_lines(message.lines)
 
     # Going about
 
@@ -424,12 +288,11 @@ class RecipeScreen(BenchScreen):
     @dialogue
     async def action_into(self) -> None:
         """Read the row that falls: beside the list, or over it where there is no room."""
-        text, row, store = self.query_one(LineView), self.fallen.current, self.bench.workspace.store
-        if text.display:
-            text.focus()
-        elif isinstance(row, FallenRow):
-            width = max(min(self.size.width - 10, 100), 20)
-            lines = await asyncio.to_thread(fallen_lines, store, row, width)
+        pane = self.query_one(FallenPane)
+        if pane.text.display:
+            pane.text.focus()
+        elif read := pane.reader(max(min(self.size.width - 10, 100), 20)):
+            lines = await asyncio.to_thread(read)
             await self.app.push_screen_wait(ReportDialog("What falls", lambda _: lines))
 
     def action_tokens(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
 from textual import events, on
 from textual.app import App, ComposeResult
 from textual.containers import Horizontal
@@ -22,6 +23,7 @@ from workbench.token_facts import Counts, Page, counts, issue_token, token_rows,
 from workbench.token_heat import Losses
 from workbench.tokens import Lens, Seen
 from workbench.tui.actions import bindings
+from workbench.tui.cells import flat
 from workbench.tui.heat_watch import Heated, HeatTold, HeatWatch, ask_under
 from workbench.tui.lens_dialogs import (
     LensChange,
@@ -129,6 +131,8 @@ class TokensScreen(BenchScreen):
         return self._look.lens
 
     def _begin(self) -> None:
+        told = "Reading the tokenizer … the first time takes some seconds."
+        self.query_one("#head", Static).update(Text(f"{flat(self._base)} · example {self._example_id}\n\n{told}"))
         self.progress("reading the tokenizer …")
         self._look.at(self._example_id)
 
@@ -373,6 +377,8 @@ class TokensScreen(BenchScreen):
         self._heat.measuring = False
         self._look.give_up()
         self.progress("")
+        if self._seen is None:
+            self.query_one("#head", Static).update("No tokens of this row could be shown. m takes another model.")
 
     # Out of the app
 

@@ -23,6 +23,7 @@ from textual.widgets.option_list import Option
 
 from workbench.tui.cells import flat
 from workbench.tui.messages import Failure
+from workbench.tui.resizes import tell_sizes
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
@@ -94,6 +95,7 @@ class Dialog(ModalScreen[T | None], Generic[T]):
 
     def on_mount(self) -> None:
         """Take the keys that were typed ahead, once there is a focus to take them."""
+        tell_sizes(self)
         self.call_after_refresh(cast("WorkbenchApp", self.app).release_keys)
 
     def inside(self) -> ComposeResult:

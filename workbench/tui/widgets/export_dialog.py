@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from workbench.exporting import FORMS
@@ -27,6 +27,7 @@ class ExportDialog(Dialog[Export]):
     DEFAULT_CSS = """
     ExportDialog > Vertical { width: 92; }
     ExportDialog Input { margin: 1 0 0 0; }
+    ExportDialog #hub { color: $warning; width: 100%; }
     """
 
     def __init__(self, name: str) -> None:
@@ -44,6 +45,7 @@ class ExportDialog(Dialog[Export]):
             )
         )
         yield Input(self._proposal(0), placeholder="a file, or hf:ORG/NAME", compact=True)
+        yield Static(id="hub", markup=False)
 
     def on_mount(self) -> None:
         """Begin with the forms."""
@@ -60,11 +62,25 @@ class ExportDialog(Dialog[Export]):
         line = self.query_one(Input)
         if line.value in {self._proposal(number) for number in range(len(FORMS))}:
             line.value = self._proposal(event.option_index)
+        self._tell_of_hub()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Go on to the place."""
         event.stop()
         self.query_one(Input).focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Say where the form does not count."""
+        event.stop()
+        self._tell_of_hub()
+
+    def _tell_of_hub(self) -> None:
+        form = FORMS[self.query_one(OptionList).highlighted or 0].name
+        told = "The hub gets Parquet and the card, for nobody else to see."
+        if form != "parquet":
+            told += f" It is not written as {form}."
+        is_hub = self.query_one(Input).value.strip().startswith("hf:")
+        self.query_one("#hub", Static).update(told if is_hub else "")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Both are chosen."""

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
-from textual.app import RenderResult
+from textual import on
+from textual.app import ComposeResult, RenderResult
+from textual.containers import Container, Vertical
+from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 
 from workbench.store.database import Store
-from workbench.store.fallen import FallenRow, row_texts
+from workbench.store.fallen import FallenRow, fallen_rows, row_texts
 from workbench.store.previews import RowPreview
+from workbench.text import counted
 from workbench.tui.cells import fit, flat, wrap
-from workbench.tui.widgets.line_view import Line
+from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.preview import turn_lines
+from workbench.tui.widgets.recipe_steps import reasons_told
 from workbench.tui.widgets.row_cells import cell
 from workbench.tui.widgets.row_list import RowList
+from workbench.tui.workers import background
+
+if TYPE_CHECKING:
+    from workbench.recipe_counts import StepCount
+    from workbench.tui.app import WorkbenchApp
 
 _REASON, _SCORE, _GUTTER = 20, 7, 2  # cells
 _TWO_TEXTS = 50  # cells that are left, from which on prompt and response are both shown
@@ -62,6 +76,83 @@ class FallenList(RowList):
             Segment(cell(row.prompt, half), base),
             Segment("  " + cell(row.response, room - half - 2), muted),
         ]
+
+
+class FallenPane(Container):
+    """The rows that fall at one step, over or beside the text of the one under the cursor."""
+
+    @dataclass
+    class _Read(Message):
+        id: int
+        lines: list[Line]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._shown: object = None  # what the list was made of
+
+    def compose(self) -> ComposeResult:
+        """How many fall, the rows, the text of one."""
+        with Vertical(id="falls"):
+            yield FallenHeading()
+            yield FallenList()
+        yield LineView()
+
+    @property
+    def rows(self) -> FallenList:
+        """The rows that fall."""
+        return self.query_one(FallenList)
+
+    @property
+    def text(self) -> LineView:
+        """The text of the row under the cursor."""
+        return self.query_one(LineView)
+
+    def show(self, count: StepCount | None) -> None:
+        """Show what falls at a step, as far as that is known."""
+        outcome = count.outcome if count else None
+        heading = self.query_one(FallenHeading)
+        heading.told = ""
+        if count is not None and outcome is not None:
+            falls = "falls" if len(outcome.drops) == 1 else "fall"
+            heading.told = f"{counted(len(outcome.drops), 'row')} {falls} at {count.name}: {reasons_told(count)}"
+            if not outcome.drops:
+                heading.told = f"No row falls at {count.name}. {reasons_told(count)}"
+        shown = (count.key if count else "", outcome is not None)
+        if shown == self._shown:
+            return
+        self._shown = shown
+        drops, store = (outcome.drops if outcome else []), self._store
+        self.rows.set_source(len(drops), lambda start, some: [*fallen_rows(store, drops, start, some)])
+        if not drops:
+            why = reasons_told(count) if count else ""
+            self.text.set_lines([[(line, "muted")] for line in wrap(why, max(self.text.size.width - 2, 20))])
+
+    def reader(self, width: int) -> Callable[[], list[Line]] | None:
+        """What lays the text of the row under the cursor out, in a worker; None where there is no row."""
+        row = self.rows.current
+        return partial(fallen_lines, self._store, row, width) if isinstance(row, FallenRow) else None
+
+    @property
+    def _store(self) -> Store:
+        return cast("WorkbenchApp", self.app).workspace.store
+
+    def on_resize(self) -> None:
+        """Lay the text out again."""
+        self.call_after_refresh(self._read)
+
+    @on(RowList.Highlighted)
+    def _read(self) -> None:
+        row, width = self.rows.current, self.text.scrollable_content_region.width
+        if row is None or width < 10 or (read := self.reader(width)) is None:
+            return
+        id = row.id
+        background(self, lambda cancelled: FallenPane._Read(id, read()), lambda read: read, group="row")
+
+    @on(_Read)
+    def _show_text(self, message: FallenPane._Read) -> None:
+        message.stop()
+        if (row := self.rows.current) and row.id == message.id:
+            self.text.set_lines(message.lines)
 
 
 def fallen_lines(store: Store, row: FallenRow, width: int) -> list[Line]:

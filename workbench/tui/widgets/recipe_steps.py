@@ -10,7 +10,7 @@ from rich.text import Text
 
 from workbench.store.recipe_runs import StepRow
 from workbench.tables import Value
-from workbench.tui.cells import fit, flat
+from workbench.tui.cells import fit, flat, wrap
 from workbench.tui.widgets.line_view import Line
 from workbench.tui.widgets.table import Cell, Column, Table
 
@@ -37,6 +37,21 @@ class PlainTable(Table):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Not sorted, not marked."""
         return action not in ("sort_next", "reverse", "mark")
+
+
+def about_lines(name: str, base: str, counts: Mapping[int, StepCount], width: int, *, done: bool) -> list[str]:
+    """The recipe, what it leaves of the rows, and the steps that need a decision. `done`: every step is counted."""
+    outcomes = [count.outcome for _, count in sorted(counts.items()) if count.outcome]
+    left = f" · {outcomes[-1].rows_out:,} of {outcomes[0].rows_in:,} rows left" if outcomes else ""
+    lines = [f"{name} over {base}{left}{' so far' if left and not done else ''}"]
+    for count in counts.values():
+        if count.state == "guarded":
+            lines += wrap(f"{count.name}: {count.told}. Let it pass? y does, or raise its max_drop.", width)
+        elif count.state == "waits":
+            lines += wrap(f"{count.name} is not run: {count.told} c begins it.", width)
+        elif count.state == "failed":
+            lines += wrap(f"{count.name} cannot be run: {count.told}", width)
+    return lines
 
 
 def step_rows(
