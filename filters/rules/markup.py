@@ -69,13 +69,18 @@ class Markup(RowStep[MarkupParams]):
         return Finding(f"markup: {score.label}", score.value, score.detail) if score.label else None
 
 
+def chat_markers(text: str) -> list[str]:
+    """The pieces of `text` that chat templates write around turns: `<|im_end|>`, `[/INST]`, `### Response:`."""
+    return _CHAT_MARKER.findall(text)
+
+
 def _score(row: Row, on: Side) -> Score:
     prompt = row.text("prompt")
     found: list[tuple[str, str]] = []
     for text in row.turns(on):
         prose = without_code(text)
-        asked_for = _CHAT_MARKER.findall(prompt) if on == "response" else []
-        found += [("chat marker", piece) for piece in _CHAT_MARKER.findall(prose) if piece not in asked_for]
+        asked_for = chat_markers(prompt) if on == "response" else []
+        found += [("chat marker", piece) for piece in chat_markers(prose) if piece not in asked_for]
         bare = _ENTITY.sub(" ", _TAG.sub(" ", prose))  # markup looks like code itself
         if _ABOUT_MARKUP.search(prompt) or code_share(bare) > _MOSTLY_CODE:
             continue

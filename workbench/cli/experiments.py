@@ -7,13 +7,16 @@ from typing import Any
 
 import click
 
-from workbench.cli import common
+from workbench.cli import common, diagnose
 from workbench.cli.compare import carry_out, print_result, stored_result
 
 
 @click.group("experiments")
 def command() -> None:
-    """List, show, report, repeat, resume and delete experiments."""
+    """List, show, diagnose, report, repeat, resume and delete experiments."""
+
+
+command.add_command(diagnose.command)
 
 
 @command.command("ls")

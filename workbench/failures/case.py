@@ -1,0 +1,119 @@
+"""What an experiment has stored for a diagnosis: answers beside prompts and references, metrics, training rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.conversation import Message, content_text, split_reference
+from trainer.plan import BASE, ExperimentPlan
+from workbench import outcomes
+from workbench.failures.symptoms import question_of
+from workbench.store import experiments as rows
+from workbench.store.evalsets import eval_batches, get_eval_set
+from workbench.workspace import Workspace
+
+Floats = NDArray[np.float64]
+Tick = Callable[[int, int | None, str], None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """One answer: its text, and whether the model ended it (`stop`) or the limit of new tokens did (`length`)."""
+
+    text: str
+    finish: str
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One row of a version: its id, last question, all that its assistant turns say, whether it has a system turn."""
+
+    id: int
+    question: str
+    response: str
+    has_system: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """An experiment to be diagnosed. Lists are by item; `given` and `metrics` by column: the base, then each arm.
+
+    `versions` names what each arm was trained on. `metrics[name][column]` is a table (runs x items), NaN where nothing
+    was measured. `reference_tokens` is NaN for an item without a reference.
+    """
+
+    id: str
+    versions: dict[str, str]
+    questions: list[str]
+    references: list[str | None]
+    reference_tokens: Floats
+    systems: NDArray[np.bool_]
+    clusters: list[str]
+    given: dict[str, list[list[Given]]]
+    metrics: dict[str, dict[str, Floats]]
+    plan: ExperimentPlan
+    settings: dict[str, Any]
+
+    @property
+    def seeds(self) -> int:
+        """How many runs each arm has."""
+        return max(len(self.given[arm][0]) for arm in self.versions)
+
+
+def open_case(ws: Workspace, name: str) -> Case:
+    """The case of a finished experiment (id, the start of one, or name). Raises NotFound, UsageProblem."""
+    row = outcomes.finished(ws, name)
+    noted = json.loads(row.plan)
+    evalset = get_eval_set(ws.store, noted["evalset"])
+    items = [item for batch in eval_batches(ws.store, evalset) for item in batch.to_pylist()]
+    split = [split_reference(json.loads(item["messages"])) for item in items]
+    runs = {column: list(ids.values()) for column, ids in outcomes.compared_runs(ws, row).items()}
+    places = {run: (column, place) for column, ids in runs.items() for place, run in enumerate(ids)}
+    n = len(items)
+    given = {column: [[Given("", "stop")] * len(ids) for _ in range(n)] for column, ids in runs.items()}
+    for answer in rows.answers(ws.store, list(places)).to_pylist():
+        column, place = places[answer["run_id"]]
+        given[column][answer["eval_item"]][place] = Given(answer["text"], answer["finish"])
+    metrics: dict[str, dict[str, Floats]] = {}
+    tokens = np.full(n, np.nan)
+    for one in rows.item_metrics(ws.store, list(places)).to_pylist():
+        column, place = places[one["run_id"]]
+        table = metrics.setdefault(one["metric"], {}).setdefault(column, np.full((len(runs[column]), n), np.nan))
+        table[place, one["eval_item"]] = one["value"]
+        if one["metric"] == "response_nll":
+            tokens[one["eval_item"]] = one["weight"]
+    return Case(
+        id=row.id,
+        versions={arm: version for arm, version in noted["arms"].items() if arm in runs},
+        questions=[_question(asked) for asked, _ in split],
+        references=[content_text(reference.get("content")) if reference else None for _, reference in split],
+        reference_tokens=tokens,
+        systems=np.array([any(m["role"] == "system" for m in asked) for asked, _ in split], dtype=bool),
+        clusters=[str(item["cluster"] or item["item"]) for item in items],
+        given={column: given[column] for column in (BASE, *noted["arms"]) if column in given},
+        metrics=metrics,
+        plan=ExperimentPlan.model_validate(noted["job"]),
+        settings=json.loads(row.result or "{}")["settings"],
+    )
+
+
+def training_rows(ws: Workspace, version: str, tick: Tick | None = None) -> Iterator[TrainingRow]:
+    """The rows of a version in order."""
+    for number, batch in enumerate(ws.rows(version)):
+        if tick:
+            tick(number * batch.num_rows, None, f"reading {version}")
+        for id, text in zip(batch.column("id").to_pylist(), batch.column("messages").to_pylist(), strict=True):
+            messages = json.loads(text)
+            said = "\n".join(content_text(m.get("content")) for m in messages if m["role"] == "assistant")
+            has_system = any(m["role"] == "system" for m in messages)
+            yield TrainingRow(id, _question(messages), said, has_system)
+
+
+def _question(messages: list[Message]) -> str:
+    return question_of([(m["role"], content_text(m.get("content"))) for m in messages])
