@@ -14,6 +14,7 @@ from trainer.conversation import Message, content_text, split_reference
 from trainer.plan import BASE, ExperimentPlan
 from workbench import outcomes
 from workbench.failures.symptoms import question_of
+from workbench.measurements import metric_tables
 from workbench.store import experiments as rows
 from workbench.store.evalsets import eval_batches, get_eval_set
 from workbench.workspace import Workspace
@@ -45,7 +46,8 @@ class Case:
     """An experiment to be diagnosed. Lists are by item; `given` and `metrics` by column: the base, then each arm.
 
     `versions` names what each arm was trained on. `metrics[name][column]` is a table (runs x items), NaN where nothing
-    was measured. `reference_tokens` is NaN for an item without a reference.
+    was measured; a metric of general text has a column for each window of it. `reference_tokens` is NaN for an item
+    without a reference.
     """
 
     id: str
@@ -82,12 +84,12 @@ def open_case(ws: Workspace, name: str) -> Case:
         given[column][answer["eval_item"]][place] = Given(answer["text"], answer["finish"])
     metrics: dict[str, dict[str, Floats]] = {}
     tokens = np.full(n, np.nan)
-    for one in rows.item_metrics(ws.store, list(places)).to_pylist():
-        column, place = places[one["run_id"]]
-        table = metrics.setdefault(one["metric"], {}).setdefault(column, np.full((len(runs[column]), n), np.nan))
-        table[place, one["eval_item"]] = one["value"]
-        if one["metric"] == "response_nll":
-            tokens[one["eval_item"]] = one["weight"]
+    for column, ids in runs.items():
+        tables, weights = metric_tables(ws, ids, n)
+        for metric, table in tables.items():
+            metrics.setdefault(metric, {})[column] = table
+        if "response_nll" in tables:
+            tokens = np.where(np.isnan(tables["response_nll"][0]), np.nan, weights)
     return Case(
         id=row.id,
         versions={arm: version for arm, version in noted["arms"].items() if arm in runs},

@@ -31,11 +31,17 @@ MARGIN = 0.1
 NLL_MARGIN = 0.02
 """Nats a token: twice what two seeds of one setting lie apart. Training that works lowers the loss by 0.05 to 0.4."""
 
+GENERAL_MARGIN = 0.05
+"""Nats a token of general text: the margin of the guardrail."""
+
 GAIN_MARGIN = 0.15
 """Nats a token: sound training moved prompt gain by 0.04 at most, shuffled answers took 0.4 of 0.75."""
 
 STILL = 0.5
 """A failure in more than half of the answers is one, even where training made it rarer."""
+
+GENERAL = ("general_nll",)
+"""Metrics that are measured on windows of general text, not on items."""
 
 ALPHA = 0.05
 SHOWN = 5  # answers that show a finding
@@ -157,11 +163,14 @@ def _means(
     tables = case.metrics.get(metric, {})
     if BASE not in tables or not any(arm in tables for arm in case.versions):
         return Look(failure, "nats", missing=f"{metric} was not measured"), []
-    keep = np.ones(len(case.questions), dtype=bool) if items is None else items
-    keep = keep & ~np.isnan(tables[BASE]).any(0)
+    keep = ~np.isnan(tables[BASE]).any(0)
+    if items is not None:
+        keep &= items
     if keep.sum() < LEAST_ITEMS:
         return Look(failure, "nats", missing=f"{int(keep.sum())} items have it; it takes {LEAST_ITEMS}"), []
-    clusters = [cluster for cluster, kept in zip(case.clusters, keep, strict=True) if kept]
+    clusters = None
+    if metric not in GENERAL:
+        clusters = [cluster for cluster, kept in zip(case.clusters, keep, strict=True) if kept]
     readings, tests = [], []
     for column in (BASE, *case.versions):
         if column not in tables:
@@ -179,7 +188,9 @@ def _means(
 
 
 def _knowledge(case: Case) -> tuple[Look, list[_Test]]:
-    note = "on the eval set's answers, which is a weak sign: general text was not measured"
+    if "general_nll" in case.metrics:
+        return _means(case, "knowledge", "general_nll", GENERAL_MARGIN, 1, note="nats a token on general text")
+    note = "nats a token on the eval set's answers, which is a weak sign: general text was not measured"
     return _means(case, "knowledge", "response_nll", NLL_MARGIN, 1, note=note)
 
 

@@ -110,17 +110,20 @@ class Lab:
         self.noted = json.loads(row.plan)
 
     def give(
-        self, arm: str, say: Say, finish: str = "stop", metrics: dict[str, Callable[[int], float]] | None = None
+        self,
+        arm: str,
+        say: Say,
+        finish: str = "stop",
+        metrics: dict[str, Callable[[int], float]] | None = None,
+        general: float | None = None,
     ) -> None:
         """What an arm, or the base, answered to each item, and what was measured of it."""
         told = {"response_nll": lambda i: 1 + i / 50, "prompt_gain": lambda i: 0.7 + i / 100} | (metrics or {})
         answers = {"item": list(range(N)), "text": [say(i) for i in range(N)], "finish": [finish] * N}
-        values = {
-            "item": [i for _ in told for i in range(N)],
-            "metric": [name for name in told for _ in range(N)],
-            "value": [value(i) for value in told.values() for i in range(N)],
-            "weight": [10.0] * (N * len(told)),
-        }
+        measured = [(i, name, value(i), 10.0) for name, value in told.items() for i in range(N)]
+        if general is not None:
+            measured += [(-1 - window, "general_nll", general + window / 10, 63.0) for window in range(12)]
+        values = dict(zip(("item", "metric", "value", "weight"), map(list, zip(*measured, strict=True)), strict=True))
         [run] = self.runs[arm].values()
         of_all = arm == "base"
         setting = self.noted["base" if of_all else "setting"]
@@ -259,6 +262,19 @@ def test_knowledge_that_was_lost_and_prompts_that_are_not_heard_are_found(lab):
     }  # fmt: skip
     better = {"response_nll": lambda i: 0.5 + i / 50, "prompt_gain": lambda i: 0.6 + i / 100}
     assert lab.diagnosis(other, metrics=better).findings == []
+
+
+def test_where_general_text_was_measured_knowledge_is_lost_there_and_nowhere_else(lab):
+    def diagnosis(general: float) -> Diagnosis:
+        lab.give("base", sound, general=3.0)
+        lab.give("baseline", other, general=3.02)
+        lab.give("candidate", third, general=general, metrics={"response_nll": lambda i: 1.6 + i / 50})
+        return diagnose(lab.ws, lab.id)
+
+    [finding] = diagnosis(3.6).findings
+    assert (finding.failure, finding.arm) == ("knowledge", "candidate")
+    assert "4.15 nats" in finding.sentence
+    assert diagnosis(3.02).findings == []
 
 
 def test_system_turns_are_looked_at_where_the_eval_set_has_them(tiny_model, tmp_path):
