@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,19 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
 class _Schedule:
     """A run's optimizer steps: which rows, how many trained tokens, and each step as micro-batches."""
 
-    def __init__(self, rows: Sequence[TrainRow], setting: TrainingSetting, seed: int, steps: int) -> None:
+    def __init__(
+        self,
+        rows: Sequence[TrainRow],
+        setting: TrainingSetting,
+        seed: int,
+        steps: int,
+        tokens_per_step: int | Fraction,
+    ) -> None:
         if not any(row.trained for row in rows):
             raise BadInput("no row has a trained token", do="Look at `workbench tokens` with --audit.")
         self._rows = rows
         self._micro_tokens = setting.micro_tokens
-        self._steps = steps_of(rows, seed=seed, steps=steps, tokens_per_step=setting.tokens_per_step)
+        self._steps = steps_of(rows, seed=seed, steps=steps, tokens_per_step=tokens_per_step)
         self.tokens = [sum(rows[i].trained for i in step) for step in self._steps]
 
     def collate(self, items: list[dict[str, int]]) -> dict[str, Any]:
@@ -190,6 +198,7 @@ def finetune(
     *,
     seed: int,
     steps: int,
+    tokens_per_step: int | Fraction | None = None,
     out: Path,
     validation: Sequence[TrainRow] = (),
     on_step: OnStep = lambda *_: None,
@@ -198,12 +207,12 @@ def finetune(
 ) -> RunResult:
     """Train one adapter for `steps` optimizer steps, save it in PEFT form to `out/adapter`, pass it to `then`.
 
-    Resumes from the newest checkpoint below `out/checkpoints`. `wants_stop` is asked after every step; when it
-    says yes a checkpoint is written and Stopped raised. `then(model)` runs with the trained adapter in place
-    (evaluation). Raises BadInput where no row has a trained token, Problem where gradients do not reach the
-    whole adapter.
+    `tokens_per_step` are trained tokens, where they are not those of the setting. Resumes from the newest checkpoint
+    below `out/checkpoints`. `wants_stop` is asked after every step; when it says yes a checkpoint is written and
+    Stopped raised. `then(model)` runs with the trained adapter in place (evaluation). Raises BadInput where no row has
+    a trained token, Problem where gradients do not reach the whole adapter.
     """
-    schedule = _Schedule(rows, setting, seed, steps)
+    schedule = _Schedule(rows, setting, seed, steps, tokens_per_step or setting.tokens_per_step)
     checkpoints, first_step = out / "checkpoints", out / "first_step.json"
     checkpoint = _whole_checkpoint(checkpoints)
     watch = _Watch(on_step, schedule.tokens, wants_stop)

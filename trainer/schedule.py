@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,16 @@ def seeded_order(keys: Sequence[str], seed: int, epoch: int) -> list[int]:
     return sorted(range(len(keys)), key=lambda i: hashlib.sha256(f"{seed}/{epoch}/{keys[i]}".encode()).digest())
 
 
-def steps_of(rows: Sequence[TrainRow], *, seed: int, steps: int, tokens_per_step: int) -> list[list[int]]:
+def epoch_steps(trained: int, epochs: int, tokens_per_step: int) -> tuple[int, Fraction]:
+    """How many steps make `epochs` passes over rows of `trained` tokens, and the tokens of each of them.
+
+    Steps are made as much smaller or larger than `tokens_per_step` as it takes for the last to end with the last row.
+    """
+    steps = max(1, round(trained * epochs / tokens_per_step))
+    return steps, Fraction(trained * epochs, steps)
+
+
+def steps_of(rows: Sequence[TrainRow], *, seed: int, steps: int, tokens_per_step: int | Fraction) -> list[list[int]]:
     """Row indices of each of `steps` optimizer steps of about `tokens_per_step` trained tokens, epoch after epoch.
 
     Step k ends with the row that brings the running total to (k+1) x `tokens_per_step`, so the total of n steps
