@@ -402,18 +402,18 @@ def test_each_facet_counts_the_rows_that_it_lists(ws, tmp_path):
     scores.put({content_hash: Score(number / 7) for number, content_hash in enumerate(hashes)}, "taste", "f")
     scores.close()
     found = ws.facets("v")
-    assert "taste" in found.scorers
+    assert "taste" in dict(found.scorers)
     assert dict(found.states) == {which: len(ids(ws, "v", which=which)) for which in ("kept", "dropped", "edited")}
     assert found.steps == [(step, len(ids(ws, "v", which="dropped", step=step))) for step, _ in found.steps]
     assert "manual" in dict(found.steps)
     assert found.sources == [("rows", len(ids(ws, "v", source="rows")))]
-    for scorer in found.scorers:
+    for scorer, scored_rows in found.scorers:
         bins = ws.histogram("v", scorer, 3)
         assert [count for *_, count in bins] == [
             len(ids(ws, "v", score=(scorer, low, below))) for low, below, _ in bins
         ], "the highest value is in the last bin, also when it filters"
         scored = f"content_hash IN (SELECT content_hash FROM scores WHERE scorer = '{scorer}' AND state = 'ok')"
-        assert sum(count for *_, count in bins) == len(ids(ws, "v", where=scored)) > 0
+        assert sum(count for *_, count in bins) == len(ids(ws, "v", where=scored)) == scored_rows > 0
 
 
 def test_facets_count_and_scores_are_binned(ws, tmp_path):
@@ -424,7 +424,7 @@ def test_facets_count_and_scores_are_binned(ws, tmp_path):
     found = ws.facets("v")
     assert dict(found.states) == {"kept": 7, "dropped": 3, "edited": 0}
     assert (found.sources, found.steps) == ([("rows", 9)], [("manual", 2), ("exact", 1)])
-    assert found.scorers == ["repetition"]
+    assert found.scorers == [("repetition", 9)]
     bins = ws.histogram("v", "repetition", bins=4)
     assert sum(rows for *_, rows in bins) == 9
     assert ws.histogram("v", "nothing") == []

@@ -58,7 +58,7 @@ def test_a_recipe_scores_rows_in_a_job_and_takes_over_what_a_killed_one_left(wor
     assert set(stored.scorers()) == {"response_nll", "perplexity"}
     stored.close()
     assert not left.exists()
-    assert "perplexity" in workspace.facets("mine").scorers
+    assert ("perplexity", 8) in workspace.facets("mine").scorers
 
 
 def test_a_job_that_is_called_off_leaves_no_process_and_keeps_its_folder(workspace, tiny_model, tmp_path):

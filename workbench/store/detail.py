@@ -14,6 +14,7 @@ from trainer.conversation import Message
 from workbench.errors import NotFound
 from workbench.store.database import Connection, Store, fetch, interruptible
 from workbench.store.members import Base
+from workbench.store.scores import scorings
 from workbench.store.sources import also_in
 
 
@@ -36,7 +37,10 @@ class ExampleDetail:
 
 @dataclass(frozen=True)
 class StoredScore:
-    """A score of the content. `value` and `label` are None unless `state` is ok."""
+    """A score of the content. `value` and `label` are None unless `state` is ok.
+
+    `scorer` is the name of its `Scoring`: two settings of one scorer stand apart.
+    """
 
     scorer: str
     value: float | None
@@ -81,11 +85,15 @@ def example_detail(store: Store, base: Base, id: int) -> ExampleDetail:
 
 def example_scores(store: Store, content_hash: str) -> list[StoredScore]:
     """The scores of a content, by the names of their scorers."""
-    rows = store.rows(
-        "SELECT scorer, value, label, state, detail FROM scores WHERE content_hash = ? ORDER BY scorer, fingerprint",
-        [content_hash],
-    )
-    return [StoredScore(*row) for row in rows]
+    with store.reading() as cursor:
+        rows = fetch(
+            cursor,
+            "SELECT scorer, fingerprint, value, label, state, detail FROM scores WHERE content_hash = ?",
+            [content_hash],
+        )
+        found = {(scorer, fingerprint): rest for scorer, fingerprint, *rest in rows}
+        known = scorings(cursor) if found else []
+    return [StoredScore(one.name, *rest) for one in known if (rest := found.get((one.scorer, one.fingerprint)))]
 
 
 def example_history(

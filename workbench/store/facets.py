@@ -11,6 +11,7 @@ from workbench.store import drafts
 from workbench.store.database import Connection, Store, fetch, interruptible
 from workbench.store.lineage import LANGUAGES
 from workbench.store.members import Named, rows_sql
+from workbench.store.scores import scoring, scorings
 from workbench.store.versions import lineage_runs
 
 Cancelled = Callable[[], bool]
@@ -21,7 +22,8 @@ class Facets:
     """Counts of rows by value, the most frequent first: as many as the list has that filters by the value.
 
     `steps` counts rows dropped on the way, by hand too, unless a person took them back.
-    `languages` holds what the language step has seen of these rows; `scorers` those that scored any of them.
+    `languages` holds what the language step has seen of these rows; `scorers` counts the rows that have a number by
+    each scorer, by name, two settings of one apart (`workbench.store.scores.Scoring`).
     """
 
     rows: int
@@ -29,7 +31,7 @@ class Facets:
     sources: list[tuple[str, int]]
     steps: list[tuple[str, int]]
     languages: list[tuple[str, int]]
-    scorers: list[str]
+    scorers: list[tuple[str, int]]
 
 
 def facets(store: Store, base: Named, cancelled: Cancelled = lambda: False) -> Facets:
@@ -61,13 +63,17 @@ def _facets(cursor: Connection, base: Named, counts: drafts.DraftCounts, runs: l
             ANTI JOIN ({_draft_sql(base)} AND field = 'restored') USING (example_id) GROUP BY 1""",
         [runs],
     )
-    scored = "scores x SEMI JOIN here h ON h.content_hash = x.content_hash"
     languages = fetch(
         cursor,
         f"""SELECT label, count(*) FROM here JOIN ({LANGUAGES}) USING (content_hash) GROUP BY 1
             ORDER BY 2 DESC, 1""",
     )
-    scorers = fetch(cursor, f"SELECT DISTINCT scorer FROM {scored} WHERE state = 'ok' AND value IS NOT NULL ORDER BY 1")
+    scored = fetch(
+        cursor,
+        """SELECT scorer, fingerprint, count(*) FROM here JOIN scores USING (content_hash)
+           WHERE state = 'ok' AND value IS NOT NULL GROUP BY ALL""",
+    )
+    numbers = {(scorer, fingerprint): int(rows) for scorer, fingerprint, rows in scored}
     by_step = {str(name): int(rows) for name, rows in steps}
     if counts.dropped:
         by_step[drafts.MANUAL] = by_step.get(drafts.MANUAL, 0) + counts.dropped
@@ -82,7 +88,11 @@ def _facets(cursor: Connection, base: Named, counts: drafts.DraftCounts, runs: l
         sources=[(str(name), int(rows)) for name, rows in sources],
         steps=sorted(by_step.items(), key=lambda pair: (-pair[1], pair[0])),
         languages=[(str(name), int(rows)) for name, rows in languages],
-        scorers=[str(name) for (name,) in scorers],
+        scorers=[
+            (one.name, numbers[one.scorer, one.fingerprint])
+            for one in (scorings(cursor) if numbers else ())
+            if (one.scorer, one.fingerprint) in numbers
+        ],
     )
 
 
@@ -93,19 +103,22 @@ Bins = list[tuple[float, float, int]]
 def histogram(store: Store, base: Named, scorer: str, bins: int = 20, cancelled: Cancelled = lambda: False) -> Bins:
     """How a score lies over the rows, in equally wide bins; empty where no row has it. Stopped once `cancelled()`.
 
-    The last bin ends just above the highest value, so that each row is in the one bin that it is found by.
+    `scorer` is the name of a `Scoring`. The last bin ends just above the highest value, so that each row is in the one
+    bin that it is found by.
     """
     with store.reading() as cursor:
         return interruptible(cursor, lambda: _histogram(cursor, base, scorer, bins), cancelled)
 
 
 def _histogram(cursor: Connection, base: Named, scorer: str, bins: int) -> Bins:
+    one = scoring(cursor, scorer)
+    if one is None:
+        return []
     cursor.execute(
         f"""CREATE TEMP TABLE scored AS SELECT x.value FROM ({_shown_sql(base)}) m
-            JOIN examples e ON e.id = m.example_id
-            JOIN (SELECT content_hash, max(value) AS value FROM scores WHERE scorer = ? AND state = 'ok'
-                  GROUP BY 1) x ON x.content_hash = e.content_hash WHERE x.value IS NOT NULL""",
-        [scorer],
+            JOIN examples e ON e.id = m.example_id JOIN scores x ON x.content_hash = e.content_hash
+            WHERE x.scorer = ? AND x.fingerprint = ? AND x.state = 'ok' AND x.value IS NOT NULL""",
+        [one.scorer, one.fingerprint],
     )
     [(low, high)] = fetch(cursor, "SELECT min(value), max(value) FROM scored")
     if low is None:

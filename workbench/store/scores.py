@@ -1,13 +1,18 @@
-"""Scores by content and fingerprint: what was computed once is not computed again."""
+"""Scores by content and fingerprint: what was computed once is not computed again.
+
+Two fingerprints of one scorer are two settings or models, and their numbers are not comparable. Wherever people look at
+scores, each is a `Scoring` by itself.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from filters.step import Score
-from workbench.store.database import Store, fetch, insert
+from workbench.store.database import Connection, Store, fetch, insert
 
 _SCORES = pa.schema(
     [
@@ -20,6 +25,44 @@ _SCORES = pa.schema(
         ("detail", pa.string()),
     ]
 )
+
+_DIGITS = 4  # of a fingerprint that tell two settings apart: more where they are equal
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A scorer under one setting. `name` is the scorer's, and where the workspace has several settings of it, with `@`
+    and the beginning of the fingerprint behind it.
+    """
+
+    name: str
+    scorer: str
+    fingerprint: str
+
+
+def scorings(cursor: Connection) -> list[Scoring]:
+    """All that have scored anything, by the names of their scorers; of one scorer's the one that scored last first."""
+    found: dict[str, list[str]] = {}
+    for scorer, fingerprint in fetch(
+        cursor, "SELECT scorer, fingerprint FROM scores GROUP BY ALL ORDER BY scorer, max(rowid) DESC"
+    ):
+        found.setdefault(scorer, []).append(fingerprint)
+    return [Scoring(_name(scorer, one, of), scorer, one) for scorer, of in found.items() for one in of]
+
+
+def scoring(cursor: Connection, name: str) -> Scoring | None:
+    """The one of that name; by the name of a scorer with several settings the one that scored last."""
+    known = scorings(cursor)
+    named = [one for one in known if one.name == name] or [one for one in known if one.scorer == name]
+    return named[0] if named else None
+
+
+def _name(scorer: str, fingerprint: str, of: Sequence[str]) -> str:
+    if len(of) == 1:
+        return scorer
+    sizes = range(_DIGITS, len(fingerprint) + 1)
+    told = next(size for size in sizes if sum(other.startswith(fingerprint[:size]) for other in of) == 1)
+    return f"{scorer}@{fingerprint[:told]}"
 
 
 class StoredScores:

@@ -15,6 +15,7 @@ from workbench.store.database import Connection, Store, fetch
 from workbench.store.examples import VIEW_COLUMNS
 from workbench.store.lineage import LANGUAGES
 from workbench.store.members import Named, rows_sql
+from workbench.store.scores import scoring
 from workbench.store.versions import lineage_runs
 
 Which = Literal["all", "kept", "dropped", "edited"]
@@ -31,7 +32,7 @@ class ViewQuery:
     `kept` are those that a freeze would hold, also where a recipe had dropped them and a person took them back;
     `dropped` those it would not, also where recipes dropped them on the way to a version. `step` names the step that
     dropped a row, `language` a language that a step told, `sort` one of prompt_chars, response_chars, turns, or a
-    scorer; `score` a range of a scorer's values (from, below).
+    score; `score` a range of one (name, from, below). A score goes by the name of its `Scoring`.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Search:
         self._cursor = cursor
         self._query = query
         self._condition, self._params = _condition(cursor, query)
-        self._key = _key(query)
+        self._key = _key(cursor, query)
         self._candidates, self._rows = _candidates(cursor, store, base, query.which)
         self._seen = 0
         self._piece = _PIECES[0]
@@ -246,11 +247,10 @@ def _condition(cursor: Connection, query: ViewQuery) -> tuple[str, Sequence[obje
         params.append(query.step)
     if query.score:
         cursor.execute(
-            """CREATE TEMP TABLE of_score AS SELECT content_hash FROM scores WHERE scorer = ? AND state = 'ok'
-               GROUP BY 1 HAVING max(value) >= ? AND max(value) < ?""",
-            query.score,
+            f"CREATE TEMP TABLE of_score AS {_SCORED} AND value >= ? AND value < ?",
+            [*_scored_by(cursor, query.score[0]), *query.score[1:]],
         )
-        parts.append("content_hash IN (FROM of_score)")
+        parts.append("content_hash IN (SELECT content_hash FROM of_score)")
     if query.search:
         parts.append("contains(lower(prompt || chr(10) || response), lower(?))")
         params.append(query.search)
@@ -259,10 +259,20 @@ def _condition(cursor: Connection, query: ViewQuery) -> tuple[str, Sequence[obje
     return " AND ".join(parts) or "true", params
 
 
-def _key(query: ViewQuery) -> str:
+def _key(cursor: Connection, query: ViewQuery) -> str:
+    """What rows are ordered by. A score is looked up once, in a table of its own."""
     if not query.sort:
         return "NULL"
     if query.sort in _SORTS:
         return _SORTS[query.sort]
-    name = query.sort.replace("'", "''")
-    return f"(SELECT max(value) FROM scores x WHERE x.content_hash = rows.content_hash AND x.scorer = '{name}')"
+    cursor.execute(f"CREATE TEMP TABLE of_order AS {_SCORED}", _scored_by(cursor, query.sort))
+    return "(SELECT max(value) FROM of_order x WHERE x.content_hash = rows.content_hash)"
+
+
+_SCORED = "SELECT content_hash, value FROM scores WHERE scorer = ? AND fingerprint = ? AND state = 'ok'"
+
+
+def _scored_by(cursor: Connection, name: str) -> list[object]:
+    """What `_SCORED` asks for; of a name that nothing has there are no rows."""
+    one = scoring(cursor, name)
+    return [one.scorer, one.fingerprint] if one else [name, ""]

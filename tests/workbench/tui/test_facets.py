@@ -11,7 +11,7 @@ from workbench.store.facets import Facets
 from workbench.tui.theme import DARK
 from workbench.tui.widgets.facets import FacetList
 
-COUNTS = Facets(3, [("kept", 3)], [("rows", 3)], [], [], ["length", "other"])
+COUNTS = Facets(3, [("kept", 3)], [("rows", 3)], [], [], [("length", 3), ("other", 3)])
 
 
 class FacetApp(App[None]):
@@ -53,3 +53,13 @@ async def test_counts_of_another_list_and_of_another_score_are_called_off(tui):
         listed.show_histogram("other")
         await tui.until(pilot, lambda: "█" in tui.screen_text(pilot.app))
         await tui.until(pilot, lambda: ended == ["count", "length"], 5)
+
+
+async def test_what_tells_two_settings_of_a_scorer_apart_is_seen_in_a_narrow_column(tui):
+    names = ["judge-helpfulness@0af0", "judge-helpfulness@8f6b", "a-scorer-with-a-name-that-is-long"]
+    counts = Facets(3, [("kept", 3)], [("rows", 3)], [], [], [(name, 3) for name in names])
+    async with FacetApp().run_test(size=(30, 20)) as pilot:
+        pilot.app.query_one(FacetList).set_source(lambda cancelled: counts, lambda *_: [])
+        await tui.until(pilot, lambda: "@0af0     3" in tui.screen_text(pilot.app))
+        assert "@8f6b     3" in tui.screen_text(pilot.app)
+        assert "a-scorer-with-a-n…     3" in tui.screen_text(pilot.app)

@@ -228,7 +228,7 @@ class BrowseScreen(BenchScreen):
     async def action_sort(self, order: str = "") -> None:
         """Order by what is named, or ask."""
         counts = await asyncio.to_thread(self.bench.workspace.facets, self.base)
-        names = {**ORDERS, **{name: name for name in counts.scorers}}
+        names = {**ORDERS, **{name: name for name, _ in counts.scorers}}
         if not order:
             orders = [("", "as they came"), *((name, label) for name, label in names.items())]
             chosen = await choose(self.app, "Order by", orders, detail="S turns the order round.")

@@ -37,6 +37,15 @@ _BARS = " ▏▎▍▌▋▊▉█"
 Bins = Sequence[tuple[float, float, int]]
 
 
+def _fit_label(choice: Choice, room: int) -> str:
+    """The label of a line in so many cells; of a score, what tells its setting from others (`@1a2b`) stays."""
+    label = flat(choice.label)
+    name, at, setting = label.rpartition("@") if choice.field == "scorer" else ("", "", "")
+    if len(label) <= room or not at or len(setting) + 3 > room:
+        return fit(label, room)
+    return fit(name, room - len(setting) - 1) + at + setting
+
+
 @dataclass(frozen=True)
 class Choice:
     """One line that can be chosen: which part of a `ViewQuery` it sets, and to what.
@@ -196,7 +205,7 @@ class FacetList(OptionList, inherit_bindings=False):
             self._section("source", [Choice("source", n, n, c) for n, c in counts.sources], width)
         self._section("dropped by", [Choice("step", n, n, c) for n, c in counts.steps], width)
         self._section("language", [Choice("language", n, n, c) for n, c in counts.languages], width)
-        self._section("scores", [Choice("scorer", n, n, None) for n in counts.scorers], width)
+        self._section("scores", [Choice("scorer", n, n, c) for n, c in counts.scorers], width)
         if at is not None and at < self.option_count:
             self.highlighted = at
 
@@ -230,7 +239,7 @@ class FacetList(OptionList, inherit_bindings=False):
         line = Text(no_wrap=True)
         on = self._on(choice)
         line.append("● " if on else "  ", self.app.theme_variables["accent"])
-        line.append(fit(flat(choice.label), width - 8), "bold" if on else "")
+        line.append(_fit_label(choice, width - 8), "bold" if on else "")
         line.append(f"{count:>6}", self.app.theme_variables["muted"])
         return line
 
