@@ -2,7 +2,8 @@
 
 No small model is told in vain that it must not listen: an appeal moved the expected rating of SmolLM2-135M by a point
 of five. So the judge is not shown the appeals that can be recognised, and the row's score says so (label `injected`).
-English, by pattern: what is worded otherwise goes through, fenced and announced as data.
+By pattern, in English and a few wordings of other languages (`filters.judge.appeals_abroad`): what is worded otherwise
+goes through, fenced and announced as data.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+
+from filters.judge.appeals_abroad import IN_AN_ANSWER, TO_A_JUDGE
 
 _BETWEEN = re.compile(r"(?<=[.!?])(?=\s)|(?<=\n)|(?<=[。！？])")
 _GRADE = r"(?:rat(?:e|ed|ing|ings)|scor(?:e|ed|es|ing)|grad(?:e|ed|es|ing)|marks?|points?|stars?)"
@@ -53,8 +56,8 @@ _IN_AN_ANSWER = [
     rf"^\W*(?:rating|score|grade)\W{{1,3}}{_PLAIN}{_OUT_OF}\W*$",
     rf"^\W*(?-i:Rating|RATING)\W{{1,3}}{_NUMBER}\W*$",  # `rating = 5` may be code
 ]
-_QUESTION = re.compile("|".join(_TO_A_JUDGE), re.IGNORECASE)
-_ANSWER = re.compile("|".join([*_TO_A_JUDGE, *_IN_AN_ANSWER]), re.IGNORECASE)
+_QUESTION = re.compile("|".join([*_TO_A_JUDGE, *TO_A_JUDGE]), re.IGNORECASE)
+_ANSWER = re.compile("|".join([*_TO_A_JUDGE, *TO_A_JUDGE, *_IN_AN_ANSWER, *IN_AN_ANSWER]), re.IGNORECASE)
 
 
 def without_appeals(text: str, *, answer: bool) -> tuple[str, list[str]]:
