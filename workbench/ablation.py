@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainer.protocol import read_events
+from workbench.consent import Agrees, within_budget
 from workbench.curation import RunReport, find_recipe
 from workbench.errors import BadInput, UsageProblem
 from workbench.experiments import DEFAULT_MINUTES, Question
@@ -63,6 +64,7 @@ def prepare(
     name: str | None = None,
     dry_run: bool = False,
     allow_wipeout: bool = False,
+    agrees: Agrees = within_budget,
     progress: Progress | None = None,
 ) -> Ablation:
     """Make the versions of an ablation, or only count their rows; those that are there already are taken.
@@ -85,7 +87,7 @@ def prepare(
             return _as_it_is(ws, from_, f"{head}-as-is", dry_run=dry_run)
         parsed = parse_recipe(str(text), name=str(path), defaults=defaults)
         report: RunReport = ws.run_recipe(
-            parsed, from_, version, dry_run=dry_run, allow_wipeout=allow_wipeout, progress=progress
+            parsed, from_, version, dry_run=dry_run, allow_wipeout=allow_wipeout, agrees=agrees, progress=progress
         )
         return Side(version, report.rows_out, report.manifest_hash)
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
+from workbench.cli.consent import with_consent
 from workbench.cli.compare import carried_out, question, setting_options
+from workbench.cli.consent import with_consent
 from workbench.text import counted
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Count rows and runs; make no version, train nothing.")
 @click.option("--allow-wipeout", is_flag=True, help="Let steps drop more than their max_drop, or a whole group.")
+@click.option("--yes", is_flag=True, help="Let judges at endpoints be asked, which may cost money.")
 @setting_options
 @common.json_option
 @click.pass_context
@@ -44,6 +47,7 @@ def command(
     name: str | None,
     dry_run: bool,
     allow_wipeout: bool,
+    yes: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -60,18 +64,23 @@ def command(
 
     asked = question("", None, options)
     inputs = [part.strip() for part in from_.split(",") if part.strip()]
-    with common.workspace(ctx) as ws, common.progress_bar("making versions") as progress:
-        ablation = prepare(
-            ws,
-            recipe,
-            inputs,
-            mode=mode,
-            steps=[part.strip() for part in (steps or "").split(",") if part.strip()],
-            name=name,
-            dry_run=dry_run,
-            allow_wipeout=allow_wipeout,
-            progress=progress,
-        )
+
+    def versions(agrees: Agrees) -> Ablation:
+        with common.workspace(ctx) as ws, common.progress_bar("making versions") as progress:
+            return prepare(
+                ws,
+                recipe,
+                inputs,
+                mode=mode,
+                steps=[part.strip() for part in (steps or "").split(",") if part.strip()],
+                name=name,
+                dry_run=dry_run,
+                allow_wipeout=allow_wipeout,
+                agrees=agrees,
+                progress=progress,
+            )
+
+    ablation = with_consent(versions, yes=yes, may_ask=not as_json)
     same = [variant.step for variant in ablation.variants if variant.same]
     common.note(
         f"{counted(len(ablation.to_compare), 'comparison')} with {ablation.baseline.version} "
