@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from workbench.cli import common
-from workbench.cli.consent import with_consent
 from workbench.cli.compare import carried_out, question, setting_options
 from workbench.cli.consent import with_consent
 from workbench.text import counted
 
 if TYPE_CHECKING:
     from workbench.ablation import Ablation, Mode
+    from workbench.consent import Agrees
     from workbench.experiments import Question
 
 
