@@ -10,8 +10,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.errors import UsageProblem
 from trainer.finetune import finetune
-from trainer.plan import MIN_STEPS, SHORT, STANDARD, STANDARD_FROM, ExperimentPlan, ResolvedBudget, TrainingSetting
+from trainer.plan import (
+    MAX_EPOCHS,
+    MIN_STEPS,
+    SHORT,
+    STANDARD,
+    STANDARD_FROM,
+    ExperimentPlan,
+    ResolvedBudget,
+    TrainingSetting,
+)
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -21,10 +31,10 @@ if TYPE_CHECKING:
 
 PROBE_STEPS = 3
 """Optimizer steps that measure the speed; the first warms up and is not counted."""
-MAX_EPOCHS = 3
-"""A budget in minutes never buys more passes over the smallest arm than practice uses."""
 SAFETY = 0.93
 """Share of the time left that is planned for: machines slow down, answers get longer."""
+OVERRUN = 1.1
+"""How many times the minutes asked for the fewest steps may take: a few steps tell no better what a run takes."""
 CPU_MICRO_TOKENS = 1024
 """Tokens of one forward pass on a CPU: more are no faster there (docs/benchmarks.md) and fill the memory."""
 
@@ -57,7 +67,8 @@ def budget_in_minutes(
 
     `evaluation` is the seconds that evaluating the base takes, and `sample(model)` does a small part of that, to see
     how much slower the model is with an adapter. `spent` are the seconds already gone; `scratch` is a folder for
-    the steps that measure, removed afterwards.
+    the steps that measure, removed afterwards. Raises UsageProblem where even `MIN_STEPS` take longer than was asked,
+    unless the plan has them made nevertheless.
     """
     started = time.monotonic()
     training = plan.training or SHORT
@@ -65,21 +76,41 @@ def budget_in_minutes(
         base, arms[0], _for_device(training, base), plan.runs[0].seed, sample, scratch
     )
     evaluation *= slower
-    left = (plan.budget.minutes or 0) * 60 - spent - (time.monotonic() - started)
-    seconds = left * SAFETY / len(plan.runs) - evaluation - overhead
-    tokens = min(seconds * speed, MAX_EPOCHS * min(arm.trained_tokens for arm in arms))
+    asked = (plan.budget.minutes or 0) * 60
+    spent += time.monotonic() - started
+    seconds = (asked - spent) * SAFETY / len(plan.runs) - evaluation - overhead
+    most = MAX_EPOCHS * min(arm.trained_tokens for arm in arms)
+    tokens = min(seconds * speed, most)
     if plan.training is None and tokens >= STANDARD_FROM:
         training = STANDARD
-    bought = round_down(tokens / training.tokens_per_step)
-    steps = max(MIN_STEPS, bought)
+    steps = max(MIN_STEPS, round_down(tokens / training.tokens_per_step))
+    learning = steps * training.tokens_per_step / speed + overhead
+    whole = spent + len(plan.runs) * (learning + evaluation)
+    if whole > asked * OVERRUN and not plan.stretch:
+        raise _too_few_minutes(plan, training, learning, evaluation, spent)
     return ResolvedBudget(
         training=_for_device(training, base),
         steps=steps,
         dtype=base.dtype,
         trained_tokens_per_second=round(speed, 1),
-        seconds_per_run=round(steps * training.tokens_per_step / speed + overhead + evaluation, 1),
+        seconds_per_run=round(learning + evaluation, 1),
         seconds_per_evaluation=round(evaluation, 1),
-        stretched=bought < MIN_STEPS,
+        stretched=whole > asked,
+        capped=seconds * speed > most,
+    )
+
+
+def _too_few_minutes(
+    plan: ExperimentPlan, training: TrainingSetting, learning: float, evaluation: float, spent: float
+) -> UsageProblem:
+    """Why the minutes of a plan do not do, and which would. `learning` and `evaluation` are the least of a run."""
+    runs = f"{len(plan.runs)} runs" if len(plan.runs) > 1 else "1 run"
+    enough = math.ceil((spent + len(plan.runs) * (learning + evaluation) / SAFETY) / 30) / 2
+    return UsageProblem(
+        f"{plan.budget.minutes:g} minutes are too few for {runs} here: the least is about {enough:g}",
+        do=f"A run has {MIN_STEPS} steps of {training.tokens_per_step:,} trained tokens or more, since fewer teach "
+        f"nothing worth comparing: about {learning:.0f} s, and {evaluation:.0f} s to measure what came of it. Allow "
+        f"{enough:g} minutes, or take fewer seeds, a smaller eval set or shorter answers.",
     )
 
 

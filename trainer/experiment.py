@@ -64,7 +64,6 @@ WantsStop = Callable[[], bool]
 def run_experiment(folder: Path, events: Events) -> None:
     """Do what `plan.json` in `folder` says. Raises Problem kinds; see the module's text for the files."""
     plan = read_plan(folder, ExperimentPlan)
-    started = time.monotonic()
     events.emit("stage", what="loading the model")
     base, policy = with_policy(_load_as_before(folder, plan), plan.policy)
     events.emit("stage", what="tokenising")
@@ -86,7 +85,7 @@ def run_experiment(folder: Path, events: Events) -> None:
     job.fail_empty_arms()
     if plan.base and not job.is_complete(BASE):
         job.measure_base()
-    budget = job.budget(started)
+    budget = job.budget()
     events.emit("budget", **json.loads(budget.model_dump_json()), trained_tokens=budget.trained_tokens)
     for run in plan.runs:
         if arms[run.arm].trained_tokens and not job.is_complete(run.id):
@@ -165,8 +164,8 @@ class _Job:
         self.finish(BASE, {"evaluation_seconds": round(time.monotonic() - started, 1)})
         self.events.emit("run-done", run=BASE)
 
-    def budget(self, started: float) -> ResolvedBudget:
-        """What every run trains: as decided before, or decided now and kept. The job began at `started`."""
+    def budget(self) -> ResolvedBudget:
+        """What every run trains: as decided before, or decided now and kept. Raises as `budget_in_minutes`."""
         path = self.folder / BUDGET
         if path.exists():
             return ResolvedBudget.model_validate_json(path.read_bytes())
@@ -176,7 +175,7 @@ class _Job:
         budget = budget_in_tokens(self.plan, self.base, evaluation)
         if budget is None:
             self.events.emit("stage", what="measuring the speed")
-            spent = time.monotonic() - started
+            spent = time.monotonic() - self.events.began
             scratch = self.results(".speed")
             arms = [arm for arm in self.arms.values() if arm.trained_tokens]
             budget = budget_in_minutes(self.plan, self.base, arms, evaluation, self._sample, spent, scratch)

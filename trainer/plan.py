@@ -103,6 +103,9 @@ STANDARD_FROM = 400_000
 MIN_STEPS = 8
 """Fewer optimizer steps than this teach nothing worth comparing."""
 
+MAX_EPOCHS = 3
+"""A budget in minutes never buys more passes over the smallest arm than practice uses."""
+
 
 class Budget(_Frozen):
     """How much each run trains: a number of trained tokens, or what fits into `minutes` for the whole experiment."""
@@ -148,6 +151,9 @@ class ExperimentPlan(_Frozen):
     """A Parquet file in the folder with what it answered (`item`, `text`), where it is not evaluated again."""
     evaluation_seconds: float | None = None
     """How long that evaluation took when it was made; plans a budget in minutes where it is not made again."""
+    stretch: bool = False
+    """Whether the fewest steps worth comparing are made where they take longer than the minutes of the budget; else
+    the job refuses."""
 
 
 class ResolvedBudget(_Frozen):
@@ -160,7 +166,9 @@ class ResolvedBudget(_Frozen):
     seconds_per_run: float | None
     seconds_per_evaluation: float | None
     stretched: bool = False
-    """Whether the minutes of the plan buy less than the fewest steps worth comparing, which are trained then."""
+    """Whether these are the fewest steps worth comparing, and take longer than the minutes of the plan."""
+    capped: bool = False
+    """Whether the minutes would have bought more passes over the smallest arm than practice uses."""
 
     @property
     def trained_tokens(self) -> int:

@@ -63,9 +63,13 @@ def read_plan(folder: Path, model: type[Plan]) -> Plan:
 
 
 class Events:
-    """Appends events to the folder's `events.jsonl`, one JSON object a line, each with its time `t` in seconds."""
+    """Appends events to the folder's `events.jsonl`, one JSON object a line, each with its time `t` in seconds.
+
+    `began` is when a job made it, before it loaded any library: a time of the monotonic clock.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self.began = time.monotonic()
         self._path = folder / EVENTS
         _end_torn_line(self._path)
 

@@ -25,7 +25,7 @@ from trainer.verdict import DEFAULT_METRICS, PRIMARIES
 from workbench import earlier_runs
 from workbench.earlier_runs import EarlierRun
 from workbench.errors import SharedPrompts, UsageProblem
-from workbench.forecast import expected_bytes, expected_seconds
+from workbench.forecast import expected_bytes, expected_seconds, least_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.outcomes import BASELINE, CANDIDATE, NOISE, clusters_of, expected_mde, noise_floors
 from workbench.prospects import doubts, gain_of_training
@@ -56,6 +56,8 @@ class Question:
     training: TrainingSetting | None = None
     policy: PolicySetting = field(default_factory=PolicySetting)
     max_new_tokens: int = 96
+    stretch: bool = False
+    """Whether the fewest steps worth comparing are made even where they take longer than `minutes`."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ def _plan(ws: Workspace, question: Question) -> _Plan:
         base=not known_base,
         base_answers=BASE_ANSWERS if known_base else None,
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
+        stretch=question.stretch,
     )
     name = " vs ".join(version.name for version in versions.values())
     id = _digest(setting, name, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
@@ -228,6 +231,7 @@ def asked(row: rows.ExperimentRow) -> Question:
         training=job.training,
         policy=job.policy,
         max_new_tokens=job.evaluation.max_new_tokens,
+        stretch=job.stretch,
     )
 
 
@@ -290,7 +294,15 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
         taken=taken,
         disk=expected_bytes(ws, job, left),
         doubts=tuple(
-            doubts(job, clusters_of(ws, evalset.name), noted["seeds"], floor, gain_of_training(ws, noted))
+            doubts(
+                job,
+                clusters_of(ws, evalset.name),
+                noted["seeds"],
+                floor,
+                gain_of_training(ws, noted),
+                # Runs that are taken over bring the steps that are made, whatever the minutes would buy.
+                None if taken else least_seconds(ws, job, evalset.rows),
+            )
             if compares
             else ()
         ),

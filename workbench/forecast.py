@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from trainer.plan import ExperimentPlan
+from trainer.plan import MIN_STEPS, SHORT, Budget, ExperimentPlan
 from workbench.diagnosis import tree_size
 from workbench.store import experiments as rows
 from workbench.workspace import Workspace
@@ -33,6 +33,13 @@ def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int, n_runs: i
     of_an_evaluation = evaluation / answered * n_items * job.evaluation.max_new_tokens
     of_a_run = job.budget.trained_tokens * training / trained + of_an_evaluation
     return of_a_run * n_runs + (of_an_evaluation if job.base else 0.0)
+
+
+def least_seconds(ws: Workspace, job: ExperimentPlan, n_items: int) -> float | None:
+    """How long a job takes with the fewest steps worth comparing, by earlier runs of its model; None without them."""
+    tokens = MIN_STEPS * (job.training or SHORT).tokens_per_step
+    shortest = job.model_copy(update={"budget": Budget(trained_tokens=tokens)})
+    return expected_seconds(ws, shortest, n_items, len(job.runs))
 
 
 def expected_bytes(ws: Workspace, job: ExperimentPlan, n_runs: int) -> int | None:

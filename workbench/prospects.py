@@ -17,12 +17,18 @@ MOST_SEEDS = 12
 
 
 def doubts(
-    job: ExperimentPlan, clusters: Sequence[str], seeds: int, floor: NoiseFloor | None, gain: float | None
+    job: ExperimentPlan,
+    clusters: Sequence[str],
+    seeds: int,
+    floor: NoiseFloor | None,
+    gain: float | None,
+    least: float | None = None,
 ) -> list[str]:
     """Why this experiment will hardly decide anything, in sentences with what would be enough; none is good.
 
     `clusters` are those of the eval items, `floor` the noise of this setting on the primary metric, and `gain` how far
-    training moved that metric at all; None where nothing is known yet.
+    training moved that metric at all; `least` is how many seconds the fewest steps worth comparing take. None where
+    nothing is known yet.
     """
     told = []
     if len(set(clusters)) < 2:
@@ -39,6 +45,11 @@ def doubts(
                 f"{tokens:,} trained tokens are {steps} optimizer steps, which teach little: "
                 f"{enough:,} would be {MIN_STEPS}"
             )
+    if (minutes := job.budget.minutes) and least is not None and least > minutes * 60:
+        told.append(
+            f"{minutes:g} minutes will hardly do: by earlier runs of this model, {MIN_STEPS} steps of each run, the "
+            f"fewest that teach something, take {least / 60:.1f} minutes in all"
+        )
     if floor is not None and gain is not None and len(set(clusters)) > 1:
         mde = _mde(floor, len(clusters), seeds)
         if math.isfinite(mde) and mde >= gain:

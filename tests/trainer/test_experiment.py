@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,13 +14,16 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from trainer.arms import read_arm, validation_rows, without  # noqa: E402
+from trainer import budget as budgets  # noqa: E402
+from trainer.arms import Arm, read_arm, validation_rows, without  # noqa: E402
 from trainer.budget import budget_in_minutes, round_down  # noqa: E402
 from trainer.chat import MaskPolicy, TokenCache  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
+from trainer.errors import UsageProblem  # noqa: E402
 from trainer.experiment import run_experiment  # noqa: E402
-from trainer.plan import Budget, Evaluation, ExperimentPlan, Run, TrainingSetting  # noqa: E402
+from trainer.plan import MIN_STEPS, Budget, Evaluation, ExperimentPlan, Run, TrainingSetting  # noqa: E402
 from trainer.protocol import Events, read_events  # noqa: E402
+from trainer.schedule import TrainRow  # noqa: E402
 
 TRAINING = TrainingSetting(preset="test", learning_rate=1e-2, tokens_per_step=40, micro_tokens=128, max_length=200)
 
@@ -131,6 +135,72 @@ def test_a_budget_in_minutes_counts_evaluations_at_the_speed_of_a_model_with_an_
     )  # fmt: skip
     budget = budget_in_minutes(plan, tiny, [arm], 10.0, sample, 0.0, tmp_path / "scratch")
     assert 30 <= budget.seconds_per_evaluation <= 50
+
+
+def test_minutes_that_are_gone_before_the_first_run_are_refused_before_it(folder):
+    job = folder(budget=Budget(minutes=1), seeds=(0,))
+    events = Events(job)
+    events.began -= 600  # as if its libraries had taken so long to load
+    with pytest.raises(UsageProblem, match="1 minutes are too few for 2 runs here"):
+        run_experiment(job, events)
+    assert {path.name for path in (job / "results").iterdir()} == {"base"}
+    assert not (job / "budget.json").exists()
+
+
+SPENT = 50.0
+
+
+@pytest.fixture
+def bought(tiny, tmp_path, tiny_setting, monkeypatch):
+    """What minutes buy six runs at 100 trained tokens a second, where each costs 2 s besides and 30 s of measuring."""
+    monkeypatch.setattr(budgets, "_measure_speed", lambda *_: (100.0, 2.0, 1.5))
+
+    def buy(minutes: float, rows: int = 4000, *, stretch: bool = False):
+        arm = Arm([TrainRow(str(i), range(101), range(101)) for i in range(rows)], {})
+        plan = ExperimentPlan(
+            model=tiny_setting, training=TRAINING, budget=Budget(minutes=minutes), arms={"a": "a.parquet"},
+            runs=[Run(id=f"a-{seed}", arm="a", seed=seed) for seed in range(6)], stretch=stretch,
+        )  # fmt: skip
+        return budget_in_minutes(plan, tiny, [arm], 20.0, lambda _: None, SPENT, tmp_path / "scratch")
+
+    return buy
+
+
+@pytest.mark.parametrize("minutes", [5, 6, 8, 10, 30, 120])
+def test_minutes_that_are_asked_for_are_what_all_runs_take(bought, minutes):
+    budget = bought(minutes)
+    whole = SPENT + 6 * budget.seconds_per_run
+    assert 0.65 * minutes * 60 < whole <= minutes * 60
+    assert not budget.stretched
+    assert not budget.capped
+
+
+@pytest.mark.parametrize("minutes", [0.1, 1.5, 3])
+def test_minutes_that_do_not_buy_the_fewest_steps_are_refused_with_those_that_do(bought, minutes):
+    with pytest.raises(UsageProblem) as refused:
+        bought(minutes)
+    told = str(refused.value)
+    assert f"{minutes:g} minutes are too few for 6 runs" in told
+    assert "8 steps of 40 trained tokens or more" in told
+    assert "about 5 s, and 30 s to measure" in told
+    [enough] = re.findall(r"the least is about ([\d.]+)\.", told)
+    assert bought(float(enough)).steps >= MIN_STEPS
+    with pytest.raises(UsageProblem):
+        bought(float(enough) * 0.75)
+
+
+def test_where_a_plan_may_be_stretched_the_fewest_steps_are_made_and_it_is_told(bought):
+    budget = bought(1.5, stretch=True)
+    assert budget.steps == MIN_STEPS
+    assert budget.stretched
+    assert not bought(30, stretch=True).stretched
+
+
+def test_few_rows_end_a_run_before_the_minutes_do(bought):
+    budget = bought(30, rows=20)
+    assert budget.trained_tokens <= 3 * 20 * 100
+    assert budget.capped
+    assert not budget.stretched
 
 
 def lora_layers(model):

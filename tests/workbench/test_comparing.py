@@ -224,6 +224,9 @@ def test_minutes_are_what_they_are(ws):
     ahead = foresee(ws, ask(ws, "no", "yes", trained_tokens=None, minutes=2.5))
     assert ahead.seconds == 150
     assert "2.5 minutes" in promises(ahead)[0]
+    assert not any("hardly do" in told for told in promises(ahead))
+    short = foresee(ws, ask(ws, "no", "yes", trained_tokens=None, minutes=0.001))
+    assert any("0.001 minutes will hardly do" in told for told in promises(short))
 
 
 def test_a_comparison_begins_as_the_last_one_was_asked(ws, tmp_path):

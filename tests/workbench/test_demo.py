@@ -100,6 +100,8 @@ def test_raw_and_curated_can_be_compared_as_they_are(ws, tiny_model):
     assert planned.arms == {"baseline": "raw", "candidate": "curated"}
     assert planned.plan.model.quantize == "nf4"
     assert planned.plan.budget.minutes == demo.MINUTES
+    assert planned.plan.stretch, "a slow machine comes to a verdict, too"
+    assert not demo.question(model=None, device="cpu", seeds=None, minutes=1.5).stretch, "asked for is asked for"
     assert len(planned.plan.runs) == 2 * experiments.DEFAULT_SEEDS
 
 

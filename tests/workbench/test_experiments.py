@@ -19,7 +19,7 @@ from trainer.statistics import estimate_noise_floor
 from workbench import experiments, outcomes
 from workbench.errors import NotFound, Problem, UsageProblem
 from workbench.experiments import Question
-from workbench.report.live import _Bars, _Lines, telling
+from workbench.report.live import _Bars, _Lines, budget_sentence, telling
 from workbench.report.verdict import Side, render_result, render_sides
 from workbench.store import experiments as table
 from workbench.workspace import Workspace
@@ -318,6 +318,13 @@ def test_progress_tells_plan_rows_and_runs_on_stderr_alone(shown_by: Callable[[i
     assert "baseline: 1,200 rows, 5,000 trained tokens; left out: 3 zero-trained" in told
     assert "each of 2 runs: 20 steps of 256, 5,120 trained tokens" in told
     assert "about 2.0 min a run, 4.0 min in all" in told
+
+
+def test_what_the_budget_came_to_is_told_with_why_it_is_not_what_was_asked_for():
+    budget = next(event for event in EVENTS if event["event"] == "budget")
+    assert budget_sentence(budget, 2).endswith("4.0 min in all")
+    assert "longer than was asked for, but fewer steps teach" in budget_sentence(budget | {"stretched": True}, 2)
+    assert "over 3 passes over the rows" in budget_sentence(budget | {"capped": True}, 2)
 
 
 def test_without_a_terminal_progress_is_lines_that_do_not_repeat(capsys):

@@ -38,6 +38,13 @@ def test_too_few_steps_are_told_with_the_tokens_that_would_do():
     assert doubts(job(trained_tokens=enough), ALONE, 3, None, None) == []
 
 
+def test_minutes_that_earlier_runs_needed_more_than_are_doubted():
+    [told] = doubts(job(minutes=1.5), ALONE, 3, None, None, least=330.0)
+    assert "1.5 minutes will hardly do" in told
+    assert "take 5.5 minutes in all" in told
+    assert doubts(job(minutes=6), ALONE, 3, None, None, least=330.0) == []
+
+
 def test_noise_as_large_as_what_training_does_is_told_with_the_seeds_that_would_do():
     gain = 0.2
     [told] = doubts(job(trained_tokens=8000), ALONE, 2, LOUD, gain)

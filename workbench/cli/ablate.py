@@ -97,12 +97,15 @@ def command(
 def _compare(
     ctx: click.Context, ablation: Ablation, asked: Question
 ) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
-    """Carry the comparisons out one after another; what fails is told and the rest goes on. Raises Stopped."""
+    """Carry the comparisons out one after another; what fails is told and the rest goes on.
+
+    Raises Stopped, and UsageProblem.
+    """
     from dataclasses import replace
 
     from workbench import experiments
     from workbench.ablation import questions, trained_tokens
-    from workbench.errors import Problem, SharedPrompts, Stopped
+    from workbench.errors import NotFound, Problem, SharedPrompts, Stopped, UsageProblem
     from workbench.series import family
 
     compared: dict[str, dict[str, Any]] = {}
@@ -117,6 +120,8 @@ def _compare(
         except Stopped:
             raise
         except Problem as problem:
+            if isinstance(problem, UsageProblem) and not isinstance(problem, NotFound):
+                raise  # too few minutes, for example: the next question would be as wrong
             state = "refused" if isinstance(problem, SharedPrompts) else "failed"
             compared[version] = {"state": state, "why": problem.what}
             common.note(str(problem))

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import click
 
+from trainer.plan import MAX_EPOCHS
+
 _EVERY = 15.0  # seconds between lines about one run where nobody watches a terminal
 
 
@@ -40,7 +42,9 @@ def budget_sentence(event: dict[str, Any], runs: int) -> str:
             f", about {_duration(event['seconds_per_run'])} a run, {_duration(event['seconds_per_run'] * runs)} in all"
         )
     if event["stretched"]:
-        text += "; the minutes given buy less than that, but fewer steps teach nothing worth comparing"
+        text += "; that is longer than was asked for, but fewer steps teach nothing worth comparing"
+    if event.get("capped"):
+        text += f"; more would be over {MAX_EPOCHS} passes over the rows"
     return text
 
 
