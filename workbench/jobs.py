@@ -201,8 +201,8 @@ def _without_a_word(folder: Path) -> Problem:
     return Problem(
         "the worker process ended without a word (killed, or out of memory)",
         where=str(folder),
-        do=f"The end of {folder / LOG} may say why; the same command resumes where it was. Shorter rows (--max-length), "
-        "weights in 4 bits (--quantize nf4) and a smaller model need less memory.",
+        do=f"The end of {folder / LOG} may say why; the same command resumes where it was. "
+        "Shorter rows (--max-length), weights in 4 bits (--quantize nf4) and a smaller model need less memory.",
     )
 
 
