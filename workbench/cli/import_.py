@@ -30,7 +30,7 @@ class _Import(click.Command):
 
 
 @click.command("import", cls=_Import)
-@click.argument("target", metavar="PATH|hf:NAME")
+@click.argument("targets", metavar="PATH|hf:NAME", nargs=-1, required=True)
 @click.option("--name", metavar="S", help="What to call the source. Default: the file's name.")
 @click.option("--format", metavar="F", help="The shape of the rows, where it should not be told from them.")
 @click.option("--map", "mapping", metavar="prompt=COL,response=COL", help="The columns to read; system=COL too.")
@@ -53,7 +53,7 @@ class _Import(click.Command):
 @click.pass_context
 def command(
     ctx: click.Context,
-    target: str,
+    targets: tuple[str, ...],
     name: str | None,
     format: str | None,
     mapping: str | None,
@@ -79,6 +79,13 @@ def command(
     """
     from workbench.importing import parse_mapping
 
+    target, *others = targets
+    if others:
+        raise UsageProblem(
+            f"one source at a time, and {len(targets)} files are named",
+            where=others[0],
+            do='Put a glob in quotes ("chats/*.jsonl"), or name their folder: its files become one source.',
+        )
     columns = parse_mapping(mapping) if mapping else None
     if preview is not None:
         if grow:

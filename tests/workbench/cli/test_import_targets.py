@@ -204,3 +204,10 @@ def test_a_file_that_changes_while_it_is_read_is_refused(bench, root, long, mean
     assert "changed while it was read" in called.err
     assert bench("sources", "ls", "--json").json["sources"] == []
     assert_intact(root)
+
+
+def test_a_glob_that_the_shell_has_spread_is_refused_with_what_to_type_instead(bench, folder):
+    called = bench("import", *sorted(folder.glob("*.json*")))
+    assert called.code == 2
+    assert "3 files are named" in called.err
+    assert "in quotes" in called.err
