@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 from trainer.power import minimum_detectable_effect
+from trainer.preference import controlled_win_rate, opponent, win_rate
 from trainer.statistics import estimate_noise_floor, paired_difference, paired_share_difference
 from trainer.verdict import DEFAULT_METRICS, decide, measure
 
@@ -201,7 +202,7 @@ def verdicts(rng, repeats):
         seen = []
         for _ in range(repeats):
             measured = []
-            for spec in (spec for spec in DEFAULT_METRICS if spec.role != "report"):
+            for spec in (spec for spec in DEFAULT_METRICS if spec.role != "report" and not spec.general):
                 a, b = two_arms(rng, max(n_seeds, 2), luck=3)
                 if spec.yes_no:
                     a, b = (a > -3).astype(float), (b > -3).astype(float)
@@ -218,14 +219,51 @@ def verdicts(rng, repeats):
         print(f"| {n_seeds} | " + " | ".join(cells) + f" | {100 * np.mean([x for _, x in seen]):5.1f} |")
 
 
+def judged(rng, n_seeds, *, luck=0.0, quality=0.0, length=0.0, longer=0.0, n_items=80):
+    """Shares and length differences of pairs (seeds x items); a fifth are ties. All tastes and luck are in logits."""
+    mine, theirs = rng.normal(0, luck, (2, n_seeds))
+    items = rng.normal(size=n_items)
+    met = np.array([[theirs[opponent(run, item, n_seeds)] for item in range(n_items)] for run in range(n_seeds)])
+    lengths = rng.normal(30 * longer, 30, (n_seeds, n_items))
+    taste = quality + items + mine[:, None] - met + length * np.tanh(lengths / 30)
+    wins = rng.random(taste.shape) < 1 / (1 + np.exp(-taste))
+    return np.where(rng.random(taste.shape) < 0.2, 0.5, wins.astype(float)), lengths
+
+
+def preference(rng, repeats):
+    print("\n## A judge's preference: false alarms (%), 80 items\n")
+    print("| seeds | luck | win rate | of equal length |\n|---|---|---|---|")
+    for n_seeds in (2, 3, 4):
+        for luck in (0, 0.3, 1.0):
+            found = []
+            for _ in range(repeats):
+                shares, lengths = judged(rng, n_seeds, luck=luck)
+                found.append([win_rate(shares).p < ALPHA, controlled_win_rate(shares, lengths).p < ALPHA])
+            plain, equal = 100 * np.mean(found, 0)
+            print(f"| {n_seeds} | {luck} | {plain:.1f} | {equal:.1f} |")
+    print("\n## Mean win rate (%) by what the judge likes; the candidate's answers are 0.7 sd longer\n")
+    print("| the judge likes | win rate | of equal length |\n|---|---|---|")
+    for name, taste in (("length alone", {"length": 3.0}), ("quality alone", {"quality": 1.0})):
+        pairs = [judged(rng, 3, longer=0.7, **taste) for _ in range(min(repeats, 400))]
+        rates = [(win_rate(s).candidate, controlled_win_rate(s, d).candidate) for s, d in pairs]
+        plain, equal = 100 * np.mean(rates, 0)
+        print(f"| {name} | {plain:.1f} | {equal:.1f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
+    tables = {
+        table.__name__: table
+        for table in (false_alarms, one_seed, clustered, yes_no, planned_power, verdicts, preference)
+    }
+    parser.add_argument("--only", choices=tables, help="one table alone, with draws of its own")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
-    for table in (false_alarms, one_seed, clustered, yes_no, planned_power, verdicts):
-        table(rng, args.repeats)
+    for name, table in tables.items():
+        if args.only in (None, name):
+            table(rng, args.repeats)
 
 
 if __name__ == "__main__":
