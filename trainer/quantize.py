@@ -1,17 +1,21 @@
 """bitsandbytes, brought in quietly and safely: NF4 weights on GPU and CPU alike.
 
-Two traps of bitsandbytes on CPUs are guarded here; both have a test that fails without its guard.
+Three traps of bitsandbytes are guarded here; each has a test that fails without its guard.
 
 - Importing it asks for a kernel from the hub when the package `kernels` is installed, and warns when it is not.
+- Importing it has torch's compiler loaded, a fifth of what starting a job costs, for functions that neither CPUs nor
+  GPUs use: both have kernels of their own.
 - On CPUs with AVX512-BF16 a `Linear4bit` repacks its weight at the first forward in eval mode; training after
   that has no gradient upstream of the layer while the loss still falls.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -26,19 +30,27 @@ def bitsandbytes() -> ModuleType:
     """The module, imported without a look at the network and without its warning. Call before importing peft."""
     if "bitsandbytes" in sys.modules:
         return sys.modules["bitsandbytes"]
-    known = "kernels" in sys.modules
-    kernels = sys.modules.get("kernels")
-    # A None entry makes `import kernels` fail at once, which bitsandbytes takes for "not installed".
-    sys.modules["kernels"] = None  # type: ignore[assignment]
-    logging.disable(logging.WARNING)
+    importlib.import_module("torch")  # whole: what is hidden below, it may want
+    with _hidden("kernels", "torch._dynamo"):
+        logging.disable(logging.WARNING)
+        try:
+            return importlib.import_module("bitsandbytes")
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+@contextlib.contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Within the block modules cannot be imported by these names, which bitsandbytes takes for "not installed"."""
+    known = {name: sys.modules[name] for name in names if name in sys.modules}
+    for name in names:
+        sys.modules[name] = None  # type: ignore[assignment]
     try:
-        return importlib.import_module("bitsandbytes")
+        yield
     finally:
-        logging.disable(logging.NOTSET)
-        if known and kernels is not None:
-            sys.modules["kernels"] = kernels
-        else:
-            del sys.modules["kernels"]
+        for name in names:
+            del sys.modules[name]
+        sys.modules.update(known)
 
 
 def nf4_config(compute_dtype: torch.dtype) -> Any:

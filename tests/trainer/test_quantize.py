@@ -47,7 +47,7 @@ def test_packed_weights_can_still_be_trained_after_a_forward_in_eval_mode(nf4, r
     assert result.losses[-1] < result.losses[0] - 0.15
 
 
-def test_importing_bitsandbytes_neither_asks_for_a_hub_kernel_nor_warns(tmp_path):
+def test_importing_bitsandbytes_neither_asks_for_a_hub_kernel_nor_warns_nor_loads_the_compiler(tmp_path):
     (tmp_path / "kernels.py").write_text(
         "def get_kernel(*a, **k):\n    print('ASKED THE HUB')\n    raise RuntimeError('no network')\n"
     )
@@ -56,6 +56,8 @@ def test_importing_bitsandbytes_neither_asks_for_a_hub_kernel_nor_warns(tmp_path
         from trainer.quantize import bitsandbytes
         module = bitsandbytes()
         assert module.__name__ == "bitsandbytes"
+        assert "torch._inductor" not in sys.modules, "torch's compiler was loaded, for nothing"
+        import torch._dynamo  # but is there for who wants it
         import peft
         import kernels  # the package itself stays importable for others
         print("fine", kernels.__file__ is not None)
