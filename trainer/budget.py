@@ -40,13 +40,32 @@ CPU_MICRO_TOKENS = 1024
 
 
 def budget_in_tokens(plan: ExperimentPlan, base: Base, evaluation: float) -> ResolvedBudget | None:
-    """The steps of a budget in trained tokens; None where it is in minutes. `evaluation` is in seconds."""
+    """The steps of a budget in trained tokens; None where it is in another unit. `evaluation` is in seconds."""
     if not plan.budget.trained_tokens:
         return None
     training = plan.training or (STANDARD if plan.budget.trained_tokens >= STANDARD_FROM else SHORT)
     return ResolvedBudget(
         training=_for_device(training, base),
         steps=max(1, round(plan.budget.trained_tokens / training.tokens_per_step)),
+        dtype=base.dtype,
+        trained_tokens_per_second=None,
+        seconds_per_run=None,
+        seconds_per_evaluation=evaluation,
+    )
+
+
+def budget_in_epochs(plan: ExperimentPlan, base: Base, arms: Sequence[Arm], evaluation: float) -> ResolvedBudget | None:
+    """What a budget in epochs settles before the first step; None where it is in another unit.
+
+    `evaluation` is in seconds. Each arm makes steps of its own number: see `trainer.schedule.epoch_steps`.
+    """
+    if not plan.budget.epochs:
+        return None
+    fewest = plan.budget.epochs * min(arm.trained_tokens for arm in arms)
+    training = plan.training or (STANDARD if fewest >= STANDARD_FROM else SHORT)
+    return ResolvedBudget(
+        training=_for_device(training, base),
+        steps=None,
         dtype=base.dtype,
         trained_tokens_per_second=None,
         seconds_per_run=None,

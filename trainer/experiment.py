@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ import pyarrow.parquet as pq
 from trainer.answer_metrics import answer_metrics, prompt_lengths, regurgitation
 from trainer.arms import Arm, read_arm, read_items, validation_rows, without
 from trainer.base import Base, load_base, load_chosen, with_policy
-from trainer.budget import budget_in_minutes, budget_in_tokens
+from trainer.budget import budget_in_epochs, budget_in_minutes, budget_in_tokens
 from trainer.chat import TokenCache, window
 from trainer.environment import environment
 from trainer.errors import BadInput, Problem, Stopped
@@ -47,7 +48,7 @@ from trainer.finetune import RunResult, finetune
 from trainer.forgetting import forgetting, read_windows
 from trainer.plan import BASE, SHORT, ExperimentPlan, ModelChoice, ResolvedBudget, Run
 from trainer.protocol import Events, deferred_stop, read_plan, write_atomic
-from trainer.schedule import TrainRow
+from trainer.schedule import TrainRow, epoch_steps
 
 BUDGET = "budget.json"
 MODEL = "model.json"
@@ -86,7 +87,9 @@ def run_experiment(folder: Path, events: Events) -> None:
     if plan.base and not job.is_complete(BASE):
         job.measure_base()
     budget = job.budget()
-    events.emit("budget", **json.loads(budget.model_dump_json()), trained_tokens=budget.trained_tokens)
+    lengths = {name: job.length(name, budget)[0] for name, arm in arms.items() if arm.trained_tokens}
+    told = json.loads(budget.model_dump_json()) | {"trained_tokens": budget.trained_tokens, "steps_of": lengths}
+    events.emit("budget", **told)
     for run in plan.runs:
         if arms[run.arm].trained_tokens and not job.is_complete(run.id):
             job.attempt(run, budget)
@@ -172,15 +175,24 @@ class _Job:
         evaluation = self.plan.evaluation_seconds or 0.0
         if self.plan.base:
             evaluation = float(json.loads((self.results(BASE) / SUMMARY).read_text())["evaluation_seconds"])
+        arms = [arm for arm in self.arms.values() if arm.trained_tokens]
         budget = budget_in_tokens(self.plan, self.base, evaluation)
+        budget = budget or budget_in_epochs(self.plan, self.base, arms, evaluation)
         if budget is None:
             self.events.emit("stage", what="measuring the speed")
             spent = time.monotonic() - self.events.began
             scratch = self.results(".speed")
-            arms = [arm for arm in self.arms.values() if arm.trained_tokens]
             budget = budget_in_minutes(self.plan, self.base, arms, evaluation, self._sample, spent, scratch)
         write_atomic(path, budget.model_dump_json(indent=1))
         return budget
+
+    def length(self, arm: str, budget: ResolvedBudget) -> tuple[int, int | Fraction]:
+        """The optimizer steps of each run of an arm, and the trained tokens of a step."""
+        trained, per_step = self.arms[arm].trained_tokens, budget.training.tokens_per_step
+        cut_short = arm in self.plan.whole and trained > (budget.trained_tokens or 0)
+        if budget.steps is None or cut_short:
+            return epoch_steps(trained, self.plan.budget.epochs or 1, per_step)
+        return budget.steps, per_step
 
     def _sample(self, model: Any) -> None:
         """A small part of what `measure` does, in about the same proportions."""
@@ -203,6 +215,7 @@ class _Job:
         out = self.results(run.id)
         out.mkdir(parents=True, exist_ok=True)
         arm = self.arms[run.arm]
+        steps, tokens_per_step = self.length(run.arm, budget)
         started = time.monotonic()
         with deferred_stop() as wants_stop:
             result = finetune(
@@ -210,7 +223,8 @@ class _Job:
                 arm.rows,
                 budget.training,
                 seed=run.seed,
-                steps=budget.steps,
+                steps=steps,
+                tokens_per_step=tokens_per_step,
                 out=out,
                 validation=self.validation[run.arm],
                 on_step=_step_teller(run.id, self.events),

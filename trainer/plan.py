@@ -108,10 +108,15 @@ MAX_EPOCHS = 3
 
 
 class Budget(_Frozen):
-    """How much each run trains: a number of trained tokens, or what fits into `minutes` for the whole experiment."""
+    """How much each run trains: a number of trained tokens, or what fits into `minutes` for the whole experiment.
+
+    Either is the same for all arms. With `epochs` each arm makes so many passes over its own rows instead, so that a
+    bigger one takes more steps.
+    """
 
     trained_tokens: int | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, gt=0)
 
 
 class Run(_Frozen):
@@ -141,6 +146,8 @@ class ExperimentPlan(_Frozen):
     """None: `SHORT` or `STANDARD` by the budget."""
     budget: Budget
     arms: dict[str, str]
+    whole: list[str] = []
+    """Arms that are trained on each of their rows at least once, also where the budget ends before that."""
     token_cache: str | None = None
     """A folder, seen from that of the job, for rows tokenised before; without it they are tokenised again."""
     runs: list[Run]
@@ -160,7 +167,8 @@ class ResolvedBudget(_Frozen):
     """`budget.json`: what was decided in the first minute of an experiment; a resumed job keeps to it."""
 
     training: TrainingSetting
-    steps: int
+    steps: int | None
+    """Optimizer steps of each run; None where they are as many as the epochs of its arm make."""
     dtype: Literal["float32", "bfloat16"]
     trained_tokens_per_second: float | None
     seconds_per_run: float | None
@@ -171,9 +179,9 @@ class ResolvedBudget(_Frozen):
     """Whether the minutes would have bought more passes over the smallest arm than practice uses."""
 
     @property
-    def trained_tokens(self) -> int:
-        """Trained tokens of each run, up to one row more."""
-        return self.steps * self.training.tokens_per_step
+    def trained_tokens(self) -> int | None:
+        """Trained tokens of each run, up to one row more; None where it depends on the arm."""
+        return None if self.steps is None else self.steps * self.training.tokens_per_step
 
 
 class AnswersPlan(_Frozen):

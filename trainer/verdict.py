@@ -100,7 +100,8 @@ def specs_for(measured: Collection[str]) -> tuple[MetricSpec, ...]:
     specs = [spec for spec in DEFAULT_METRICS if spec.name in measured]
     primary = next((name for name in PRIMARIES if name in measured), None)
     chosen = [replace(spec, role="primary") for spec in specs if spec.name == primary]
-    return (*chosen, *(spec for spec in specs if spec.name != primary))
+    others = [replace(s, role="report") if s.role == "primary" else s for s in specs if s.name != primary]
+    return (*chosen, *others)
 
 
 @dataclass(frozen=True)

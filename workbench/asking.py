@@ -15,11 +15,11 @@ from typing import Literal
 import pyarrow.parquet as pq
 
 from trainer.conversation import Message
-from trainer.plan import AnswersPlan, ExperimentPlan, ModelChoice
+from trainer.plan import BASE, AnswersPlan, ExperimentPlan, ModelChoice
 from trainer.protocol import DONE, PLAN, write_atomic
 from workbench.errors import UsageProblem
 from workbench.jobs import OnEvent, run_job
-from workbench.outcomes import compared_runs, finished
+from workbench.outcomes import compared_sides, finished
 from workbench.workspace import Workspace
 
 FOLDER = "answers"
@@ -48,11 +48,11 @@ class Given:
     tokens: int
 
 
-def prepare_question(ws: Workspace, experiment: str, turns: list[Message], *, seed: int = 0) -> Asked:
+def prepare_question(ws: Workspace, experiment: str, turns: list[Message], *, seed: int = 0, number: int = 0) -> Asked:
     """Write down what is to be asked of the models of a finished experiment: a conversation that wants an answer.
 
-    Of each arm the run number `seed` (from 0) answers. Raises NotFound; UsageProblem where there is nothing to ask, no
-    result yet, or no adapter any more.
+    Of both arms of the comparison number `number` the run number `seed` answers; both count from 0. Raises NotFound;
+    UsageProblem where there is nothing to ask, no result yet, or no adapter any more.
     """
     if not any(str(turn.get("content") or "").strip() for turn in turns):
         raise UsageProblem("there is nothing to answer", do="Type a prompt.")
@@ -62,8 +62,11 @@ def prepare_question(ws: Workspace, experiment: str, turns: list[Message], *, se
     settings = json.loads(row.result or "{}")["settings"]
     results = ws.runs_dir / row.id / "results"
     adapters = {}
-    for arm in noted["arms"]:
-        runs = list(compared_runs(ws, row)[arm].values())
+    sides = compared_sides(ws, row, number)
+    for arm, by_seed in sides.runs.items():
+        if arm == BASE:
+            continue
+        runs = list(by_seed.values())
         run = runs[min(seed, len(runs) - 1)].removeprefix(f"{row.id}/")
         if not (results / run / "adapter" / "adapter_config.json").exists():
             raise UsageProblem(
@@ -89,7 +92,7 @@ def prepare_question(ws: Workspace, experiment: str, turns: list[Message], *, se
     if not (folder / PLAN).exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / PLAN, text)
-    return Asked(folder, {"base": "base"} | noted["arms"])
+    return Asked(folder, sides.labels)
 
 
 def ask(asked: Asked, on_event: OnEvent, wish: Callable[[], Literal["watch", "stop", "leave"]]) -> None:

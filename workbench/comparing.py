@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.protocol import DONE, LOG, PLAN, read_events
 from workbench import jobs
+from workbench.arms import CANDIDATE
 from workbench.errors import Problem, Stopped
 from workbench.experiment_removal import Removal, remove_experiment
 from workbench.following import Progress, planned_runs
+from workbench.report.pairs import comparisons
+from workbench.report.verdict import plain_name
 from workbench.store import experiments as rows
 from workbench.store.experiments import ExperimentRow, State
 from workbench.text import counted
@@ -31,10 +34,22 @@ if TYPE_CHECKING:
     from workbench.workspace import Workspace
 
 
+OUTCOMES = ("better", "mixed", "no difference detected", "worse")
+"""The words of verdicts, the best first."""
+
+
+def budget_told(trained_tokens: int | None, minutes: float | None, epochs: int | None) -> str:
+    """A budget as it was asked for."""
+    if epochs:
+        return counted(epochs, "epoch")
+    return f"{trained_tokens:,} tokens" if trained_tokens else f"{minutes:g} min"
+
+
 @dataclass(frozen=True)
 class Listed:
-    """An experiment in a list. `delta` is candidate minus baseline on the primary metric, with its interval `ci`.
+    """An experiment in a list. `delta` is candidate minus baseline on the metric `primary`, with its interval `ci`.
 
+    Of several candidates these and `verdict` are of the first; `verdicts` has all, by the names of the candidates.
     `progress` is there for those whose job has told something and that are not done; `why` says what failed.
     """
 
@@ -48,10 +63,13 @@ class Listed:
     seeds: int
     trained_tokens: int | None
     minutes: float | None
+    epochs: int | None
     created_at: datetime
     finished_at: datetime | None
     log: Path
     verdict: str | None = None
+    verdicts: tuple[tuple[str, str], ...] = ()
+    primary: str | None = None
     delta: float | None = None
     ci: tuple[float | None, float | None] | None = None
     progress: Progress | None = None
@@ -60,7 +78,16 @@ class Listed:
     @property
     def budget(self) -> str:
         """The budget as it was asked for."""
-        return f"{self.trained_tokens:,} tokens" if self.trained_tokens else f"{self.minutes:g} min"
+        return budget_told(self.trained_tokens, self.minutes, self.epochs)
+
+    @property
+    def verdict_told(self) -> str | None:
+        """The verdict; of several candidates, how often each word came."""
+        words = [word for _, word in self.verdicts]
+        if len(words) < 2:
+            return self.verdict
+        counts = ", ".join(f"{words.count(word)} {word}" for word in OUTCOMES if word in words)
+        return counts.removesuffix(" detected").replace(" detected,", ",")
 
 
 @dataclass(frozen=True)
@@ -257,8 +284,14 @@ def told(done: Listed) -> str:
     """An experiment that is done, in a sentence."""
     if done.verdict is None:
         return f"{done.name} is trained."
+    if len(done.verdicts) > 1:
+        each = ", ".join(f"{candidate} {verdict}" for candidate, verdict in done.verdicts)
+        return f"Against {done.arms['baseline']}: {each}."
     text = f"{done.arms['candidate']} against {done.arms['baseline']}: {done.verdict}"
-    return f"{text} ({done.delta:+.3f} nats a token)." if done.delta is not None else f"{text}."
+    if done.delta is None:
+        return f"{text}."
+    unit = "nats a token" if done.primary == "response_nll" else plain_name(done.primary or "")
+    return f"{text} ({done.delta:+.3f} {unit})."
 
 
 def promises(experiment: Experiment) -> list[str]:
@@ -267,14 +300,24 @@ def promises(experiment: Experiment) -> list[str]:
 
     plan, told = experiment.plan, []
     budget = plan.budget
-    size = f"{budget.trained_tokens:,} trained tokens a run" if budget.trained_tokens else f"{budget.minutes:g} minutes"
+    if budget.epochs:
+        size = f"{counted(budget.epochs, 'epoch')} of each version's own rows"
+    elif budget.trained_tokens:
+        size = f"{budget.trained_tokens:,} trained tokens a run"
+    else:
+        size = f"{budget.minutes:g} minutes"
     runs = counted(len(plan.runs), "run")
     told.append(f"{experiment.name} · {runs} · {size} · {plan.model.name} · eval set {experiment.evalset}")
+    if len(experiment.arms) > 2:
+        each = (f"{arm} {version} ({counted(experiment.rows[arm], 'row')})" for arm, version in experiment.arms.items())
+        told.append(f"{len(experiment.arms)} arms: {', '.join(each)}")
     if experiment.taken:
         earlier = " and ".join(dict.fromkeys(experiment.taken.values()))
         told.append(f"{counted(len(experiment.taken), 'run')} taken over from {earlier}: not made again")
     if budget.minutes and not experiment.taken:
         told.append("the first steps measure what the minutes buy")
+    elif budget.epochs or plan.whole:
+        told.append("how long it takes shows in the first steps: rows are counted in tokens by then")
     elif experiment.seconds is None:
         told.append("how long it takes is not known yet: this model was not trained here before")
     else:
@@ -292,7 +335,9 @@ def _smallest_effect(experiment: Experiment) -> str:
         return "the smallest effect to be found is not known yet: it takes two runs on the same data by this setting"
     if not math.isfinite(experiment.mde):
         return "the smallest effect to be found is not known: earlier runs on the same data did not differ at all"
-    return f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats"
+    candidates = sum(name.startswith(CANDIDATE) for name in experiment.arms)
+    each = f", for each of {candidates} candidates together" if candidates > 1 else ""
+    return f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats{each}"
 
 
 def duration(seconds: float) -> str:
@@ -319,10 +364,13 @@ def _listed(ws: Workspace, row: ExperimentRow) -> Listed:
         seeds=noted["seeds"],
         trained_tokens=job["budget"]["trained_tokens"],
         minutes=job["budget"]["minutes"],
+        epochs=job["budget"].get("epochs"),
         created_at=row.created_at,
         finished_at=row.finished_at,
         log=ws.runs_dir / row.id / LOG,
         verdict=result.get("verdict"),
+        verdicts=tuple((one["candidate"], one["verdict"]) for one in comparisons(result)),
+        primary=primary.get("name"),
         delta=primary.get("delta"),
         ci=tuple(primary["ci"]) if "ci" in primary else None,
     )
@@ -358,7 +406,10 @@ def setup(ws: Workspace, baseline: str, candidate: str) -> Setup:
     if not known:
         model = ws.config.model or DEFAULT_MODEL
         return Setup(evalsets, Question(baseline, candidate, model=model, minutes=DEFAULT_MINUTES), "")
-    return Setup(evalsets, replace(asked(known[-1]), baseline=baseline, candidate=candidate), known[-1].name)
+    last = asked(known[-1])
+    minutes = None if last.trained_tokens else last.minutes or DEFAULT_MINUTES
+    same = replace(last, more=(), controls=(), epochs=None, minutes=minutes, judge=None)
+    return Setup(evalsets, replace(same, baseline=baseline, candidate=candidate), known[-1].name)
 
 
 def apart_from(ws: Workspace, version: str, evalset: str) -> str:

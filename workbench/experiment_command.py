@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 from trainer.chat.plain_formats import PLAIN_FORMATS
 from trainer.plan import SHORT, STANDARD, STANDARD_FROM, TrainingSetting
@@ -16,8 +17,9 @@ _TOLD = {"preset", "early_stop", "max_length", "truncate"}
 def command_line(question: Question) -> tuple[str, list[str]]:
     """The shell line for a question, and a sentence for each thing that no option says."""
     words = ["workbench", "train" if question.candidate is None else "compare", question.baseline]
-    if question.candidate is not None:
-        words.append(question.candidate)
+    words += question.candidates
+    if question.controls:
+        words += ["--control", ",".join(question.controls)]
     if question.model:
         words += ["--model", question.model]
     if question.evalset:
@@ -27,13 +29,31 @@ def command_line(question: Question) -> tuple[str, list[str]]:
         words += ["--trained-tokens", str(question.trained_tokens)]
     elif question.minutes:
         words += ["--minutes", f"{question.minutes:g}"]
+    elif question.epochs:
+        words += ["--match", "epochs", "--epochs", str(question.epochs)]
     words += ["--quantize", question.quantize, "--device", question.device]
     words += ["--max-new-tokens", str(question.max_new_tokens)]
     notes: list[str] = []
+    if question.judge:
+        words += _judge(question.judge.params, notes)
     if question.training:
         words += _training(question, question.training, notes)
     words += _policy(question, notes)
     return shlex.join(words), notes
+
+
+def _judge(params: dict[str, Any], notes: list[str]) -> list[str]:
+    words = ["--judge", str(params.get("rubric", "helpfulness"))]
+    for name, option in (
+        ("model", "--judge-model"),
+        ("base_url", "--judge-url"),
+        ("budget_calls", "--judge-budget-calls"),
+    ):
+        if name in params:
+            words += [option, str(params[name])]
+    if "/" in words[1]:
+        notes.append("The judge's rubric was a file of its own: name it with --judge.")
+    return words
 
 
 def _training(question: Question, training: TrainingSetting, notes: list[str]) -> list[str]:

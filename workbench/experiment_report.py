@@ -16,11 +16,12 @@ from trainer.conversation import content_text
 from trainer.plan import ExperimentPlan
 from trainer.verdict import MetricSpec
 from workbench import results
+from workbench.arms import BASELINE, CANDIDATE, is_noise
+from workbench.controls import SAID
 from workbench.errors import Problem, UsageProblem
 from workbench.experiment_command import command_line
 from workbench.experiments import Question, asked
 from workbench.formats.whole import check_free, whole_file
-from workbench.outcomes import BASELINE, CANDIDATE, NOISE
 from workbench.report.contents import (
     AnswerPart,
     ArmPart,
@@ -33,9 +34,9 @@ from workbench.report.contents import (
     Origin,
     Repeat,
     RunPart,
-    SlicePart,
     Stage,
 )
+from workbench.report.pairs import comparisons, pair
 from workbench.report.verdict import metric_name, number
 from workbench.results import Finished, Item
 from workbench.store import experiments as rows
@@ -51,8 +52,6 @@ ITEMS = 10
 """Items that are shown with their answers, at either end."""
 SAMPLES = 20
 """Rows that left which are shown for each pair of arms, some for each reason."""
-SLICES = 50
-"""Slices that are listed, the largest first."""
 ANSWER = 1500
 """Characters of a prompt or an answer that are shown."""
 _PROMPT = 300
@@ -104,37 +103,47 @@ def gather(ws: Workspace, name: str, *, items: int = ITEMS, progress: Progress |
     spec = next((spec for spec in shown.metrics if spec.name == shown.result["primary"]), shown.metrics[0])
     versions: dict[str, str] = noted["arms"]
     arms = [_arm(ws, arm, version, job, shown.result["settings"], progress) for arm, version in versions.items()]
-    pairs = [(versions[BASELINE], versions[CANDIDATE])] if CANDIDATE in versions else []
-    pairs += [(b, a) for a, b in pairs if a != b]
+    pairs = dict.fromkeys((versions[BASELINE], version) for arm, version in versions.items() if arm != BASELINE)
+    whole = json.loads(row.result or "{}")
     return Contents(
         id=shown.id,
         name=shown.name,
         date=f"{row.created_at:%Y-%m-%d}",
-        question=_question(shown, spec),
-        result=shown.result,
+        question=_question(shown, whole, spec),
+        result=whole,
+        views=[pair(whole, number) for number in range(max(len(shown.comparisons), 1))],
         margins={spec.name: spec.margin for spec in shown.metrics if spec.margin is not None},
         arms=arms,
-        recipe_diff=_recipe_diff(arms),
-        left=[_left(ws, a, b) for a, b in pairs],
+        recipe_diffs=[(other.version, _recipe_diff(arms[0], other)) for other in arms[1:]],
+        left=[_left(ws, *names) for a, b in pairs for names in dict.fromkeys(((a, b), (b, a)))],
         runs=_runs(ws, shown.id, noted, job),
         items=_items(ws, shown, spec, items),
-        repeat=_repeat(ws, shown, asked(row), job, noted),
+        repeat=_repeat(ws, shown, whole, asked(row), job, noted),
     )
 
 
-def _question(shown: Finished, spec: MetricSpec) -> list[str]:
+def _question(shown: Finished, whole: dict[str, Any], spec: MetricSpec) -> list[str]:
     result, settings = shown.result, shown.result["settings"]
     items = counted(len(shown.items), "item")
     on = f"measured by {metric_name(spec.name)} on the {items} of eval set {shown.evalset.name}"
-    tokens = " and ".join(f"{count:,} ({arm})" for arm, count in result["trained_tokens"].items())
+    tokens = " and ".join(f"{count:,} ({arm})" for arm, count in whole["trained_tokens"].items())
     how = (
         f"Every run starts from {settings['model']} and trains an adapter on {tokens} trained tokens; "
         f"{counted(result['seeds'], 'seed')} an arm."
     )
+    if settings.get("epochs"):
+        how += f" That is {counted(settings['epochs'], 'epoch')} of its own rows for each arm."
     if CANDIDATE not in shown.arms:
         return [f"What does training on {shown.arms[BASELINE]} do to the model, {on}?", how]
-    sentence = f"Is the model better after training on {shown.arms[CANDIDATE]} than on {shown.arms[BASELINE]}, {on}?"
-    return [sentence, f"{how} What differs is the data alone."]
+    *others, last = [one["candidate"] for one in comparisons(whole)]
+    candidates = f"{', '.join(others)} or {last}" if others else last
+    sentence = f"Is the model better after training on {candidates} than on {shown.arms[BASELINE]}, {on}?"
+    told = [sentence, f"{how} What differs is the data alone." if not settings.get("epochs") else how]
+    return told + [
+        f"Control {arm['arm']}: {SAID[arm['control']]} ({arm['version']}, {counted(arm['rows'], 'row')})."
+        for arm in whole.get("arms", ())
+        if arm["control"]
+    ]
 
 
 # Arms and their rows
@@ -197,11 +206,9 @@ def _masks(
     )
 
 
-def _recipe_diff(arms: Sequence[ArmPart]) -> list[str]:
+def _recipe_diff(baseline: ArmPart, other: ArmPart) -> list[str]:
     """The recipes of two arms, all stages one after another, as a unified diff with all that is alike; [] if equal."""
-    if len(arms) < 2:
-        return []
-    ours, theirs = (_recipes(arm.stages) for arm in arms[:2])
+    ours, theirs = (_recipes(arm.stages) for arm in (baseline, other))
     found = list(difflib.unified_diff(ours, theirs, n=_RECIPE_LINES, lineterm=""))
     return found[3:_RECIPE_LINES]  # without the names of files, and of the one hunk
 
@@ -265,32 +272,12 @@ def _items(ws: Workspace, shown: Finished, spec: MetricSpec, most: int) -> Items
     )
     worst = [item for item in moved[:most] if item.won(spec) == "worse"]
     best = [item for item in reversed(moved[-most:] if most else []) if item.won(spec) == "better"]
-    slices = _slices(shown.items, spec)
     return ItemsPart(
         total=len(shown.items),
         tally=dict(shown.tally(spec).items()),
         worst=[_item(ws, shown, item, spec) for item in worst],
         best=[_item(ws, shown, item, spec) for item in best],
-        slices=slices[:SLICES],
-        slices_in_all=len(slices),
     )
-
-
-def _slices(items: Sequence[Item], spec: MetricSpec) -> list[SlicePart]:
-    """The slices, largest first; none where all items are in one."""
-    found: dict[str, list[Item]] = {}
-    for item in items:
-        found.setdefault(item.slice or "", []).append(item)
-    if len(found) < 2:
-        return []
-    parts = []
-    for name, members in sorted(found.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        changes = [change for item in members if (change := item.change(spec.name)) is not None]
-        won = [item.won(spec) for item in members]
-        mean = sum(changes) / len(changes) if changes else None
-        counts = (won.count("better"), won.count("worse"), won.count("equal"))
-        parts.append(SlicePart(name or "no slice", len(members), mean, *counts))
-    return parts
 
 
 def _item(ws: Workspace, shown: Finished, item: Item, spec: MetricSpec) -> ItemPart:
@@ -313,7 +300,14 @@ def _clipped(text: str) -> str:
 # Repeating it
 
 
-def _repeat(ws: Workspace, shown: Finished, question: Question, job: ExperimentPlan, noted: dict[str, Any]) -> Repeat:
+def _repeat(
+    ws: Workspace,
+    shown: Finished,
+    whole: dict[str, Any],
+    question: Question,
+    job: ExperimentPlan,
+    noted: dict[str, Any],
+) -> Repeat:
     settings = shown.result["settings"]
     steps, per_step = settings["steps"], settings["training"]["tokens_per_step"]
     facts = [
@@ -323,10 +317,10 @@ def _repeat(ws: Workspace, shown: Finished, question: Question, job: ExperimentP
         ("model", job.model.name),
         ("model revision", str(settings.get("revision") or job.model.revision)),
         ("weights held as", f"{settings['held']}, {settings['dtype']}"),
-        *((f"seeds of {arm}", ", ".join(map(str, seeds))) for arm, seeds in shown.runs.items() if arm in noted["arms"]),
-        ("optimizer steps a run", f"{steps:,} of {per_step:,} trained tokens"),
+        *((f"seeds of {arm}", _seeds(job, arm)) for arm in noted["arms"]),
+        ("optimizer steps a run", f"{_steps(settings, whole)} of {per_step:,} trained tokens"),
     ]
-    if any(run.id == f"{BASELINE}-{NOISE}" for run in job.runs):
+    if any(is_noise(run.id) for run in job.runs):
         facts.append(("run for the noise floor", "the baseline with seed 1000"))
     told = {"training": settings["training"], "masks": job.policy.model_dump(), "answers": job.evaluation.model_dump()}
     values = [
@@ -348,6 +342,18 @@ def _repeat(ws: Workspace, shown: Finished, question: Question, job: ExperimentP
             f"trains as much as this experiment did, {number(steps * per_step / 1000)} thousand tokens a run."
         )
     return Repeat(facts, values, _environments(ws, shown.id, noted, job), commands, notes)
+
+
+def _seeds(job: ExperimentPlan, arm: str) -> str:
+    return ", ".join(str(run.seed) for run in job.runs if run.arm == arm and not is_noise(run.id))
+
+
+def _steps(settings: dict[str, Any], whole: dict[str, Any]) -> str:
+    """The optimizer steps of each arm, where they differ."""
+    of_arms = {arm["arm"]: arm["steps"] for arm in whole.get("arms", ())}
+    if len(set(of_arms.values())) < 2:
+        return f"{next(iter(of_arms.values()), settings['steps']):,}"
+    return ", ".join(f"{steps:,} ({arm})" for arm, steps in of_arms.items())
 
 
 def _named_hash(ws: Workspace, version: str) -> str:

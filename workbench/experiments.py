@@ -11,24 +11,31 @@ import datetime
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainer.failures import forget_failures
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
-from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, Run, TrainingSetting
-from trainer.protocol import PLAN, write_atomic
-from trainer.verdict import DEFAULT_METRICS, PRIMARIES
+from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, TrainingSetting
+from trainer.protocol import DONE, PLAN, write_atomic
+from trainer.verdict import PRIMARIES
 from workbench import earlier_runs
+from workbench.arms import BASELINE, candidate_arms, candidates_of, controls_of, digest, plan_runs, run_keys
+from workbench.asked_data import find_eval_set, find_version, refuse_overlap
+from workbench.controls import FULL, make_controls
 from workbench.earlier_runs import EarlierRun
-from workbench.errors import SharedPrompts, UsageProblem
+from workbench.errors import UsageProblem
 from workbench.forecast import expected_bytes, expected_seconds, least_seconds
 from workbench.jobs import OnEvent, run_job
-from workbench.outcomes import BASELINE, CANDIDATE, NOISE, clusters_of, expected_mde, noise_floors
+from workbench.measurements import clusters_of, noise_floors
+from workbench.outcomes import expected_mde
+from workbench.preferences import AskedJudge, judge_of
 from workbench.prospects import doubts, gain_of_training
+from workbench.resources import general_text
 from workbench.store import experiments as rows
 from workbench.store.database import VersionRow
 from workbench.store.evalsets import EvalSet
@@ -37,15 +44,20 @@ from workbench.workspace import Workspace
 DEFAULT_SEEDS = 3
 DEFAULT_MINUTES = 10.0
 BASE_ANSWERS = "base-answers.parquet"
+GENERAL = "general.txt"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a person asks for. `trained_tokens` or `minutes`, not both; neither means `DEFAULT_MINUTES`."""
+    """What a person asks for. One of `trained_tokens`, `minutes` and `epochs`; none means `DEFAULT_MINUTES`."""
 
     baseline: str
     candidate: str | None
     """None trains the baseline alone."""
+    more: tuple[str, ...] = ()
+    """Further candidates, each compared with the baseline."""
+    controls: tuple[str, ...] = ()
+    """Kinds of arms made from the baseline, by which candidates are measured: see `workbench.controls`."""
     evalset: str | None = None
     model: str | None = None
     quantize: Literal["nf4", "none", "auto"] = "auto"
@@ -53,11 +65,20 @@ class Question:
     seeds: int = DEFAULT_SEEDS
     trained_tokens: int | None = None
     minutes: float | None = None
+    epochs: int | None = None
+    """Passes of each arm over its own rows, in place of a budget that is the same for all."""
     training: TrainingSetting | None = None
     policy: PolicySetting = field(default_factory=PolicySetting)
     max_new_tokens: int = 96
     stretch: bool = False
     """Whether the fewest steps worth comparing are made even where they take longer than `minutes`."""
+    judge: AskedJudge | None = None
+    """Who says which answers are better, and so decides."""
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """All of them, in order."""
+        return ((self.candidate,) if self.candidate is not None else ()) + self.more
 
 
 @dataclass(frozen=True)
@@ -73,6 +94,7 @@ class Experiment:
     folder: Path
     plan: ExperimentPlan
     arms: dict[str, str]
+    rows: dict[str, int]
     evalset: str
     done: bool
     mde: float | None
@@ -90,12 +112,12 @@ def plan(ws: Workspace, question: Question) -> Experiment:
 
     Raises UsageProblem, NotFound, or SharedPrompts where a version shares prompts with the eval set.
     """
-    return _plan(ws, question).write(ws)
+    return _plan(ws, question, dry_run=False).write(ws)
 
 
 def foresee(ws: Workspace, question: Question) -> Experiment:
     """What `plan` would give, without writing anything. Raises the same."""
-    return _plan(ws, question).experiment(ws)
+    return _plan(ws, question, dry_run=True).experiment(ws)
 
 
 @dataclass(frozen=True)
@@ -109,7 +131,9 @@ class _Plan:
 
     @property
     def name(self) -> str:
-        return " vs ".join(version.name for version in self.versions.values())
+        named = " vs ".join(self.versions[arm].name for arm in (BASELINE, *candidates_of(self.noted)))
+        kinds = dict.fromkeys(made["kind"] for made in controls_of(self.noted).values())
+        return f"{named} ({', '.join(kinds)})" if kinds else named
 
     def experiment(self, ws: Workspace) -> Experiment:
         """As it stands in the workspace, or as it would."""
@@ -132,18 +156,14 @@ class _Plan:
         return _experiment(ws, self.id)
 
 
-def _plan(ws: Workspace, question: Question) -> _Plan:
-    if question.seeds < 1:
-        raise UsageProblem("--seeds must be 1 or more")
-    if question.minutes is not None and not 0 < question.minutes < math.inf:
-        raise UsageProblem("--minutes must be more than 0")
-    if question.trained_tokens and question.minutes:
-        raise UsageProblem("--trained-tokens and --minutes both set the budget", do="Give one of them.")
-    evalset = _eval_set(ws, question.evalset)
-    names = {BASELINE: question.baseline} | ({CANDIDATE: question.candidate} if question.candidate else {})
-    versions = {arm: _version(ws, name) for arm, name in names.items()}
+def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
+    """Check a question. Versions that controls need are made, but for a `dry_run`."""
+    budget = _budget(question)
+    evalset = find_eval_set(ws, question.evalset)
+    names = dict(zip((BASELINE, *candidate_arms(len(question.candidates))), _asked_versions(question), strict=True))
+    versions = {arm: find_version(ws, name) for arm, name in names.items()}
     for version in versions.values():
-        _refuse_overlap(ws, version, evalset)
+        refuse_overlap(ws, version, evalset)
     model_name = question.model or ws.config.model or DEFAULT_MODEL
     model = ModelSetting(
         name=model_name,
@@ -152,18 +172,21 @@ def _plan(ws: Workspace, question: Question) -> _Plan:
         device=question.device,
     )
     policy = _with_date(question.policy, model.name)
-    budget = Budget(
-        trained_tokens=question.trained_tokens,
-        minutes=None if question.trained_tokens else question.minutes or DEFAULT_MINUTES,
-    )
-    evaluation = Evaluation(max_new_tokens=question.max_new_tokens)
-    setting = _digest(
-        model.model_dump(), policy.model_dump(), _dump(question.training), budget.model_dump(), evalset.id,
+    candidates = {arm: version for arm, version in versions.items() if arm != BASELINE}
+    controls = make_controls(ws, question.controls, versions[BASELINE], candidates, dry_run=dry_run)
+    versions |= {arm: control.version for arm, control in controls.items()}
+    whole = [arm for arm, control in controls.items() if control.kind == FULL]
+    general = hashlib.sha256(general_text().encode()).hexdigest()
+    evaluation = Evaluation(max_new_tokens=question.max_new_tokens, general=general)
+    setting = digest(
+        model.model_dump(), policy.model_dump(), _dump(question.training), _dump(budget), evalset.id,
         evaluation.model_dump(),
     )  # fmt: skip
-    history = noise_floors(ws, setting, evalset) if budget.trained_tokens else {}
-    runs = _runs(versions, question.seeds, measure_noise=not history)
-    base = _digest("base", model.model_dump(), policy.model_dump(), evalset.id, evaluation.model_dump())
+    history = noise_floors(ws, setting, evalset) if not budget.minutes else {}
+    hashes = {arm: version.manifest_hash for arm, version in versions.items()}
+    # What a judge makes of two runs on the same data is known of no other experiment.
+    runs = plan_runs(hashes, question.seeds, measure_noise=not history or question.judge is not None)
+    base = digest("base", model.model_dump(), policy.model_dump(), evalset.id, evaluation.model_dump())
     known_base = rows.runs_with(ws.store, base)
     experiment_plan = ExperimentPlan(
         model=model,
@@ -171,6 +194,7 @@ def _plan(ws: Workspace, question: Question) -> _Plan:
         training=question.training,
         budget=budget,
         arms={arm: f"{arm}.parquet" for arm in versions},
+        whole=whole,
         token_cache="../../cache/tokens",
         runs=runs,
         evaluation=evaluation,
@@ -179,20 +203,59 @@ def _plan(ws: Workspace, question: Question) -> _Plan:
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
         stretch=question.stretch,
     )
-    name = " vs ".join(version.name for version in versions.values())
-    id = _digest(setting, name, [v.manifest_hash for v in versions.values()], question.seeds)[:10]
-    keys = _run_keys(setting, budget, question.seeds, versions, runs)
+    keys = run_keys(setting, budget, question.seeds, hashes, whole, runs)
     noted = {
         "arms": {arm: version.name for arm, version in versions.items()},
+        "rows": {arm: version.rows for arm, version in versions.items()},
+        "controls": {arm: {"kind": control.kind, "of": list(control.of)} for arm, control in controls.items()},
         "evalset": evalset.name,
         "seeds": question.seeds,
         "setting": setting,
         "base": base,
         "runs": keys,
-        "taken": {run: asdict(earlier) for run, earlier in earlier_runs.find(ws, keys, id).items()},
         "job": experiment_plan.model_dump(),
-    }
-    return _Plan(id, versions, evalset, noted)
+    } | ({"judge": asdict(question.judge)} if question.judge else {})
+    planned = _Plan("", versions, evalset, noted)
+    judged = [question.judge.scorer, question.judge.fingerprint] if question.judge else []
+    id = digest(setting, planned.name, list(hashes.values()), question.seeds, *judged)[:10]
+    taken = {run: asdict(earlier) for run, earlier in earlier_runs.find(ws, keys, id).items()}
+    return replace(planned, id=id, noted=noted | {"taken": taken})
+
+
+def _asked_versions(question: Question) -> tuple[str, ...]:
+    if question.controls and not question.candidates:
+        raise UsageProblem("a control needs a candidate that it is the control of")
+    return (question.baseline, *question.candidates)
+
+
+def _budget(question: Question) -> Budget:
+    if question.seeds < 1:
+        raise UsageProblem("--seeds must be 1 or more")
+    if question.minutes is not None and not 0 < question.minutes < math.inf:
+        raise UsageProblem("--minutes must be more than 0")
+    if question.epochs is not None:
+        if question.trained_tokens or question.minutes:
+            raise UsageProblem(
+                "--match epochs has no other budget: each version is trained on all of its own rows",
+                do="Leave --trained-tokens and --minutes out, and set --epochs.",
+            )
+        if FULL in question.controls:
+            raise UsageProblem(
+                "--match epochs trains the baseline on all of its rows already: it is its own control",
+                do="Leave full out.",
+            )
+        return Budget(epochs=question.epochs)
+    if question.trained_tokens and question.minutes:
+        raise UsageProblem("--trained-tokens and --minutes both set the budget", do="Give one of them.")
+    if FULL in question.controls and not question.trained_tokens:
+        raise UsageProblem(
+            "--control full takes as long as all rows of the baseline do, and cannot share a budget in minutes",
+            do="Give --trained-tokens for the other arms.",
+        )
+    return Budget(
+        trained_tokens=question.trained_tokens,
+        minutes=None if question.trained_tokens else question.minutes or DEFAULT_MINUTES,
+    )
 
 
 def _with_date(policy: PolicySetting, model: str) -> PolicySetting:
@@ -218,9 +281,12 @@ def asked(row: rows.ExperimentRow) -> Question:
     """The question that an experiment answers."""
     noted = json.loads(row.plan)
     job = ExperimentPlan.model_validate(noted["job"])
+    candidate, *more = [noted["arms"][arm] for arm in candidates_of(noted)] or [None]
     return Question(
         baseline=noted["arms"][BASELINE],
-        candidate=noted["arms"].get(CANDIDATE),
+        candidate=candidate,
+        more=tuple(more),
+        controls=tuple(dict.fromkeys(made["kind"] for made in controls_of(noted).values())),
         evalset=noted["evalset"],
         model=job.model.name,
         quantize=job.model.quantize,
@@ -228,44 +294,29 @@ def asked(row: rows.ExperimentRow) -> Question:
         seeds=noted["seeds"],
         trained_tokens=job.budget.trained_tokens,
         minutes=job.budget.minutes,
+        epochs=job.budget.epochs,
         training=job.training,
         policy=job.policy,
         max_new_tokens=job.evaluation.max_new_tokens,
         stretch=job.stretch,
+        judge=judge_of(noted),
     )
+
+
+def open_again(ws: Workspace, experiment: Experiment) -> Experiment:
+    """An experiment some of whose runs failed, so that its job makes these; any other as it is."""
+    folder = experiment.folder
+    if not experiment.done or not rows.failed_runs(ws.store, experiment.id) or not (folder / PLAN).exists():
+        return experiment
+    forget_failures(folder / "results")
+    (folder / DONE).unlink(missing_ok=True)
+    rows.set_state(ws.store, experiment.id, "stopped")
+    return _experiment(ws, experiment.id)
 
 
 def run(experiment: Experiment, on_event: OnEvent) -> None:
     """Run or resume the experiment's job and wait for it. Needs no database. Raises what the job reports."""
     run_job("trainer", experiment.folder, on_event)
-
-
-def _runs(versions: dict[str, VersionRow], seeds: int, *, measure_noise: bool) -> list[Run]:
-    """Every arm with every seed. Equal data in both arms get different seeds: the same run twice tells nothing.
-
-    One seed alone needs a second run of the baseline, unless the noise of this setting is known already.
-    """
-    same_data = len({version.manifest_hash for version in versions.values()}) < len(versions)
-    runs = []
-    for seed in range(seeds):
-        for arm in versions:
-            own = seed + seeds if same_data and arm == CANDIDATE else seed
-            runs.append(Run(id=f"{arm}-{own}", arm=arm, seed=own))
-    if seeds == 1 and measure_noise and CANDIDATE in versions:
-        runs.append(Run(id=f"{BASELINE}-{NOISE}", arm=BASELINE, seed=1000))
-    return runs
-
-
-def _run_keys(
-    setting: str, budget: Budget, seeds: int, versions: dict[str, VersionRow], runs: list[Run]
-) -> dict[str, str]:
-    """What tells runs apart, whichever experiment they belong to, by run id.
-
-    How much a run trains by a budget in minutes depends on how many runs share them, hence on the seeds.
-    """
-    metrics = [spec.name for spec in DEFAULT_METRICS]
-    shared = None if budget.trained_tokens else seeds
-    return {run.id: _digest("run", setting, shared, metrics, versions[run.arm].manifest_hash, run.seed) for run in runs}
 
 
 def _experiment(ws: Workspace, id: str) -> Experiment:
@@ -274,22 +325,23 @@ def _experiment(ws: Workspace, id: str) -> Experiment:
 
 
 def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done: bool) -> Experiment:
-    evalset = _eval_set(ws, noted["evalset"])
+    evalset = find_eval_set(ws, noted["evalset"])
     job = ExperimentPlan.model_validate(noted["job"])
     taken = {run: earlier["experiment"] for run, earlier in noted.get("taken", {}).items()}
     floors = noise_floors(ws, noted["setting"], evalset)
     floor = next((floors[name] for name in PRIMARIES if name in floors), None)
     left = len(job.runs) - len(taken)
-    compares = CANDIDATE in noted["arms"] and not done
+    compared = len(candidates_of(noted))
     return Experiment(
         id=id,
         name=name,
         folder=ws.runs_dir / id,
         plan=job,
         arms=noted["arms"],
+        rows=noted.get("rows", {}),
         evalset=evalset.name,
         done=done,
-        mde=expected_mde(floors, evalset.rows, noted["seeds"]),
+        mde=expected_mde(floors, evalset.rows, noted["seeds"], compared),
         seconds=expected_seconds(ws, job, evalset.rows, left),
         taken=taken,
         disk=expected_bytes(ws, job, left),
@@ -300,61 +352,14 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
                 noted["seeds"],
                 floor,
                 gain_of_training(ws, noted),
+                compared,
                 # Runs that are taken over bring the steps that are made, whatever the minutes would buy.
                 None if taken else least_seconds(ws, job, evalset.rows),
             )
-            if compares
+            if compared and not done
             else ()
         ),
     )
-
-
-def _eval_set(ws: Workspace, name: str | None) -> EvalSet:
-    known = ws.evalsets()
-    if name is None and len(known) == 1:
-        return known[0]
-    if name is None and not known:
-        raise UsageProblem(
-            "there is no eval set to measure on",
-            do="`workbench evalset import FILE --name E` brings one in; `workbench evalset hold-out` makes one.",
-        )
-    if name is None:
-        raise UsageProblem(f"which eval set? There are {', '.join(e.name for e in known)}", do="Give --evalset NAME.")
-    from workbench.store.evalsets import get_eval_set
-
-    return get_eval_set(ws.store, name)
-
-
-def _version(ws: Workspace, name: str) -> VersionRow:
-    version = ws.store.version(name)
-    if version:
-        return version
-    if any(source.name == name for source in ws.sources()):
-        raise UsageProblem(
-            f"{name!r} is a source, and only frozen versions are trained on",
-            do=f"Freeze it first: workbench versions freeze {name} --name V.",
-        )
-    from workbench.store.versions import get_version
-
-    get_version(ws.store, name)
-    raise AssertionError("get_version names what is missing")
-
-
-_shared: dict[tuple[str, str], int] = {}
-"""Rows that a version shares with an eval set, by their manifest hashes: a person who asks is told again and again."""
-
-
-def _refuse_overlap(ws: Workspace, version: VersionRow, evalset: EvalSet) -> None:
-    both = (version.manifest_hash, evalset.manifest_hash)
-    if both not in _shared:
-        _shared[both] = ws.overlaps(version.name, evalset.name)
-    if shared := _shared[both]:
-        raise SharedPrompts(
-            f"{shared:,} rows of version {version.name!r} have the prompt of an item of eval set {evalset.name!r}",
-            where=version.name,
-            do=f"Freeze a version without them: workbench versions freeze {version.name} --name V "
-            f"--without {evalset.name}.",
-        )
 
 
 def _write_folder(
@@ -380,18 +385,20 @@ def _write_folder(
     if job.base_answers:
         known = rows.answers(ws.store, [rows.runs_with(ws.store, noted["base"])[0].id])
         pq.write_table(known.select(["eval_item", "text"]).rename_columns(["item", "text"]), folder / job.base_answers)
+    if job.evaluation.general:
+        (folder / GENERAL).write_text(general_text(), encoding="utf-8", newline="")
     arms = {run.id: run.arm for run in job.runs}
     taken = {run: EarlierRun(**found) for run, found in noted.get("taken", {}).items()}
     earlier_runs.take_over(ws, taken, arms, folder)
     write_atomic(folder / PLAN, job.model_dump_json(indent=1))
 
 
-def _dump(setting: TrainingSetting | None) -> dict[str, Any] | None:
-    return setting.model_dump() if setting else None
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _dump(setting: TrainingSetting | Budget | None) -> dict[str, Any] | None:
+    """What names a setting. A unit of the budget that is not used was not always there, and changes no name."""
+    if setting is None:
+        return None
+    dumped = setting.model_dump()
+    return dumped if dumped.get("epochs") else {key: value for key, value in dumped.items() if key != "epochs"}
 
 
 def note_state(ws: Workspace, id: str, state: Literal["running", "stopped", "failed"]) -> None:

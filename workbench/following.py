@@ -36,11 +36,13 @@ class Progress:
     """The run under way: an id of `runs`, or the base's while the untrained model is evaluated."""
     step: int = 0
     steps: int = 0
-    """Optimizer steps of every run; 0 until the budget is known."""
+    """Optimizer steps of the run under way; 0 until the budget is known."""
     speed: float | None = None
     """Trained tokens a second."""
     losses: dict[str, dict[int, float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Of what each run failed that did."""
     evaluated: float = 0.0
     """Share of the evaluation under way."""
     at: float = 0.0
@@ -56,11 +58,12 @@ class Progress:
         self.at = event["t"]
         match event["event"]:
             case "started":
-                self.phase, self.run, self.step, self.evaluated = _LOADING, "", 0, 0.0
+                self.failed = {}  # it tries again
+                self._between_runs()
             case "stage":
                 self.phase = str(event["what"])
             case "budget":
-                self.steps = int(event["steps"])
+                self.steps = event["steps"] or max(event["steps_of"].values(), default=0)
                 self._planned_seconds = event["seconds_per_run"]
                 self._evaluation_seconds = event["seconds_per_evaluation"] or None
             case "train":
@@ -69,14 +72,16 @@ class Progress:
                 self._evaluate(event)
             case "run-done":
                 self._run_done(event)
+            case "run-failed":
+                self.failed[event["run"]] = str(event["what"])
+                self._between_runs()
             case "done" | "stopped" | "error":
                 self.phase, self.run = "", ""
 
     def snapshot(self) -> Progress:
         """As it stands, for another thread to read."""
-        return replace(
-            self, losses={run: dict(steps) for run, steps in self.losses.items()}, seconds=dict(self.seconds)
-        )
+        losses = {run: dict(steps) for run, steps in self.losses.items()}
+        return replace(self, losses=losses, seconds=dict(self.seconds), failed=dict(self.failed))
 
     def current(self) -> PlannedRun | None:
         """The run of the plan that is under way."""
@@ -84,7 +89,7 @@ class Progress:
 
     def share(self) -> float:
         """How much of the job is done, from 0 to 1."""
-        return min((len(self.seconds) + self._run_share()) / max(len(self.runs), 1), 1.0)
+        return min((self._ended() + self._run_share()) / max(len(self.runs), 1), 1.0)
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds to the end at `now` (seconds since the epoch); None where nothing tells yet."""
@@ -92,7 +97,7 @@ class Progress:
         if whole is None:
             return None
         under_way = 1 if self.current() else 0
-        waiting = len(self.runs) - len(self.seconds) - under_way
+        waiting = len(self.runs) - self._ended() - under_way
         left = whole * (waiting + under_way * (1 - self._run_share()))
         return max(left - max(now - self.at, 0.0), 0.0)
 
@@ -119,7 +124,13 @@ class Progress:
         if "seconds" in event:
             self.seconds[event["run"]] = event["seconds"]
             self._evaluation_seconds = event["t"] - self._trained_at
+        self._between_runs()
+
+    def _between_runs(self) -> None:
         self.phase, self.run, self.step, self.evaluated = _LOADING, "", 0, 0.0
+
+    def _ended(self) -> int:
+        return len(self.seconds) + len(self.failed)
 
     def _run_share(self) -> float:
         if not self.current():

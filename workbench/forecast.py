@@ -14,8 +14,11 @@ def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int, n_runs: i
     """How long a job will take, in seconds: its budget of minutes, else at the pace of earlier runs of its model.
 
     `n_runs` of its runs are still to be made. Evaluations are taken to cost as many seconds as answers may have
-    tokens. None where the model was not trained here before. The time to load it is not counted.
+    tokens. None where the model was not trained here before, and where arms are trained on all of their rows, which are
+    counted in tokens by the job. The time to load the model is not counted.
     """
+    if job.budget.epochs or job.whole:
+        return None
     if not job.budget.trained_tokens:
         return (job.budget.minutes or 0) * 60 * n_runs / len(job.runs)
     trained = training = answered = evaluation = 0.0

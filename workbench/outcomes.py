@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,99 +12,185 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainer.conversation import split_reference
+from trainer.failures import comparable, failures
 from trainer.plan import BASE, ExperimentPlan, Run
-from trainer.shifts import SHIFTS, Shift, measure_shift
-from trainer.statistics import NoiseFloor, estimate_noise_floor, minimum_detectable_effect, pool_noise_floors
-from trainer.verdict import DEFAULT_METRICS, PRIMARIES, Measured, MetricSpec, Verdict, decide, measure, specs_for
+from trainer.preference import Preference
+from trainer.statistics import NoiseFloor, minimum_detectable_effect
+from trainer.variance import Floats
+from trainer.verdict import PRIMARIES, MetricResult
+from workbench.arms import BASELINE, CANDIDATE, NOISE, controls_of, is_noise, labels_of, pairs_of
+from workbench.contrasts import Contrast, Tables, contrast_arms, control_sentence, length_sentences, ranks
 from workbench.errors import Problem, UsageProblem
+from workbench.measurements import Noise, clusters_of, metric_tables
+from workbench.own_measures import measure_own
+from workbench.preferences import JudgedState, judge_of, known_preferences, match_ups, note_win_rates
+from workbench.report.pairs import all_comparisons
+from workbench.report.pairs import arms as arms_called
 from workbench.report.verdict import Side
+from workbench.slicing import dimensions
 from workbench.store import experiments as rows
-from workbench.store.evalsets import EvalSet, get_eval_set
+from workbench.store.evalsets import get_eval_set
+from workbench.text import counted
 from workbench.workspace import Workspace
 
-BASELINE = "baseline"
-CANDIDATE = "candidate"
-NOISE = "noise"
-"""The arm, in the table `runs`, of a run that only measures how far training alone moves the baseline."""
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What became of an arm. `label` is how it is called, `control` its kind where it is one, for the arms `of`.
+
+    `trained_tokens` and `steps` are per run; `rank` is its place by the mean of the primary metric.
+    """
+
+    version: str
+    label: str
+    control: str | None
+    of: list[str]
+    rows: int | None
+    manifest_hash: str | None
+    trained_tokens: int
+    steps: int
+    means: dict[str, float]
+    rank: int | None
+    left_out: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """An entry of `arms` in the JSON of `compare`, where means and what was left out stand beside it."""
+        return {name: value for name, value in asdict(self).items() if name not in ("means", "left_out")}
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished experiment. `base` holds the untrained model's means; `trained_tokens` is per arm and run."""
+    """A finished experiment: its arms, the baseline first, and their comparisons, those with the baseline first.
+
+    `base` holds the untrained model's means; `adapters` and `sanity` are by run. Arms rank by the metric `ranked_by`.
+    With `epochs` each arm was trained so many times on its own rows. `failed` says by run what went wrong: the seeds of
+    such runs are not compared.
+    """
 
     experiment: str
-    arms: dict[str, str]
+    arms: dict[str, ArmResult]
     seeds: int
-    trained_tokens: dict[str, int]
-    verdict: Verdict | None
-    means: dict[str, dict[str, float]]
-    shifts: list[Shift]
+    seeds_compared: int
+    failed: dict[str, str]
+    contrasts: list[Contrast]
+    ranked_by: str | None
+    epochs: int | None
+    base: dict[str, float]
     sanity: dict[str, dict[str, Any]]
-    left_out: dict[str, dict[str, int]]
     settings: dict[str, Any]
     adapters: dict[str, str]
+    judge: JudgedState | None = None
+    own_metrics: list[str] = field(default_factory=list)
+    """Why metrics of other packages are missing."""
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON of `compare`."""
-        head = {
-            "experiment": self.experiment,
-            "baseline": self.arms[BASELINE],
-            "candidate": self.arms.get(CANDIDATE),
-            "seeds": self.seeds,
-            "trained_tokens": self.trained_tokens,
-        }
-        verdict = self.verdict.as_json() if self.verdict else {"scope": None, "verdict": None, "primary": None}
-        sentences = list(self.verdict.sentences) if self.verdict else []
+        """The JSON of `compare`: that of the first comparison, then all arms and all comparisons."""
+        comparisons = [self._comparison(contrast) for contrast in self.contrasts]
+        nothing: dict[str, Any] = {"candidate": None, "scope": None, "verdict": None, "primary": None}
+        nothing |= {"metrics": [], "sentences": [], "shifts": [], "slices": []}
+        first = comparisons[0] if comparisons else nothing | {"sentences": self._failures()}
         return (
-            head
-            | verdict
+            {
+                "experiment": self.experiment,
+                "baseline": self.arms[BASELINE].version,
+                "candidate": first["candidate"],
+                "seeds": self.seeds,
+                "failed": self.failed,
+                "trained_tokens": {name: arm.trained_tokens for name, arm in self.arms.items()},
+            }
+            | {key: first[key] for key in nothing}
             | {
-                "metrics": verdict.get("metrics", []),
-                "sentences": sentences,
-                "means": self.means,
-                "shifts": [shift.as_json() for shift in self.shifts],
+                "means": {BASE: self.base} | {name: arm.means for name, arm in self.arms.items()},
                 "sanity": self.sanity,
-                "left_out": self.left_out,
+                "left_out": {name: arm.left_out for name, arm in self.arms.items()},
                 "settings": self.settings,
                 "adapters": self.adapters,
+                "judge": self.judge.as_json() if self.judge else None,
+                "ranked_by": self.ranked_by,
+                "arms": [{"arm": name} | arm.as_json() for name, arm in self.arms.items()],
+                "comparisons": comparisons,
             }
         )
 
+    def _failures(self) -> list[str]:
+        told = [f"The run {run} failed: {why}" for run, why in self.failed.items()]
+        if told and self.seeds_compared < self.seeds:
+            told.append(
+                f"Only the {counted(self.seeds_compared, 'seed')} that every arm finished are compared. A version on "
+                "which training fails may be the worse one for it: that is not in the numbers."
+            )
+        return told
 
-def conclude(ws: Workspace, id: str) -> Result:
-    """Store what the job of experiment `id` measured, and make the verdict. May be called again at any time."""
+    def _comparison(self, contrast: Contrast) -> dict[str, Any]:
+        arm, against = self.arms[contrast.arm], self.arms[contrast.against]
+        found = contrast.as_json() | {"candidate": arm.label, "baseline": against.label, "control": against.control}
+        found["sentences"] += self._failures()
+        if self.seeds_compared < self.seeds:
+            found["scope"] += f" ({self.seeds_compared} of the {self.seeds} seeds asked for)"
+        found["sentences"] += [*length_sentences(contrast.verdict), *self.own_metrics]
+        if self.judge:
+            found["sentences"] += self.judge.sentences(self.experiment)
+        if self.epochs:
+            each = counted(self.epochs, "epoch")
+            found["scope"] += f", each version trained for {each} of its own rows"
+            found["sentences"].append(
+                f"Each version was trained for {each} of its own rows, in {arm.steps:,} steps against "
+                f"{against.steps:,}: a difference may be one of size, not of content."
+            )
+        if against.control is None:
+            found["sentences"] += [
+                control_sentence(other, kind, self.arms[other.against].label)
+                for other in self.contrasts
+                if other.arm == contrast.arm and (kind := self.arms[other.against].control)
+            ]
+        return found
+
+
+def conclude(ws: Workspace, id: str, judging: Problem | None = None) -> Result:
+    """Store what the job of experiment `id` measured, and make the verdict. May be called again at any time.
+
+    What a judge said goes into it once it is complete; `judging` is what stopped the judge before.
+    """
     row = rows.find_experiment(ws.store, id)
     noted = json.loads(row.plan)
     job = ExperimentPlan.model_validate(noted["job"])
     folder = ws.runs_dir / id / "results"
-    summaries = {name: _summary(folder / name) for name in [*(r.id for r in job.runs), *([BASE] if job.base else [])]}
+    failed = {run: str(problem) for run, problem in failures(folder, job).items()}
+    summaries: dict[str, dict[str, Any]] = {run: {"failed": why} for run, why in failed.items()}
+    measured = [*(run.id for run in job.runs if run.id not in failed), *([BASE] if job.base else [])]
+    summaries |= {name: _summary(folder / name) for name in measured}
     for planned in job.runs:
         version = ws.store.version(noted["arms"][planned.arm])
         stored = rows.RunRow(
             id=f"{id}/{planned.id}",
             experiment_id=id,
-            arm=NOISE if planned.id == f"{BASELINE}-{NOISE}" else planned.arm,
+            arm=NOISE if is_noise(planned.id) else planned.arm,
             version_id=version.id if version else None,
             seed=planned.seed,
             settings_hash=noted["setting"],
             state="done",
             summary=json.dumps(summaries[planned.id]),
         )
-        _store_run(ws, stored, folder / planned.id)
+        if planned.id in failed:
+            rows.save_failed_run(ws.store, stored)
+        else:
+            _store_run(ws, stored, folder / planned.id)
     if job.base:
         summary = json.dumps(summaries[BASE])
         stored = rows.RunRow(f"{id}/{BASE}", None, BASE, None, 0, noted["base"], "done", summary)
         _store_run(ws, stored, folder / BASE)
-    result = _result(ws, id, noted, job, summaries)
+    result = _result(ws, id, noted, job, summaries, judging)
     rows.save_result(ws.store, id, json.dumps(result.as_json(), allow_nan=False))
     return result
 
 
 def is_measured(ws: Workspace, id: str) -> bool:
-    """Whether the job of experiment `id` has finished every run, so that `conclude` can be called."""
+    """Whether the job of experiment `id` is through with every run, and left enough for `conclude` to be called."""
     job = ExperimentPlan.model_validate(json.loads(rows.find_experiment(ws.store, id).plan)["job"])
-    wanted = [*(run.id for run in job.runs), *([BASE] if job.base else [])]
-    return all((ws.runs_dir / id / "results" / name / "summary.json").exists() for name in wanted)
+    folder = ws.runs_dir / id / "results"
+    failed = failures(folder, job)
+    wanted = [*(run.id for run in job.runs if run.id not in failed), *([BASE] if job.base else [])]
+    return all((folder / name / "summary.json").exists() for name in wanted) and bool(comparable(job, failed))
 
 
 def finished(ws: Workspace, name: str) -> rows.ExperimentRow:
@@ -131,14 +216,44 @@ def compared_runs(ws: Workspace, row: rows.ExperimentRow) -> dict[str, dict[int,
     noted = json.loads(row.plan)
     job = ExperimentPlan.model_validate(noted["job"])
     found = {BASE: {0: _base_run(ws, noted)}}
-    for arm, runs in _compared(noted, job).items():
+    for arm, runs in _compared(ws, row.id, job).items():
         found[arm] = {run.seed: f"{row.id}/{run.id}" for run in runs}
     return found
 
 
-def _compared(noted: dict[str, Any], job: ExperimentPlan) -> dict[str, list[Run]]:
-    # The run that measures the noise is no part of the comparison.
-    return {arm: [run for run in job.runs if run.arm == arm][: noted["seeds"]] for arm in noted["arms"]}
+@dataclass(frozen=True)
+class Sides:
+    """Two arms of an experiment that were compared, beside the base: `base`, `baseline` and `candidate`.
+
+    `labels` is how each is called, `runs` its runs by seed with their ids in the table `runs`.
+    """
+
+    labels: dict[str, str]
+    runs: dict[str, dict[int, str]]
+
+
+def compared_sides(ws: Workspace, row: rows.ExperimentRow, number: int = 0) -> Sides:
+    """The sides of the comparison number `number` (from 0) of a finished experiment; two where one arm was trained."""
+    result = json.loads(row.result or "{}")
+    runs, labels = compared_runs(ws, row), {BASE: BASE} | arms_called(result)
+    chosen = {BASE: BASE, BASELINE: BASELINE}
+    if compared := all_comparisons(result):
+        chosen |= {BASELINE: compared[number]["against"], CANDIDATE: compared[number]["arm"]}
+    return Sides({side: labels[arm] for side, arm in chosen.items()}, {s: runs[arm] for s, arm in chosen.items()})
+
+
+def _compared(ws: Workspace, id: str, job: ExperimentPlan) -> dict[str, list[Run]]:
+    """The runs of each arm that are compared: not the one that measures the noise, nor seeds that an arm lacks."""
+    return comparable(job, [run.removeprefix(f"{id}/") for run in rows.failed_runs(ws.store, id)])
+
+
+def answering_runs(ws: Workspace, row: rows.ExperimentRow) -> dict[str, list[str]]:
+    """The ids, in the table `runs`, of each arm's runs, and of the one that measures the noise, if there is one."""
+    job = ExperimentPlan.model_validate(json.loads(row.plan)["job"])
+    found = {arm: [f"{row.id}/{run.id}" for run in runs] for arm, runs in _compared(ws, row.id, job).items()}
+    failed = rows.failed_runs(ws.store, row.id)
+    noise = [id for run in job.runs if is_noise(run.id) and (id := f"{row.id}/{run.id}") not in failed]
+    return found | ({NOISE: noise} if noise else {})
 
 
 def answers_side_by_side(ws: Workspace, id: str) -> list[Side]:
@@ -158,134 +273,141 @@ def answers_side_by_side(ws: Workspace, id: str) -> list[Side]:
     return sides
 
 
-def noise_floors(
-    ws: Workspace, setting: str, evalset: EvalSet, like: dict[str, Any] | None = None
-) -> dict[str, NoiseFloor]:
-    """For each metric, how far two runs on the same data lie apart under this setting, from all runs stored so far.
-
-    Only runs of equal length and arithmetic are put together (a budget in minutes may come out otherwise each time);
-    with `like`, a run's summary, only runs like that one count. Empty where no version was run with two seeds yet.
-    """
-    # The same seed on the same version is the same run, whichever experiment made it: twice, it would hide noise.
-    alike: dict[tuple[Any, ...], dict[int, str]] = {}
-    for stored in rows.runs_with(ws.store, setting):
-        summary = json.loads(stored.summary)
-        kind = _kind(summary)
-        if stored.version_id is not None and (like is None or kind == _kind(like)):
-            alike.setdefault((stored.version_id, *kind), {}).setdefault(stored.seed, stored.id)
-    repeated = [list(group.values()) for group in alike.values() if len(group) > 1]
-    if not repeated:
-        return {}
-    clusters = clusters_of(ws, evalset.name)
-    floors = {}
-    for spec in (*DEFAULT_METRICS, *SHIFTS):
-        found = []
-        for group in repeated:
-            table = _tables(ws, group, evalset.rows)[0].get(spec.name)
-            if table is not None:
-                found.append(estimate_noise_floor(table, clusters=clusters, yes_no=spec.yes_no))
-        if found:
-            floors[spec.name] = pool_noise_floors(found)
-    return floors
-
-
 def _result(
-    ws: Workspace, id: str, noted: dict[str, Any], job: ExperimentPlan, summaries: dict[str, dict[str, Any]]
+    ws: Workspace,
+    id: str,
+    noted: dict[str, Any],
+    job: ExperimentPlan,
+    summaries: dict[str, dict[str, Any]],
+    judging: Problem | None,
 ) -> Result:
     arms: dict[str, str] = noted["arms"]
-    n_items = len(ws.eval_rows(noted["evalset"]))
-    compared = {arm: [run.id for run in runs] for arm, runs in _compared(noted, job).items()}
-    tables, weights = {}, None
+    items = ws.eval_rows(noted["evalset"])
+    n_items = len(items)
+    compared = {arm: [run.id for run in runs] for arm, runs in _compared(ws, id, job).items()}
+    seeds = len(compared[BASELINE])
+    failed = {run: summary["failed"] for run, summary in summaries.items() if "failed" in summary}
+    stored = [f"{id}/{run}" for runs in compared.values() for run in runs]
+    own, own_told = measure_own(ws, noted["evalset"], [_base_run(ws, noted), *stored])
+    tables, weights = {}, np.ones(n_items)
     for arm, runs in compared.items():
-        tables[arm], weights = _tables(ws, [f"{id}/{r}" for r in runs], n_items)
-    base, _ = _tables(ws, [_base_run(ws, noted)], n_items)
-    means = {BASE: {metric: float(np.nanmean(table)) for metric, table in base.items()}}
-    means |= {
-        arm: {metric: float(np.nanmean(table)) for metric, table in by_metric.items()}
-        for arm, by_metric in tables.items()
-    }
-    verdict, shifts = None, []
-    if CANDIDATE in arms:
-        evalset = get_eval_set(ws.store, noted["evalset"])
-        like = summaries[compared[BASELINE][0]]
-        floors = noise_floors(ws, noted["setting"], evalset, like) if noted["seeds"] == 1 else {}
-        clusters = clusters_of(ws, noted["evalset"])
-
-        def measured(spec: MetricSpec) -> Measured:
-            return measure(
-                spec,
-                tables[BASELINE][spec.name],
-                tables[CANDIDATE][spec.name],
-                clusters=clusters,
-                weights=weights if spec.name == "response_nll" else None,
-                noise=floors.get(spec.name),
-            )
-
-        both = tables[BASELINE].keys() & tables[CANDIDATE].keys()
-        verdict = decide([measured(spec) for spec in specs_for(both)])
-        shifts = [
-            measure_shift(
-                spec,
-                tables[BASELINE][spec.name],
-                tables[CANDIDATE][spec.name],
-                base=means[BASE].get(spec.name),
-                clusters=clusters,
-                noise=floors.get(spec.name),
-            )
-            for spec in SHIFTS
-            if spec.name in both
-        ]
+        tables[arm], weights = metric_tables(ws, [f"{id}/{r}" for r in runs], n_items)
+    base, base_weights = metric_tables(ws, [_base_run(ws, noted)], n_items)
+    preferred, judged = _preferred(ws, id, noted, tables, judging)
+    means = {arm: _means(by_metric) for arm, by_metric in tables.items()}
     first = summaries[compared[BASELINE][0]]
+    contrasts: list[Contrast] = []
+    if len(arms) > 1:
+        evalset = get_eval_set(ws.store, noted["evalset"])
+        noise = Noise(ws, noted["setting"], evalset, first) if seeds == 1 else None
+        contrasts = contrast_arms(
+            [pair for pair in pairs_of(noted) if tables.keys() >= set(pair)],
+            tables,
+            base=_means(base),
+            clusters=clusters_of(ws, noted["evalset"]),
+            weights=weights,
+            noise=noise.floors() if noise else {},
+            dimensions=dimensions(items, *_lengths(base, base_weights, n_items)),
+            noise_within=noise.within if noise else lambda *_: None,
+            judged=preferred,
+            more=own,
+        )
+    # The first that each arm has a mean of by itself: what a judge says is of pairs.
+    primaries = contrasts[0].verdict.metrics if contrasts else ()
+    by = next((metric for metric in primaries if all(metric.name in of_arm for of_arm in means.values())), None)
     folder = ws.runs_dir / id
     budget = json.loads((folder / "budget.json").read_text(encoding="utf-8"))
     return Result(
         experiment=id,
-        arms=arms,
+        arms=_arm_results(ws, noted, means, {arm: summaries[runs[0]] for arm, runs in compared.items()}, by),
         seeds=noted["seeds"],
-        trained_tokens={arm: summaries[runs[0]]["trained_tokens"] for arm, runs in compared.items()},
-        verdict=verdict,
-        means=means,
-        shifts=shifts,
+        seeds_compared=seeds,
+        failed=failed,
+        contrasts=contrasts,
+        ranked_by=by.name if by else None,
+        epochs=job.budget.epochs,
+        base=_means(base),
         sanity={name: summary["sanity"] for name, summary in summaries.items() if "sanity" in summary},
-        left_out={arm: summaries[runs[0]]["left_out"] for arm, runs in compared.items()},
         settings=budget
         | {"model": job.model.name, "revision": first["revision"], "held": first["held"], "evalset": noted["evalset"]},
-        adapters={r.id: str(folder / "results" / r.id / "adapter") for r in job.runs},
+        adapters={r.id: str(folder / "results" / r.id / "adapter") for r in job.runs if r.id not in failed},
+        judge=judged,
+        own_metrics=own_told,
     )
 
 
-def _kind(summary: dict[str, Any]) -> tuple[Any, ...]:
-    """What two runs of one setting must share to be runs of the same kind."""
-    return summary.get("steps"), summary.get("dtype"), summary.get("held")
+def _preferred(
+    ws: Workspace, id: str, noted: dict[str, Any], tables: dict[str, dict[str, Floats]], judging: Problem | None
+) -> tuple[dict[tuple[str, str], Preference], JudgedState | None]:
+    """What the experiment's judge said, if it has one; win rates go into `tables`, and among the metrics of items."""
+    judge = judge_of(noted)
+    if judge is None or len(noted["arms"]) < 2:
+        return {}, None
+    runs = answering_runs(ws, rows.find_experiment(ws.store, id))
+    found = match_ups(ws, noted, runs)
+    preferred, judged = known_preferences(ws, judge, found, tables, clusters_of(ws, noted["evalset"]), judging)
+    note_win_rates(ws, preferred, runs, tables)
+    return preferred, judged
 
 
-def expected_mde(floors: dict[str, NoiseFloor], n_items: int, seeds: int) -> float | None:
-    """The smallest effect on the primary metric that runs like the earlier ones would find; None without them."""
+def _lengths(base: Tables, weights: Floats, n_items: int) -> tuple[Floats, Floats]:
+    """Tokens of each item's prompt and reference, NaN where not known: earlier releases did not note the former."""
+    unknown = np.full((1, n_items), np.nan)
+    prompts, losses = (base.get(metric, unknown)[0] for metric in ("prompt_tokens", "response_nll"))
+    return prompts, np.where(np.isnan(losses), np.nan, weights)
+
+
+def _arm_results(
+    ws: Workspace,
+    noted: dict[str, Any],
+    means: dict[str, dict[str, float]],
+    first_runs: dict[str, dict[str, Any]],
+    by: MetricResult | None,
+) -> dict[str, ArmResult]:
+    places: dict[str, int] = {}
+    if by:
+        places = ranks({arm: m[by.name] for arm, m in means.items()}, higher_is_better=by.higher_is_better)
+    controls, labels = controls_of(noted), labels_of(noted)
+    found = {}
+    for arm, run in first_runs.items():
+        name = noted["arms"][arm]
+        version = ws.store.version(name)
+        found[arm] = ArmResult(
+            version=name,
+            label=labels[arm],
+            control=controls[arm]["kind"] if arm in controls else None,
+            of=list(controls[arm]["of"]) if arm in controls else [],
+            rows=version.rows if version else None,
+            manifest_hash=version.manifest_hash if version else None,
+            trained_tokens=run["trained_tokens"],
+            steps=run["steps"],
+            means=means[arm],
+            rank=places.get(arm),
+            left_out=run["left_out"],
+        )
+    return found
+
+
+def _means(tables: dict[str, Any]) -> dict[str, float]:
+    return {metric: float(np.nanmean(table)) for metric, table in tables.items()}
+
+
+def expected_mde(floors: dict[str, NoiseFloor], n_items: int, seeds: int, candidates: int) -> float | None:
+    """The smallest effect on the primary metric that runs like the earlier ones would find; None without them.
+
+    Of several `candidates` it is that of the strictest test of Holm's correction.
+    """
     floor = next((floors[name] for name in PRIMARIES if name in floors), None)
     if floor is None or n_items < 2:
         return None
     return minimum_detectable_effect(
-        item_sd=floor.item_sd, seed_sd=floor.seed_sd, n_items=n_items, n_seeds=seeds, noise_df=floor.df
+        item_sd=floor.item_sd,
+        seed_sd=floor.seed_sd,
+        n_items=n_items,
+        n_seeds=seeds,
+        noise_df=floor.df,
+        confidence=1 - 0.05 / max(candidates, 1),
     )
-
-
-def _tables(ws: Workspace, run_ids: Sequence[str], n_items: int) -> tuple[dict[str, Any], Any]:
-    """For each metric a float table (runs x items), NaN where missing, and the items' reference tokens."""
-    position = {run_id: i for i, run_id in enumerate(run_ids)}
-    tables: dict[str, Any] = {}
-    weights = np.ones(n_items)
-    for row in rows.item_metrics(ws.store, run_ids).to_pylist():
-        table = tables.setdefault(row["metric"], np.full((len(run_ids), n_items), np.nan))
-        table[position[row["run_id"]], row["eval_item"]] = row["value"]
-        if row["metric"] == "response_nll":
-            weights[row["eval_item"]] = row["weight"]
-    return tables, weights
-
-
-def clusters_of(ws: Workspace, evalset: str) -> list[str]:
-    """The cluster of each item of an eval set, in order; an item without one is its own."""
-    items = ws.eval_rows(evalset).to_pylist()
-    return [str(item["cluster"] or item["item"]) for item in items]
 
 
 def _store_run(ws: Workspace, run: rows.RunRow, folder: Path) -> None:

@@ -22,13 +22,14 @@ def doubts(
     seeds: int,
     floor: NoiseFloor | None,
     gain: float | None,
+    candidates: int = 1,
     least: float | None = None,
 ) -> list[str]:
     """Why this experiment will hardly decide anything, in sentences with what would be enough; none is good.
 
     `clusters` are those of the eval items, `floor` the noise of this setting on the primary metric, and `gain` how far
-    training moved that metric at all; `least` is how many seconds the fewest steps worth comparing take. None where
-    nothing is known yet.
+    training moved that metric at all; so many `candidates` are decided together; `least` is how many seconds the
+    fewest steps worth comparing take. None where nothing is known yet.
     """
     told = []
     if len(set(clusters)) < 2:
@@ -51,11 +52,12 @@ def doubts(
             f"fewest that teach something, take {least / 60:.1f} minutes in all"
         )
     if floor is not None and gain is not None and len(set(clusters)) > 1:
-        mde = _mde(floor, len(clusters), seeds)
+        mde = _mde(floor, len(clusters), seeds, candidates)
         if math.isfinite(mde) and mde >= gain:
+            wanted = _enough(floor, len(clusters), seeds, gain, candidates)
             told.append(
                 f"it will hardly decide anything: the smallest effect to be found ({mde:.3f} nats) is not less than "
-                f"all that training changed so far ({gain:.3f} nats); {_enough(floor, len(clusters), seeds, gain)}"
+                f"all that training changed so far ({gain:.3f} nats); {wanted}"
             )
     return told
 
@@ -76,19 +78,25 @@ def _mean_nll(ws: Workspace, runs: Sequence[str]) -> float | None:
     return float(np.nanmean(values)) if values else None
 
 
-def _mde(floor: NoiseFloor, n_items: int, seeds: int) -> float:
+def _mde(floor: NoiseFloor, n_items: int, seeds: int, candidates: int) -> float:
+    """The smallest effect that is found; of several candidates by the strictest test of Holm's correction."""
     return minimum_detectable_effect(
-        item_sd=floor.item_sd, seed_sd=floor.seed_sd, n_items=n_items, n_seeds=seeds, noise_df=floor.df
+        item_sd=floor.item_sd,
+        seed_sd=floor.seed_sd,
+        n_items=n_items,
+        n_seeds=seeds,
+        noise_df=floor.df,
+        confidence=1 - 0.05 / candidates,
     )
 
 
-def _enough(floor: NoiseFloor, n_items: int, seeds: int, gain: float) -> str:
+def _enough(floor: NoiseFloor, n_items: int, seeds: int, gain: float, candidates: int) -> str:
     """What brings the smallest effect below half of what training does."""
     for more in range(seeds + 1, MOST_SEEDS + 1):
-        if (mde := _mde(floor, n_items, more)) < gain / 2:
+        if (mde := _mde(floor, n_items, more, candidates)) < gain / 2:
             return f"{more} seeds would find {mde:.3f}"
     for times in (2, 4, 8, 16):
         for more in (3, 6, MOST_SEEDS):
-            if more >= seeds and (mde := _mde(floor, n_items * times, more)) < gain / 2:
+            if more >= seeds and (mde := _mde(floor, n_items * times, more, candidates)) < gain / 2:
                 return f"{more} seeds on {n_items * times:,} items would find {mde:.3f}"
     return "train longer, so that there is more to tell apart"

@@ -6,13 +6,15 @@ Wins and losses of single items describe what was measured; whether there is a d
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainer.conversation import Message, content_text, split_reference
-from trainer.verdict import MetricSpec, specs_for
-from workbench.outcomes import BASELINE, CANDIDATE, compared_runs, finished
+from trainer.verdict import DEFAULT_METRICS, MetricSpec, specs_for
+from workbench.arms import BASELINE, CANDIDATE
+from workbench.outcomes import compared_sides, finished
+from workbench.report.pairs import all_comparisons, pair
 from workbench.store import experiments as rows
 from workbench.store.evalsets import EvalSet, eval_batches, eval_item, get_eval_set
 from workbench.workspace import Workspace
@@ -57,10 +59,11 @@ class Item:
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished experiment.
+    """A finished experiment, looked at as one of its comparisons: number `number` (from 0) of `comparisons`.
 
-    `result` is the JSON of `compare`, `arms` the name of what each arm was trained on, base first, `runs` its runs
-    by seed, `metrics` what was measured, the primary metric first.
+    `result` is the JSON of `compare` for these two arms, `arms` the name of what each side was trained on, base first,
+    `runs` its runs by seed, `metrics` what was measured, the primary metric first. `comparisons` are named as people
+    call them; there is none where one version was trained alone.
     """
 
     id: str
@@ -71,11 +74,18 @@ class Finished:
     metrics: tuple[MetricSpec, ...]
     evalset: EvalSet
     items: list[Item]
+    number: int = 0
+    comparisons: tuple[str, ...] = ()
 
     def tally(self, spec: MetricSpec) -> dict[Won, int]:
         """On how many items the candidate came out better, worse or equal."""
         won = [item.won(spec) for item in self.items]
         return {"better": won.count("better"), "worse": won.count("worse"), "equal": won.count("equal")}
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What tells it from other results, and from the same one looked at as another comparison."""
+        return self.id, self.number
 
     @property
     def most_seeds(self) -> int:
@@ -104,31 +114,44 @@ class ItemAnswers:
     answers: list[Answer]
 
 
-def open_result(ws: Workspace, name: str) -> Finished:
-    """The result of an experiment (id, the start of one, or name) with its items.
+def open_result(ws: Workspace, name: str, number: int = 0) -> Finished:
+    """The result of an experiment (id, the start of one, or name) with its items, as one of its comparisons.
 
     Raises NotFound, or UsageProblem where there is no result yet.
     """
     row = finished(ws, name)
     result = json.loads(row.result or "{}")
-    runs = compared_runs(ws, row)
-    noted = json.loads(row.plan)
-    evalset = get_eval_set(ws.store, noted["evalset"])
-    measured = rows.item_means(ws.store, {arm: list(ids.values()) for arm, ids in runs.items()})
+    sides = compared_sides(ws, row, number)
+    evalset = get_eval_set(ws.store, json.loads(row.plan)["evalset"])
+    measured = rows.item_means(ws.store, {arm: list(ids.values()) for arm, ids in sides.runs.items()})
     values: dict[int, dict[str, dict[str, float]]] = {}
     for entry in measured.to_pylist():
         values.setdefault(entry["eval_item"], {}).setdefault(entry["metric"], {})[entry["arm"]] = entry["value"]
-    known = {metric for by_metric in values.values() for metric in by_metric}
+    # What is measured on general text has windows of it for items, which are numbered from -1 down.
+    known = {metric for item, by_metric in values.items() if item >= 0 for metric in by_metric}
     return Finished(
         id=row.id,
         name=row.name,
-        result=result,
-        arms={arm: noted["arms"].get(arm, arm) for arm in runs},
-        runs=runs,
-        metrics=specs_for(known),
+        result=pair(result, number),
+        arms=sides.labels,
+        runs=sides.runs,
+        metrics=(*specs_for(known), *_own(result, known)),
         evalset=evalset,
         items=_items(ws, evalset, values),
+        number=number,
+        comparisons=tuple(f"{one['candidate']} against {one['baseline']}" for one in all_comparisons(result)),
     )
+
+
+def _own(result: dict[str, Any], known: Collection[str]) -> list[MetricSpec]:
+    """The metrics of other packages in a result; these need not be installed any more."""
+    ours = {spec.name for spec in DEFAULT_METRICS}
+    named = {metric["name"]: metric["higher_is_better"] for metric in result.get("metrics", [])}
+    return [
+        MetricSpec(name, "report", higher_is_better=higher)
+        for name, higher in named.items()
+        if name in known and name not in ours
+    ]
 
 
 def item_answers(ws: Workspace, shown: Finished, item: int, seed: int = 0) -> ItemAnswers:

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from workbench.comparing import listing
 from workbench.errors import NotFound
+from workbench.report.pairs import comparisons
 from workbench.store import experiments as rows
 from workbench.store.evalsets import get_eval_set
 from workbench.workspace import Workspace
@@ -18,7 +19,7 @@ ERROR_RATE = 0.05
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison with its verdict. `p` decided on the primary metric; `p_adjusted` is it by Holm over all listed."""
+    """A comparison with its verdict. `p` is that of the primary metric alone, `p_adjusted` by Holm over all listed."""
 
     id: str
     baseline: str
@@ -87,23 +88,23 @@ def history(ws: Workspace, evalset: str, model: str | None = None) -> History:
         if listed.verdict is None or model not in (None, listed.model):
             continue
         result = json.loads(rows.find_experiment(ws.store, listed.id).result or "{}")
-        found.append((listed, next(m for m in result["metrics"] if m["name"] == result["primary"])))
-    adjusted = holm([primary["p_decisive"] for _, primary in found]) if found else []
+        found += [(listed, one) for one in comparisons(result)]
+    adjusted = holm([one["p_alone"] for _, one in found]) if found else []
     return History(
         evalset,
         [
             Compared(
                 id=listed.id,
-                baseline=listed.arms["baseline"],
-                candidate=listed.arms["candidate"],
+                baseline=one["baseline"],
+                candidate=one["candidate"],
                 model=listed.model,
                 seeds=listed.seeds,
-                verdict=str(listed.verdict),
-                delta=primary["delta"],
-                p=primary["p_decisive"],
+                verdict=one["verdict"],
+                delta=next(metric["delta"] for metric in one["metrics"] if metric["name"] == one["primary"]),
+                p=one["p_alone"],
                 p_adjusted=float(p),
                 created_at=listed.created_at,
             )
-            for (listed, primary), p in zip(found, adjusted, strict=True)
+            for (listed, one), p in zip(found, adjusted, strict=True)
         ],
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.schedule import TrainRow, micro_batches, seeded_order, steps_of
+from trainer.schedule import TrainRow, epoch_steps, micro_batches, seeded_order, steps_of
 
 
 def row(key: str, prompt: int, trained: int) -> TrainRow:
@@ -48,6 +48,16 @@ def test_every_row_is_seen_once_before_any_is_seen_twice():
     seen = [i for step in plan for i in step]
     assert len(seen) <= len(ROWS)
     assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize(("epochs", "per_step"), [(1, 20), (3, 20), (2, 1000), (3, 7)])
+def test_epochs_train_every_row_equally_often_in_steps_of_like_size(epochs, per_step):
+    trained = sum(r.trained for r in ROWS)
+    steps, tokens = epoch_steps(trained, epochs, per_step)
+    plan = steps_of(ROWS, seed=0, steps=steps, tokens_per_step=tokens)
+    seen = [i for step in plan for i in step]
+    assert {seen.count(i) for i in range(len(ROWS))} == {epochs}
+    assert steps == max(1, round(trained * epochs / per_step))
 
 
 def test_a_row_longer_than_a_step_does_not_make_an_empty_step():

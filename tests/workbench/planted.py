@@ -14,7 +14,13 @@ from trainer.plan import BASE, SHORT, ModelChoice, ResolvedBudget
 from workbench.experiments import Experiment
 
 MODEL, BUDGET, SUMMARY = "model.json", "budget.json", "summary.json"  # see trainer.experiment
-SANITY = {"validation_before": None, "validation_after": None, "step0_difference": 0.0, "trainable_share": 0.01}
+SANITY = {
+    "gradient_reach": 1.0,
+    "validation_before": None,
+    "validation_after": None,
+    "step0_difference": 0.0,
+    "trainable_share": 0.01,
+}
 
 
 def plant(experiment: Experiment, mean: Callable[[str], float], *, steps: int = 10, items: int = 6) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from trainer.protocol import DONE, EVENTS, Events, holding
-from workbench import experiments
+from workbench import asked_data, experiments
 from workbench.comparing import Jobs, Listed, apart_from, duration, listing, promises, setup
 from workbench.errors import BadInput, Problem
 from workbench.experiments import Question, foresee
@@ -176,7 +176,7 @@ def test_rows_shared_with_an_eval_set_are_counted_once_however_often_one_asks(ws
     counted: list[tuple[str, str]] = []
     count = Workspace.overlaps
     monkeypatch.setattr(Workspace, "overlaps", lambda ws, *names: counted.append(names) or count(ws, *names))
-    monkeypatch.setattr(experiments, "_shared", {})
+    monkeypatch.setattr(asked_data, "_shared", {})
     for tokens in (1600, 1700, 1800):
         foresee(ws, ask(ws, trained_tokens=tokens))
     assert counted == [("yes", "items"), ("no", "items")]

@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from trainer.plan import SHORT, STANDARD, PolicySetting
-from workbench import experiment_report, results
+from workbench import experiment_report, outcomes, results
 from workbench.cli import compare
 from workbench.errors import UsageProblem
 from workbench.experiment_command import command_line
@@ -49,12 +49,14 @@ def folder(compared, tmp_path_factory):
     recipe.write_text(RECIPE)
     ws.run_recipe(recipe, ["dirty"], "clean", allow_wipeout=True)
     row = find_experiment(ws.store, "yes vs no")
+    with ws.store.transaction() as cursor:
+        cursor.execute("UPDATE eval_items SET slice = if(item < 2, '<script>few', 'many')")
+    outcomes.conclude(ws, row.id)
     plan = json.loads(row.plan) | {"arms": {"baseline": "dirty", "candidate": "clean"}}
     with ws.store.transaction() as cursor:
         cursor.execute("UPDATE experiments SET plan = ?", [json.dumps(plan)])
         cursor.execute("UPDATE generations SET text = ? WHERE eval_item = 0", [HOSTILE])
         cursor.execute("UPDATE generations SET text = text || 'x' WHERE run_id LIKE '%candidate-0'")
-        cursor.execute("UPDATE eval_items SET slice = if(item < 2, '<script>few', 'many')")
     ws.close()
     return folder
 
@@ -213,10 +215,6 @@ def test_items_are_limited_and_counted(folder):
     assert [item.change for item in few.items.worst] == changes[: min(2, few.items.tally["worse"])]
     assert f"{len(few.items.worst)} of {few.items.tally['worse']}" in html_report(few)
     assert sum(few.items.tally.values()) == few.items.total == 6
-    by_slice = {part.name: part for part in few.items.slices}
-    assert (by_slice["many"].items, by_slice["<script>few"].items) == (4, 2)
-    mean = sum(item.change("response_nll") for item in shown.items[2:]) / 4
-    assert by_slice["many"].change == pytest.approx(mean)
 
 
 def test_words_that_the_other_answer_lacks_are_marked(contents):

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from trainer.plan import SHORT, PolicySetting
 from trainer.statistics import estimate_noise_floor
-from workbench import experiments, outcomes
+from workbench import experiments, measurements, outcomes
 from workbench.errors import NotFound, Problem, UsageProblem
 from workbench.experiments import Question
 from workbench.report.live import _Bars, _Lines, budget_sentence, telling
@@ -160,18 +160,18 @@ def setting_of(planned: experiments.Experiment, ws: Workspace) -> str:
 def test_noise_is_estimated_from_all_runs_of_the_setting_and_each_run_counts_once(ws):
     setting = setting_of(experiments.plan(ws, ask()), ws)
     [items] = ws.evalsets()
-    assert outcomes.noise_floors(ws, setting, items) == {}
+    assert measurements.noise_floors(ws, setting, items) == {}
     runs = measured(ws, setting, {0: 0.0, 1: 0.3})
-    floor = outcomes.noise_floors(ws, setting, items)["response_nll"]
+    floor = measurements.noise_floors(ws, setting, items)["response_nll"]
     expected = estimate_noise_floor(runs)
     assert (floor.sd, floor.df) == (pytest.approx(expected.sd), 1)
     # The baseline of the next comparisons is the same two runs again: no news about noise.
     for experiment in ("y", "z"):
         measured(ws, setting, {0: 0.0, 1: 0.3}, experiment=experiment)
-    assert outcomes.noise_floors(ws, setting, items)["response_nll"] == floor
+    assert measurements.noise_floors(ws, setting, items)["response_nll"] == floor
     # Another version's pair is news; two versions are never taken for one.
     measured(ws, setting, {0: 5.0, 1: 5.1}, version="b")
-    pooled = outcomes.noise_floors(ws, setting, items)["response_nll"]
+    pooled = measurements.noise_floors(ws, setting, items)["response_nll"]
     assert pooled.df == 2
     assert pooled.sd < floor.sd
 

@@ -62,7 +62,7 @@ def command(
     """
     from workbench.ablation import prepare, runs_of
 
-    asked = question("", None, options)
+    asked = question("", (), options)
     inputs = [part.strip() for part in from_.split(",") if part.strip()]
 
     def versions(agrees: Agrees) -> Ablation:

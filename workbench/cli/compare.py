@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from workbench.cli import common
+from workbench.cli import answer_judge, common
+from workbench.cli.answer_judge import Leave
+from workbench.report.pairs import arms, comparisons
 
 if TYPE_CHECKING:
     from workbench.experiments import Experiment, Question
@@ -59,8 +61,8 @@ def setting_options(command: F) -> F:
     return command
 
 
-def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Question:
-    """The options of a command as a question."""
+def question(baseline: str, candidates: Sequence[str], options: dict[str, Any]) -> Question:
+    """The options of a command as a question. Without candidates the baseline is trained alone."""
     from trainer.chat.plain_formats import template_source
     from trainer.plan import SHORT, STANDARD, STANDARD_FROM, PolicySetting
     from workbench.experiments import DEFAULT_SEEDS, Question
@@ -77,7 +79,8 @@ def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Q
         training = (training or by_budget).model_copy(update=changed)
     return Question(
         baseline=baseline,
-        candidate=candidate,
+        candidate=candidates[0] if candidates else None,
+        more=tuple(candidates[1:]),
         evalset=options["evalset"],
         model=options["model"],
         quantize=options["quantize"],
@@ -101,42 +104,94 @@ def question(baseline: str, candidate: str | None, options: dict[str, Any]) -> Q
 
 @click.command("compare")
 @click.argument("baseline")
-@click.argument("candidate")
+@click.argument("candidates", metavar="CANDIDATE...", nargs=-1, required=True)
 @setting_options
-@click.option("--gate", is_flag=True, help=f"Exit with {WORSE_EXIT} where the candidate is worse: for CI.")
+@answer_judge.judge_options
+@click.option(
+    "--control",
+    "controls",
+    metavar="KIND[,..]",
+    default="",
+    help="Train arms made from BASELINE, too: random-k and longest-k, as many rows as a candidate has; full, all rows.",
+)
+@click.option(
+    "--match",
+    type=click.Choice(["trained-tokens", "epochs"]),
+    default="trained-tokens",
+    show_default=True,
+    help="What is equal in all arms: trained tokens, or passes over their own rows.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Passes, with --match epochs. Default: 1.")
+@click.option("--gate", is_flag=True, help=f"Exit with {WORSE_EXIT} where a candidate is worse than BASELINE: for CI.")
 @click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
 @common.json_option
 @click.pass_context
 def command(
-    ctx: click.Context, /, baseline: str, candidate: str, gate: bool, answers: int, as_json: bool, **options: Any
+    ctx: click.Context,
+    /,
+    baseline: str,
+    candidates: tuple[str, ...],
+    controls: str,
+    match: str,
+    epochs: int | None,
+    gate: bool,
+    answers: int,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train versions BASELINE and CANDIDATE alike and say whether CANDIDATE is better.
 
-    Both are trained on equally many tokens with the same seeds, measured on the same prompts, and compared in
-    pairs. The same question asked again shows the result that is there; ctrl-c stops, the same command resumes.
+    All are trained on equally many tokens with the same seeds, measured on the same prompts, and compared in
+    pairs. Several candidates are each compared with BASELINE. The same question asked again shows the result that is
+    there; ctrl-c stops, the same command resumes.
+
+    \b
+    workbench compare raw curated --control random-k --trained-tokens 8000
+    workbench compare main one two three --evalset gold --minutes 60
     """
+    from dataclasses import replace
+
+    from workbench.errors import UsageProblem
+
+    if epochs is not None and match != "epochs":
+        raise UsageProblem("--epochs counts passes with --match epochs only", do="Add --match epochs.")
+    asked = replace(
+        question(baseline, candidates, options),
+        controls=tuple(kind.strip() for kind in controls.split(",") if kind.strip()),
+        epochs=(epochs or 1) if match == "epochs" else None,
+    )
+    leave = Leave(options["yes"], options["judge_key_variable"], may_ask=not as_json)
     with common.workspace(ctx) as ws:
         from workbench import experiments
 
-        experiment = experiments.plan(ws, question(baseline, candidate, options))
-    result = carry_out(ctx, experiment, as_json=as_json, answers=answers)
-    if gate and result["verdict"] == "worse":
+        experiment = experiments.plan(ws, replace(asked, judge=answer_judge.asked(ws, options)))
+    result = carry_out(ctx, experiment, as_json=as_json, answers=answers, leave=leave)
+    if gate and any(one["verdict"] == "worse" for one in comparisons(result)):
         sys.exit(WORSE_EXIT)
 
 
-def carry_out(ctx: click.Context, experiment: Experiment, *, as_json: bool, answers: int) -> dict[str, Any]:
-    """Run or resume a planned experiment, print its result, and return it as the JSON of `compare`."""
-    result = carried_out(ctx, experiment)
+def carry_out(
+    ctx: click.Context, experiment: Experiment, *, as_json: bool, answers: int, leave: Leave | None = None
+) -> dict[str, Any]:
+    """Run or resume a planned experiment, print its result, and return it as the JSON of `compare`.
+
+    What stops the judge, where it has one, is raised when the result without it is printed.
+    """
+    leave = leave or Leave(may_ask=not as_json)
+    agreed = answer_judge.agree(ctx, experiment, leave)
+    result, stopped = answer_judge.judge(ctx, experiment, carried_out(ctx, experiment), leave, agreed)
     if as_json:
         common.print_json(result)
-        return result
-    sides: list[Any] = []
-    if answers:
-        from workbench import outcomes
+    else:
+        sides: list[Any] = []
+        if answers:
+            from workbench import outcomes
 
-        with common.workspace(ctx) as ws:
-            sides = outcomes.answers_side_by_side(ws, experiment.id)
-    print_result(result, sides, answers)
+            with common.workspace(ctx) as ws:
+                sides = outcomes.answers_side_by_side(ws, experiment.id)
+        print_result(result, sides, answers)
+    if stopped:
+        raise stopped
     return result
 
 
@@ -180,19 +235,17 @@ def describe(experiment: Experiment) -> None:
 
 def print_result(result: dict[str, Any], sides: list[Any], answers: int) -> None:
     """A result for people, on stdout."""
+    from workbench.report.slices import render_slices
     from workbench.report.verdict import render_result, render_sides
 
     console = common.out()
     console.print(render_result(result))
+    if slices := render_slices(result):
+        console.print()
+        console.print(slices)
     if sides:
         console.print()
-        console.print(render_sides(sides, result_arms(result), answers))
-
-
-def result_arms(result: dict[str, Any]) -> dict[str, str]:
-    """The arms of a result with the names of their versions."""
-    arms = {"baseline": result["baseline"]}
-    return arms | ({"candidate": result["candidate"]} if result["candidate"] else {})
+        console.print(render_sides(sides, arms(result), answers))
 
 
 def stored_result(text: str) -> dict[str, Any]:

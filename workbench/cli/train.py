@@ -26,7 +26,7 @@ def command(ctx: click.Context, /, version: str, answers: int, as_json: bool, **
     with common.workspace(ctx) as ws:
         from workbench import experiments
 
-        experiment = experiments.plan(ws, question(version, None, options))
+        experiment = experiments.plan(ws, question(version, (), options))
     result = carry_out(ctx, experiment, as_json=as_json, answers=answers)
     for run, folder in result["adapters"].items():
         common.note(f"adapter {run}: {folder}")

@@ -137,20 +137,8 @@ class ItemPart:
 
 
 @dataclass(frozen=True)
-class SlicePart:
-    """The items of one slice: how many, their mean change, and on how many the candidate came out how."""
-
-    name: str
-    items: int
-    change: float | None
-    better: int
-    worse: int
-    equal: int
-
-
-@dataclass(frozen=True)
 class ItemsPart:
-    """How single items came out on the primary metric: counts, slices, and the items that moved most either way.
+    """How single items came out on the primary metric: counts, and the items that moved most either way.
 
     `sample` holds items taken evenly, where there is one arm and so no best and worst.
     """
@@ -160,8 +148,6 @@ class ItemsPart:
     worst: Sequence[ItemPart] = ()
     best: Sequence[ItemPart] = ()
     sample: Sequence[ItemPart] = ()
-    slices: Sequence[SlicePart] = ()
-    slices_in_all: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,16 +167,21 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Contents:
-    """A report. `result` is the JSON of `compare`, `margins` the tolerated harm by metric."""
+    """A report. `result` is the JSON of `compare`, `margins` the tolerated harm by metric.
+
+    `views` are the result as each of its comparisons (see `workbench.report.pairs`), or as it is where there is none.
+    `recipe_diffs` are by the version that is compared with the baseline's; `items` are of the first comparison.
+    """
 
     id: str
     name: str
     date: str
     question: Sequence[str]
     result: Mapping[str, Any]
+    views: Sequence[Mapping[str, Any]]
     margins: Mapping[str, float]
     arms: Sequence[ArmPart]
-    recipe_diff: Sequence[str]
+    recipe_diffs: Sequence[tuple[str, Sequence[str]]]
     left: Sequence[LeftPart]
     runs: Sequence[RunPart]
     items: ItemsPart
@@ -200,6 +191,8 @@ class Contents:
     def title(self) -> str:
         """What was asked of what, in a line."""
         names = {arm.arm: arm.version for arm in self.arms}
-        if "candidate" in names:
-            return f"{names['candidate']} against {names['baseline']}"
+        candidates = [version for arm, version in names.items() if arm.startswith("candidate")]
+        if candidates:
+            *others, last = candidates
+            return f"{' and '.join([', '.join(others), last] if others else [last])} against {names['baseline']}"
         return f"{names['baseline']}, trained"

@@ -12,7 +12,21 @@ from markupsafe import Markup
 
 from workbench.report import plots
 from workbench.report.contents import Contents, arm_name
-from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number, sentences
+from workbench.report.pairs import arms as arms_called
+from workbench.report.pairs import comparisons
+from workbench.report.slices import ABOUT, LISTED, other_slices, slice_tables
+from workbench.report.verdict import (
+    RANKED,
+    SMALLEST,
+    checks,
+    items_title,
+    left_out,
+    metric_name,
+    number,
+    ranking,
+    sentences,
+    view_title,
+)
 from workbench.text import counted, safe_text
 
 _HERE = Path(__file__).parent
@@ -36,7 +50,17 @@ def _shown(value: object) -> object:
 def html_report(contents: Contents) -> str:
     """The whole page."""
     result = dict(contents.result)
-    verdict_plot = plots.intervals(result["metrics"], contents.margins) if result["verdict"] else ""
+    views = [
+        {
+            "result": view,
+            "title": view_title(view, len(contents.views)),
+            "intervals": Markup(plots.intervals(view["metrics"], contents.margins) if view["verdict"] else ""),
+            "sentences": sentences(dict(view)),
+            "slices": slice_tables(dict(view)),
+            "other_slices": other_slices(dict(view)),
+        }
+        for view in contents.views
+    ]
     arms = dict.fromkeys(run.arm for run in contents.runs)
     return _ENGINE.get_template("report.html.j2").render(
         c=contents,
@@ -44,13 +68,18 @@ def html_report(contents: Contents) -> str:
         css=Markup((_HERE / "report.css").read_text(encoding="utf-8")),
         curves=Markup(plots.curves(contents.runs)),
         keys=[(Markup(plots.key(arm)), arm_name(arm)) for arm in arms],
-        intervals=Markup(verdict_plot),
+        views=views,
+        compared=comparisons(result),
+        ranking=ranking(result) if len(arms_called(result)) > 2 else [],
+        ranked=RANKED,
+        items_title=items_title(contents.views),
         arm_name=arm_name,
         metric_name=metric_name,
-        sentences=sentences(result),
         number=number,
         counted=counted,
         smallest=SMALLEST,
+        about_slices=ABOUT,
+        listed=LISTED,
         checks=checks(result),
         left_out=left_out(result),
     )

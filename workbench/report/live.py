@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import click
 
+from trainer.errors import Problem
 from trainer.plan import MAX_EPOCHS
 
 _EVERY = 15.0  # seconds between lines about one run where nobody watches a terminal
@@ -33,10 +34,16 @@ def budget_sentence(event: dict[str, Any], runs: int) -> str:
     """What a `budget` event decided, in one line."""
     training = event["training"]
     setting = f"preset {training['preset']}, learning rate {training['learning_rate']:g}, {event['dtype']}"
-    text = (
-        f"each of {runs} runs: {event['steps']} steps of {training['tokens_per_step']:,}, "
-        f"{event['trained_tokens']:,} trained tokens ({setting})"
-    )
+    if event["steps"] is None:
+        text = f"{runs} runs of about {training['tokens_per_step']:,} trained tokens a step ({setting})"
+    else:
+        text = (
+            f"each of {runs} runs: {event['steps']} steps of {training['tokens_per_step']:,}, "
+            f"{event['trained_tokens']:,} trained tokens ({setting})"
+        )
+    others = {arm: steps for arm, steps in event.get("steps_of", {}).items() if steps != event["steps"]}
+    if others:
+        text += "; " + ", ".join(f"{arm} {steps:,} steps" for arm, steps in others.items())
     if event["seconds_per_run"]:
         text += (
             f", about {_duration(event['seconds_per_run'])} a run, {_duration(event['seconds_per_run'] * runs)} in all"
@@ -76,6 +83,9 @@ class _Lines:
         elif kind == "run-done" and "seconds" in event:
             self.done += 1
             self._say(f"  {event['run']}: done in {_duration(event['seconds'])} ({self.done} of {self.runs})")
+        elif kind == "run-failed":
+            self.done += 1
+            self._say(f"  {failure_sentence(event)} ({self.done} of {self.runs})")
 
     def close(self) -> None:
         """Nothing to take down."""
@@ -90,6 +100,11 @@ def arm_sentence(event: dict[str, Any]) -> str:
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in event["left_out"].items())
     text = f"{event['arm']}: {event['rows']:,} rows, {event['trained_tokens']:,} trained tokens"
     return f"{text}; left out: {left_out}" if left_out else text
+
+
+def failure_sentence(event: dict[str, Any]) -> str:
+    """What a `run-failed` event tells, in one line."""
+    return f"{event['run']} failed: {Problem(event['what'], where=event['where'], do=event['do'])} The others go on."
 
 
 class _Bars:
@@ -139,6 +154,9 @@ class _Bars:
             self._on(f"{event['run']}: {event['what']}", event["done"], event["total"])
         elif kind == "run-done" and "seconds" in event:
             self.bars.advance(self.all)
+        elif kind == "run-failed":
+            self.bars.advance(self.all)
+            self.bars.console.print(failure_sentence(event))
 
     def close(self) -> None:
         """Take the bars away."""

@@ -8,7 +8,20 @@ from typing import Any
 from workbench.markdown import code_block, plain, table
 from workbench.report.contents import ArmPart, Contents, ItemPart, ItemsPart, LeftPart, Repeat, RunPart, arm_name
 from workbench.report.intervals import HEAD, interval_bar
-from workbench.report.verdict import SMALLEST, checks, left_out, metric_name, number, sentences
+from workbench.report.pairs import arms, comparisons
+from workbench.report.slices import ABOUT, LISTED, other_slices, slice_tables
+from workbench.report.verdict import (
+    RANKED,
+    SMALLEST,
+    checks,
+    items_title,
+    left_out,
+    metric_name,
+    number,
+    ranking,
+    sentences,
+    view_title,
+)
 from workbench.text import counted
 
 
@@ -16,21 +29,38 @@ def markdown_report(contents: Contents) -> str:
     """The whole report; texts from data are escaped, and answers stand in blocks that no text can close."""
     result = dict(contents.result)
     parts = [f"# {plain(contents.title)}"]
-    if result["verdict"]:
-        parts.append(f"**Verdict: {plain(result['verdict'])}**, for {plain(result['scope'])}.")
+    compared = comparisons(result)
+    for one in compared:
+        of = f" of {plain(one['candidate'])}" if len(compared) > 1 else ""
+        parts.append(f"**Verdict{of}: {plain(one['verdict'])}**, for {plain(one['scope'])}.")
     parts.append(f"Experiment {plain(contents.id)} of {contents.date} (UTC)")
     parts += ["## The question", *map(plain, contents.question)]
-    parts += ["## The verdict" if result["verdict"] else "## What was measured", *_measured(contents, result)]
+    if len(arms(result)) > 2:
+        parts += ["## All arms", *_ranking(result)]
+    for view in map(dict, contents.views):
+        parts += [f"## {plain(view_title(view, len(contents.views)))}", *_measured(contents, view)]
     parts += ["## The arms", *(part for arm in contents.arms for part in _arm(arm))]
     if len(contents.arms) > 1:
-        parts += ["## What differs in the data", *_recipes(contents.recipe_diff)]
+        parts += ["## What differs in the data"]
+        for version, diff in contents.recipe_diffs:
+            parts += _recipes(diff, f"Recipes: {plain(version)}" if len(contents.recipe_diffs) > 1 else "Recipes")
         parts += [part for left in contents.left for part in _left(left)]
     parts += ["## What is trained: the masks", *_masks(contents.arms)]
     parts += ["## The runs", _runs(contents.runs)]
     parts += [plain(note) for note in (checks(result), left_out(result)) if note]
-    parts += ["## Single items", *_items(contents.items)]
+    parts += [f"## {plain(items_title(contents.views))}", *_items(contents.items)]
     parts += ["## To repeat it", *_repeat(contents.repeat)]
     return "\n\n".join(parts) + "\n"
+
+
+def _ranking(result: dict[str, Any]) -> Iterator[str]:
+    rows = [
+        [one.place, plain(one.label), one.rows, one.trained_tokens, number(one.mean), plain(one.said)]
+        for one in ranking(result)
+    ]
+    header = ["place", "arm", "rows", "trained tokens", metric_name(result["ranked_by"]), "verdict"]
+    yield table(header, rows, right=(0, 2, 3, 4))
+    yield RANKED
 
 
 def _measured(contents: Contents, result: dict[str, Any]) -> Iterator[str]:
@@ -68,6 +98,21 @@ def _measured(contents: Contents, result: dict[str, Any]) -> Iterator[str]:
             ["of an answer", "base", "baseline", "candidate", "change", "95% interval"], _shifts(result), range(1, 6)
         )
     yield "\n".join(f"- {plain(sentence)}" for sentence in sentences(result))
+    yield from _slices(result)
+
+
+def _slices(result: dict[str, Any]) -> Iterator[str]:
+    tables = slice_tables(result)
+    if tables:
+        yield f"{plain(metric_name(result['primary']))} within slices. {ABOUT}"
+    for found in tables:
+        rows = [[plain(r.name), r.items, r.change, r.interval, r.p, r.verdict] for r in found.rows[:LISTED]]
+        header = [found.dimension, "items", "change", "95% interval", "p", "verdict"]
+        yield table(header, rows, right=range(1, 5))
+        if told := found.rest():
+            yield plain(told)
+    if told := other_slices(result):
+        yield "\n".join(f"- {plain(sentence)}" for sentence in told)
 
 
 def _shifts(result: dict[str, Any]) -> list[list[str]]:
@@ -117,8 +162,8 @@ def _arm(arm: ArmPart) -> Iterator[str]:
             yield table(["step", "in", "dropped", "reasons"], rows, right=(1, 2))
 
 
-def _recipes(diff: Sequence[str]) -> Iterator[str]:
-    yield "### Recipes"
+def _recipes(diff: Sequence[str], title: str) -> Iterator[str]:
+    yield f"### {title}"
     if diff:
         yield "Lines with + are of the candidate alone, lines with - of the baseline alone."
         yield code_block("\n".join(diff), "diff")
@@ -179,21 +224,6 @@ def _items(items: ItemsPart) -> Iterator[str]:
         f"{tally['worse']:,}, and equal on {tally['equal']:,}. This describes what was measured; whether there is a "
         "difference the verdict alone says."
     )
-    if items.slices:
-        rows = [
-            [
-                plain(s.name),
-                f"{s.items:,}",
-                number(s.change, signed=True),
-                f"{s.better:,}",
-                f"{s.worse:,}",
-                f"{s.equal:,}",
-            ]
-            for s in items.slices
-        ]
-        slices = counted(items.slices_in_all, "slice")
-        yield f"{len(items.slices)} of {slices}, by the primary metric: described, not tested."
-        yield table(["slice", "items", "mean change", "better", "worse", "equal"], rows, right=range(1, 6))
     for name, found in (("worst", items.worst), ("best", items.best)):
         total = tally["worse" if name == "worst" else "better"]
         yield f"### Items that got {name}: {len(found)} of {total:,}"

@@ -15,8 +15,9 @@ _WIDTH = 720
 _POINTS = 240
 """Most points of a curve: longer ones are means over equal stretches, each about two pixels wide."""
 _ROW = 34
-DASHES = {"baseline": "", "candidate": "7 4", "noise": "2 3"}
+DASHES = {"baseline": "", "candidate": "7 4", "noise": "2 3", "candidate2": "7 3 2 3", "random-k": "4 2"}
 """How the line of each arm is dashed, so that colour is not needed."""
+_OTHER = "1 2"
 
 
 def curves(runs: Sequence[RunPart]) -> str:
@@ -49,8 +50,8 @@ def curves(runs: Sequence[RunPart]) -> str:
         points = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in _thinned(run.losses))
         line = ET.SubElement(svg, "polyline", {"points": points, "class": f"arm-{run.arm}", "fill": "none"})
         line.attrib |= {"stroke": "currentColor", "stroke-width": "1.6"}
-        if DASHES.get(run.arm):
-            line.set("stroke-dasharray", DASHES[run.arm])
+        if dashes := DASHES.get(run.arm, _OTHER):
+            line.set("stroke-dasharray", dashes)
         ET.SubElement(
             line, "title"
         ).text = f"{arm_name(run.arm)}, seed {run.seed}: {run.losses[0]:.3f} to {run.losses[-1]:.3f}"
@@ -62,8 +63,8 @@ def key(arm: str) -> str:
     svg = ET.Element("svg", {"viewBox": "0 0 44 10", "width": "44", "height": "10", "aria-hidden": "true"})
     line = _line(svg, 1, 5, 43, 5, f"arm-{arm}")
     line.attrib |= {"stroke": "currentColor", "stroke-width": "2"}
-    if DASHES.get(arm):
-        line.set("stroke-dasharray", DASHES[arm])
+    if dashes := DASHES.get(arm, _OTHER):
+        line.set("stroke-dasharray", dashes)
     return ET.tostring(svg, encoding="unicode")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from workbench.report.pairs import arms, comparisons, pair
 from workbench.text import safe_text
 
-_STYLES = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "no difference detected": "bold"}
+STYLES = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "no difference detected": "bold"}
 SMALLEST = "the true effect this experiment finds four times in five"
 """What the smallest detectable effect is, in words."""
 
@@ -22,6 +23,10 @@ _NAMES = {
     "prompt_gain": "prompt gain\n(nats/token)",
     "stop_rate": "stop rate",
     "repetition": "repetition\n(rep-4)",
+    "general_nll": "NLL of general\ntext (nats/token)",
+    "general_kl": "KL to the base\n(nats/token)",
+    "win_rate": "judge's win rate",
+    "win_rate_controlled": "the same, of\nequal length",
     "instructions_strict": "instructions\nfollowed",
     "instructions_loose": "the same,\nloose",
     "all_instructions_strict": "all of an item\nfollowed",
@@ -30,6 +35,7 @@ _NAMES = {
 }
 
 _ALONE = {
+    "win_rate_controlled": "win rate, of equal length",
     "instructions_loose": "instructions, loose",
     "all_instructions_loose": "all of an item, loose",
 }
@@ -41,6 +47,8 @@ _SHIFTS = {
     "has_code": "answers with a code fence",
     "has_heading": "answers with a heading",
 }
+
+RANKED = "Ranked by the mean: whether two arms differ, only a verdict tells."
 
 _LEGEND = f"* decides. ↑↓ better. Smallest found: {SMALLEST}. "
 
@@ -58,27 +66,83 @@ class Side:
 def render_result(result: dict[str, Any]) -> RenderableType:
     """The result of an experiment (the JSON of `compare`) for a terminal of 80 columns or more."""
     parts: list[RenderableType] = []
-    if result["verdict"]:
-        parts.append(_headline(result))
-    parts.append(_table(result))
-    told = (*sentences(result), *shifts(result), *recited(result))
-    parts += [Text(safe_text(f"- {sentence}")) for sentence in told]
+    compared = comparisons(result)
+    if compared:
+        parts.append(_headline(compared))
+    if len(arms(result)) > 2:
+        parts += [_ranking(result), Text(RANKED, style="dim")]
+    for number in range(max(len(compared), 1)):
+        one = pair(result, number)
+        if len(compared) > 1:
+            parts.append(Text.assemble("\n", (safe_text(f"{one['candidate']} against {one['baseline']}"), "bold")))
+        parts.append(_table(one))
+        parts += [Text(safe_text(f"- {sentence}")) for sentence in (*sentences(one), *shifts(one))]
+    parts += [Text(safe_text(f"- {sentence}")) for sentence in recited(result)]
     legend = _LEGEND if result["verdict"] else ""
     notes = (checks(result), left_out(result), legend + setting(result))
     parts += [Text(safe_text(note), style="dim") for note in notes if note]
     return Group(*parts)
 
 
-def _headline(result: dict[str, Any]) -> Panel:
-    verdict = result["verdict"]
-    line = Text.assemble(
-        (safe_text(str(result["candidate"])), "bold"),
-        " against ",
-        (safe_text(str(result["baseline"])), "bold"),
-        ": ",
-        (verdict, _STYLES[verdict]),
+def _headline(compared: Sequence[dict[str, Any]]) -> Panel:
+    lines = Text("\n").join(
+        Text.assemble(
+            (safe_text(str(one["candidate"])), "bold"),
+            " against ",
+            (safe_text(str(one["baseline"])), "bold"),
+            ": ",
+            (one["verdict"], STYLES[one["verdict"]]),
+        )
+        for one in compared
     )
-    return Panel(line, title="verdict", title_align="left", expand=False)
+    title = "verdict" if len(compared) == 1 else "verdicts"
+    return Panel(lines, title=title, title_align="left", expand=False)
+
+
+def _ranking(result: dict[str, Any]) -> Table:
+    """All arms, the best first, by the mean of the primary metric, with what each verdict says of them."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("", justify="right")
+    table.add_column("arm")
+    for name in ("rows", "trained\ntokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column(_NAMES.get(result["ranked_by"], result["ranked_by"]), justify="right", no_wrap=True)
+    table.add_column("")
+    for row in ranking(result):
+        said = Text(row.said, style=STYLES.get(row.said, ""))
+        numbers = [row.rows, row.trained_tokens, number(row.mean)]
+        table.add_row(row.place, safe_text(row.label), *map(Text, numbers), said)
+    return table
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A line of the ranking, as text but for the `mean`; the base model has no place. `said` is the verdict or role."""
+
+    place: str
+    label: str
+    rows: str
+    trained_tokens: str
+    mean: float | None
+    said: str
+
+
+def ranking(result: dict[str, Any]) -> list[Ranked]:
+    """The arms of a result of three or more, the best first, then the untrained model."""
+    verdicts = {one["arm"]: one["verdict"] for one in comparisons(result)}
+    by = result["ranked_by"]
+    found = [
+        Ranked(
+            place=str(arm["rank"]),
+            label=arm["label"],
+            rows=f"{arm['rows']:,}" if arm["rows"] is not None else "-",
+            trained_tokens=f"{arm['trained_tokens']:,}",
+            mean=result["means"][arm["arm"]].get(by),
+            said=verdicts.get(arm["arm"]) or (f"control {arm['control']}" if arm["control"] else "baseline"),
+        )
+        for arm in sorted(result["arms"], key=lambda arm: arm["rank"])
+    ]
+    return [*found, Ranked("", "base", "-", "-", result["means"]["base"].get(by), "not trained")]
 
 
 def _table(result: dict[str, Any]) -> Table:
@@ -112,9 +176,21 @@ def _table(result: dict[str, Any]) -> Table:
             + Text(" ↑" if metric["higher_is_better"] else " ↓")
             + Text(" *" if metric["role"] == "primary" else ""),
             *map(Text, numbers),
-            Text(metric["verdict"], style=_STYLES[metric["verdict"]]),
+            Text(metric["verdict"], style=STYLES[metric["verdict"]]),
         )
     return table
+
+
+def view_title(view: Mapping[str, Any], of: int) -> str:
+    """The heading of one comparison of `of` in a report."""
+    if not view["verdict"]:
+        return "What was measured"
+    return "The verdict" if of == 1 else f"{view['candidate']} against {view['baseline']}"
+
+
+def items_title(views: Sequence[Mapping[str, Any]]) -> str:
+    """The heading of the single items, which are those of the first comparison."""
+    return "Single items" if len(views) == 1 else f"Single items: {view_title(views[0], len(views))}"
 
 
 def metric_name(metric: str) -> str:

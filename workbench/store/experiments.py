@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from workbench.errors import NotFound
 from workbench.store.database import Store, insert, now
@@ -144,6 +146,42 @@ def save_run(store: Store, run: RunRow, metrics: pa.Table, generations: pa.Table
         )
         insert(cursor, "item_metrics", metric_rows)
         insert(cursor, "generations", answers)
+
+
+def save_failed_run(store: Store, run: RunRow) -> None:
+    """Note a run that has no numbers; its summary says why."""
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM runs WHERE id = ?", [run.id])
+        cursor.execute(
+            """INSERT INTO runs (id, experiment_id, arm, version_id, seed, settings_hash, state, summary)
+               VALUES (?, ?, ?, ?, ?, ?, 'failed', ?)""",
+            [run.id, run.experiment_id, run.arm, run.version_id, run.seed, run.settings_hash, run.summary],
+        )
+
+
+def failed_runs(store: Store, experiment_id: str) -> dict[str, str]:
+    """The runs of an experiment that failed: id, and why."""
+    found = store.rows(
+        "SELECT id, summary->>'$.failed' FROM runs WHERE experiment_id = ? AND state = 'failed' ORDER BY id",
+        [experiment_id],
+    )
+    return dict(found)
+
+
+def save_metric(store: Store, metric: str, values: Mapping[str, NDArray[np.float64]]) -> None:
+    """Note one metric of each item for some runs, by their ids, in place of what was there; NaN is not noted."""
+    columns: dict[str, list[Any]] = {"run_id": [], "eval_item": [], "metric": [], "value": [], "weight": []}
+    for run, by_item in values.items():
+        for item in np.flatnonzero(~np.isnan(by_item)):
+            for column, value in zip(
+                columns.values(), (run, int(item), metric, float(by_item[item]), 1.0), strict=True
+            ):
+                column.append(value)
+    with store.transaction() as cursor:
+        cursor.execute(
+            "DELETE FROM item_metrics WHERE metric = ? AND run_id IN (SELECT unnest(?))", [metric, list(values)]
+        )
+        insert(cursor, "item_metrics", pa.table(columns))
 
 
 def runs_with(store: Store, settings_hash: str) -> list[RunRow]:

@@ -184,7 +184,7 @@ def check_removable(store: Store, name: str) -> None:
     experiments = store.rows(
         """SELECT coalesce(experiment_id, id) FROM runs WHERE version_id = ?
            UNION SELECT id FROM experiments
-           WHERE ? IN (plan->>'$.arms.baseline', plan->>'$.arms.candidate')
+           WHERE list_contains(plan->>'$.arms.*', ?)
            ORDER BY 1""",
         [version.id, version.name],
     )

@@ -306,7 +306,7 @@ def _cells(listed: Listed) -> list[Value | Cell]:
     return [
         Cell(name, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"),
         state_told(listed),
-        listed.verdict,
+        listed.verdict_told,
         change,
         Cell(listed.trained_tokens or listed.minutes, listed.budget),
         listed.seeds,

@@ -112,7 +112,7 @@ class AskPane(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._shown: Finished | None = None
-        self._asked: dict[str, list[Question]] = {}
+        self._asked: dict[tuple[str, int], list[Question]] = {}
         self._system = ""
         self._laid_width = 0
         self.seed = 0
@@ -162,7 +162,7 @@ class AskPane(Vertical):
     @property
     def questions(self) -> list[Question]:
         """What was asked of this experiment in this session, the oldest first."""
-        return self._asked.setdefault(self._shown.id, []) if self._shown else []
+        return self._asked.setdefault(self._shown.key, []) if self._shown else []
 
     @property
     def running(self) -> Question | None:
@@ -221,7 +221,9 @@ class AskPane(Vertical):
                 return "stop" if question.called_off else "leave" if cancelled() else "watch"
 
             try:
-                asked = asking.prepare_question(workspace, shown.id, question.turns, seed=question.seed)
+                asked = asking.prepare_question(
+                    workspace, shown.id, question.turns, seed=question.seed, number=shown.number
+                )
                 question.given = asking.answers(asked)
                 asking.ask(asked, on_event, wish)
                 question.given = asking.answers(asked)

@@ -28,9 +28,9 @@ _COLOURS = {"better": "trained", "worse": "ignored"}
 
 @dataclass(frozen=True)
 class _About:
-    """What is listed: an experiment by a metric, with or without the changes of the others."""
+    """What is listed: a comparison by a metric, with or without the changes of the others."""
 
-    id: str
+    key: tuple[str, int]
     metric: int
     wide: bool
 
@@ -42,6 +42,15 @@ class ItemsPane(Vertical):
     ItemsPane Static { height: auto; max-height: 3; color: $muted; padding: 0 1; }
     ItemsPane Table { scrollbar-size-horizontal: 0; }
     """
+
+    @dataclass
+    class Listed(Message):
+        """Other items are listed, and `item` is under the cursor.
+
+        The table tells that too, but where this pane had it show them, Textual takes the message no further than here.
+        """
+
+        item: int | None
 
     @dataclass
     class _Listed(Message):
@@ -113,7 +122,7 @@ class ItemsPane(Vertical):
         shown = self._shown
         if shown is None or not shown.metrics:
             return
-        about = _About(shown.id, self._metric, self.size.width >= _WIDE)
+        about = _About(shown.key, self._metric, self.size.width >= _WIDE)
         if about == self._about:
             return
         self._about = about
@@ -133,6 +142,7 @@ class ItemsPane(Vertical):
             self.table.show(message.columns, message.rows)
             self.query_one(Static).update(message.told)
             self._arrive()
+            self.post_message(self.Listed(self.item))
 
     def _arrive(self) -> None:
         if self._go_to is not None and self.table.keys:

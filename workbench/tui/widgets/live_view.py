@@ -13,7 +13,7 @@ from workbench.comparing import Listed, duration
 from workbench.following import Progress
 from workbench.tui.advice import in_app
 from workbench.tui.cells import flat
-from workbench.tui.widgets.loss_plot import COLOURS, DOTS, LossPlot
+from workbench.tui.widgets.loss_plot import LossPlot, colour, dot
 
 _STATES = {"planned": "not started"}
 _BAR = 32  # cells at most
@@ -87,7 +87,7 @@ class LiveView(Vertical):
         colours = self.app.theme_variables
         text = Text("loss by step   ", colours["muted"])
         for arm, version in listed.arms.items():
-            text.append(DOTS[arm], colours[COLOURS[arm]])
+            text.append(dot(arm), colours[colour(arm)])
             text.append(f" {arm} {flat(version)}   ")
         return text
 

@@ -10,10 +10,18 @@ from textual_plotext import PlotextPlot
 
 from workbench.following import PlannedRun
 
-DOTS = {"baseline": "⣿", "candidate": "×"}
-"""What a legend shows for the lines of an arm: they differ without colour, too."""
-COLOURS = {"baseline": "trained", "candidate": "ignored"}
-"""Theme variables: the blue and the orange that are told apart by nearly everybody."""
+_DOTS = {"baseline": "⣿", "candidate": "×", "candidate2": "+", "candidate3": "o", "random-k": "?", "longest-k": "l"}
+
+
+def dot(arm: str) -> str:
+    """What a legend shows for the lines of an arm: they differ without colour, too."""
+    return _DOTS.get(arm, "·")
+
+
+def colour(arm: str) -> str:
+    """A theme variable: the blue and the orange that are told apart by nearly everybody."""
+    return "trained" if arm == "baseline" else "ignored"
+
 
 _MOST = 240
 """Points of a line: more are averaged, as no terminal shows them."""
@@ -39,11 +47,11 @@ class LossPlot(PlotextPlot):  # type: ignore[misc]
         for run in runs:
             if loss := losses.get(run.id):
                 xs, ys = _thinned(sorted(loss.items()))
-                colour = Color.parse(self.app.theme_variables[COLOURS.get(run.arm, "ignored")]).rgb
+                rgb = Color.parse(self.app.theme_variables[colour(run.arm)]).rgb
                 if run.arm == "baseline":
-                    plot.plot(xs, ys, marker="braille", color=colour)
+                    plot.plot(xs, ys, marker="braille", color=rgb)
                 else:
-                    plot.scatter(xs, ys, marker=DOTS["candidate"], color=colour)
+                    plot.scatter(xs, ys, marker=dot(run.arm), color=rgb)
         marks = sorted({1, *(round(steps * part / 4) for part in range(1, 5))} - {0})
         plot.xticks(marks, [f"{mark:,}" for mark in marks])
         plot.xlim(1, max(steps, 2))

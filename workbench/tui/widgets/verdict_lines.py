@@ -52,6 +52,9 @@ def verdict_lines(shown: Finished, width: int) -> list[Line]:
         lines += _wrapped(f"{result['baseline']}, trained alone: there is nothing to compare it with.", width, "accent")
     named = [f"{LETTERS[arm]} {name} ({arm})" for arm, name in shown.arms.items() if arm != "base"]
     lines += _wrapped(" · ".join(named), width, "text")
+    if (pairs := len(shown.comparisons)) > 1:
+        rest = [name for place, name in enumerate(shown.comparisons) if place != shown.number]
+        lines += _wrapped(f"Pair {shown.number + 1} of {pairs}; b shows the next: {', '.join(rest)}.", width, "muted")
     lines.append([])
     lines += _metric_table(shown, width) if result["verdict"] else _means(shown)
     lines.append([])

@@ -41,6 +41,7 @@ RESULT_ACTIONS = declare(
     Action("item(1)", ("n",), "next item", "Show the answers to the next item of the list.", "results"),
     Action("item(-1)", ("N",), "previous item", "Show the answers to the item before.", "results"),
     Action("go_to_item", (), "item", "Show the answers to an item by its number.", "results", takes="NUMBER"),
+    Action("comparison", ("b",), "next pair", "Look at the next candidate, then at controls, as B.", "results"),
     Action("metric", ("m",), "metric", "Compare the items by the next metric, or by one.", "results", takes="NAME"),
     Action("seed", ("full_stop",), "seed", "Show, and ask, the runs with the next seed.", "results"),
     Action(
@@ -101,6 +102,11 @@ class VerdictView(Vertical):
 
     def show_experiment(self, id: str) -> None:
         """Show the result of a finished experiment: its id, the start of one, or its name."""
+        self._show_tab("verdict")
+        self._open(id, 0)
+
+    def _open(self, id: str, number: int) -> None:
+        """Read a result as its comparison `number`, and show it."""
         self._shown = None
         self._laid.clear()
         self._seed = 0
@@ -109,13 +115,12 @@ class VerdictView(Vertical):
         self.query_one("#verdict", LineView).set_lines([[("reading the result …", "muted")]])
         self.query_one(ItemsPane).clear()
         self.query_one(AskPane).show(None)
-        self._show_tab("verdict")
         workspace = cast("WorkbenchApp", self.app).workspace
 
         def work(cancelled: Cancelled) -> Finished:
             from workbench.results import open_result  # it knows of statistics, which take a second to load
 
-            return open_result(workspace, id)
+            return open_result(workspace, id, number)
 
         background(self, work, VerdictView._Opened, group="open")
 
@@ -241,6 +246,15 @@ class VerdictView(Vertical):
         self.query_one(ItemsPane).go_to(int(text))
         self.action_open_tab("answers")
 
+    def action_comparison(self) -> None:
+        """Look at the next comparison of an experiment of many arms."""
+        if (shown := self._shown) is None:
+            return
+        if len(shown.comparisons) < 2:
+            self._say("Two versions were compared: there is no other pair.")
+            return
+        self._open(shown.id, (shown.number + 1) % len(shown.comparisons))
+
     def action_metric(self, name: str = "") -> None:
         """Compare the items by the next metric, or the one that is named."""
         pane = self.query_one(ItemsPane)
@@ -260,6 +274,11 @@ class VerdictView(Vertical):
             self._say("There is one seed.")
 
     # Items
+
+    def on_items_pane_listed(self, message: ItemsPane.Listed) -> None:
+        """Show the answers to the item that is first, where answers are shown."""
+        message.stop()
+        self._lay_out()
 
     def on_table_highlighted(self, message: Table.Highlighted) -> None:
         """Show the answers to that item, where answers are shown."""
@@ -285,32 +304,36 @@ class VerdictView(Vertical):
         """Wrap again for another width."""
         self._lay_out()
 
+    def _wanted(self, tab: str) -> tuple[object, ...] | None:
+        """What the text of a tab is to be about now; None where it has no text, or its width is not known yet."""
+        width = self.size.width - _MARGIN
+        if self._shown is None or width < 4:
+            return None
+        if tab == "verdict":
+            return self._shown.key, width
+        if tab == "answers" and (item := self.item) is not None:
+            return self._shown.key, width, item, self._seed
+        return None
+
     def _lay_out(self) -> None:
         """Lay out the text of the open tab, where that was not done yet for what it is to show."""
         shown, tab = self._shown, self.tab
-        if shown is None or tab not in ("verdict", "answers"):
+        about = self._wanted(tab)
+        if shown is None or about is None or self._laid.get(tab) == about:
             return
-        width = self.size.width - _MARGIN
-        if width < 4:  # not on the screen yet: it will be told its size
-            return
-        if tab == "verdict":
-            about: tuple[object, ...] = (shown.id, width)
+        width, item = self.size.width - _MARGIN, self.item
+        if tab == "verdict" or item is None:
             make = partial(verdict_lines, shown, width)
-        elif (item := self.item) is None:
-            return
         else:
-            about = (shown.id, width, item, self._seed)
-            workspace = cast("WorkbenchApp", self.app).workspace
-            make = partial(_item_lines, workspace, shown, item, self._seed, width)
-        if self._laid.get(tab) == about:
-            return
+            make = partial(_item_lines, cast("WorkbenchApp", self.app).workspace, shown, item, self._seed, width)
         self._laid[tab] = about
         background(self, lambda cancelled: VerdictView._Laid(tab, make(), about), lambda laid: laid, group=tab)
 
     def on_verdict_view__laid(self, message: VerdictView._Laid) -> None:
-        """Paint what was laid out, if it is still wanted."""
+        """Paint what was laid out, if it is still wanted; what failed meanwhile may have been something else."""
         message.stop()
-        if self._laid.get(message.tab) == message.about:
+        if message.about in (self._laid.get(message.tab), self._wanted(message.tab)):
+            self._laid[message.tab] = message.about
             self.query_one(f"#{message.tab}", LineView).set_lines(message.lines)
 
     def _say(self, text: str) -> None:
