@@ -43,6 +43,21 @@ async def test_the_guard_asks_and_no_makes_nothing(tui, workspace, tmp_path):
             await tui.until(pilot, lambda told=told: tui.said(app) == told)
 
 
+async def test_a_judge_is_not_asked_before_a_person_has_seen_what_it_takes(tui, workspace, tmp_path):
+    recipe = tmp_path / "rated.yaml"
+    recipe.write_text("steps:\n  - judge: {base_url: 'http://127.0.0.1:9/v1', model: m, budget_calls: 3}\n")
+    async with tui.running(workspace) as pilot:
+        app = pilot.app
+        tui.type_text(app, f":run {recipe}\n")
+        await tui.until(pilot, lambda: "Run rated over rows" in tui.screen_text(app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: "Ask m at http://127.0.0.1:9/v1?" in tui.screen_text(app))
+        assert "60 calls without retries" in " ".join(tui.screen_text(app).split())
+        await pilot.press("n")
+        await tui.until(pilot, lambda: tui.said(app) == "Nothing was asked. No version was made.")
+        assert not workspace.store.version("rows-rated")
+
+
 async def test_a_broken_recipe_is_told_by_its_line(tui, workspace, tmp_path):
     recipe = tmp_path / "broken.yaml"
     recipe.write_text("steps:\n  - lenght: {}\n")
