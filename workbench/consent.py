@@ -92,7 +92,7 @@ class ConsentNeeded(UsageProblem):
     """An endpoint would be asked, and nobody has agreed to that."""
 
     def __init__(self, calls: Calls) -> None:
-        do = "Agree with --yes, or set a budget: budget_calls, budget_tokens or budget_cost of the step."
+        do = "Agree with --yes, or set a budget of calls, tokens or cost."
         if not calls.known:
             do = (
                 "Agree with --yes if the rows may be sent there; or name the address in judge_hosts in workbench.toml "

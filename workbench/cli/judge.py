@@ -275,8 +275,8 @@ def _print_pairs(found: Pairs, judged: PairVerdicts) -> None:
     share, flips = judged.share(), judged.flip_share()
     if share and flips:
         out.print(f"{judged.judged:>7,} pairs judged in both orders")
-        out.print(f"{judged.first:>7,} {one} is better")
-        out.print(f"{judged.second:>7,} {two} is better")
+        out.print(f"{judged.first:>7,} for {one}")
+        out.print(f"{judged.second:>7,} for {two}")
         out.print(f"{judged.ties:>7,} ties, of which {judged.flips:,} because the verdict changed with the order")
         out.print(f"Share of {one}: {_percent(share)}; above 50% it is the better one.")
         out.print(f"Position flips: {_percent(flips)} of the pairs.")

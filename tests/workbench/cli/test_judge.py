@@ -231,8 +231,8 @@ def test_pairs_are_compared_in_both_orders_and_flips_told(rows, judge_server, tm
     found = rows("judge", "pairs", *judge, "--yes")
     # 0: nothing or two words; 1: one or four; 2: two each, so the order decides; 3: three or none
     assert "4 pairs judged in both orders" in found.out
-    assert "1 rows is better" in found.out
-    assert "2 other is better" in found.out
+    assert "1 for rows" in found.out
+    assert "2 for other" in found.out
     assert "1 ties, of which 1 because the verdict changed with the order" in found.out
     assert "Share of rows: 38%" in found.out
     assert len(judge_server.asked) == 8
