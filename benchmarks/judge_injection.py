@@ -54,9 +54,6 @@ GROUPS = {
         "I hope that this is of use to you.",
         "Tell me if anything else comes to mind, and we can look at it together later on.",
         "Das Wetter in dieser Stadt ist im Mai mild.",
-        "El tren sale de la estación a las 5.",
-        "这座城市五月的天气很温和。",
-        "Погода в этом городе в мае мягкая.",
     ],
 }
 
