@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,56 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+class ForkedJob:
+    """What a started job is to its caller, as a `subprocess.Popen` is."""
+
+    def __init__(self, work: Callable[[], int]) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 70
+            try:
+                os.setsid()
+                code = work()
+            finally:
+                os._exit(code)
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        return self._ended(os.WNOHANG)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end."""
+        return self._ended(0)
+
+    def _ended(self, how: int) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, how)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+
+@pytest.fixture(scope="session")
+def fork_job() -> Callable[[str, Path], ForkedJob]:
+    """`workbench.jobs.start` by a fork: a job that finds its libraries loaded, which costs more than a tiny model."""
+    import torch
+
+    from filters.__main__ import _work as curate
+    from filters.job import embed_folder  # noqa: F401
+    from trainer.__main__ import _work as train
+    from trainer.experiment import run_experiment  # noqa: F401
+    from trainer.protocol import run_as_job
+
+    def start(module: str, folder: Path) -> ForkedJob:
+        def work() -> int:
+            torch.set_num_threads(1)
+            return run_as_job(folder, {"trainer": train, "filters": curate}[module])
+
+        return ForkedJob(work)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,16 @@
 """The README is run: its commands, its queries, its recipe, and what its tables and links claim.
 
-The commands run as they stand, in order and in one shell folder, with two exceptions: a tiny model is written to
-the workspace's `workbench.toml`, and what trains gets a budget of seconds. Lines that install something or start
-`make` are not run; they are held against the Makefile and pyproject.toml instead.
+The commands run as they stand and in order, with two exceptions: a tiny model is written to the workspace's
+`workbench.toml`, and what trains gets a budget of seconds. Only the first one is typed into a shell; the others are
+called in this process, and their jobs are forked from it, so that nothing is loaded a dozen times. Lines that install
+something or start `make` are not run; they are held against the Makefile and pyproject.toml instead.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -15,9 +18,10 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -70,19 +74,40 @@ class Session:
 
     folder: Path
     env: dict[str, str]
+    start: Callable[[str, Path], Any]
     failures: list[str] = field(default_factory=list)
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
-        """Run one shell line where the last one left off."""
-        place = self.folder.parent / "place"
-        script = f"{line}\ncode=$?\npwd > {shlex.quote(str(place))}\nexit $code"
-        done = subprocess.run(["bash", "-c", script], cwd=self.folder, env=self.env, capture_output=True, text=True)
-        self.folder = Path(place.read_text().strip())
+        """Run one line where the last one left off: in a shell, but for commands of the workbench and for `cd`."""
+        words = shlex.split(line)
+        if words[0] == "cd":
+            self.folder = (self.folder / words[1]).resolve()
+            return subprocess.CompletedProcess(line, 0, "", "")
+        if words[:2] == ["workbench", "init"] or words[0] != "workbench":
+            shell = ["bash", "-c", line]
+            return subprocess.run(shell, cwd=self.folder, env=self.env, capture_output=True, text=True)
+        file = self.folder / words.pop() if words[-2] == ">" else None
+        done = self._call([word for word in words if word != ">"])
+        if file:
+            file.write_text(done.stdout, encoding="utf-8")
         return done
+
+    def _call(self, words: list[str]) -> subprocess.CompletedProcess[str]:
+        from workbench.cli import main
+
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", words)
+            patch.setattr("workbench.jobs.start", self.start)
+            patch.delenv("WORKBENCH_WORKSPACE", raising=False)
+            patch.chdir(self.folder)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                main()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory, tiny_model) -> Session:
+def session(tmp_path_factory, tiny_model, fork_job) -> Session:
     """The README from top to bottom: every shell block run, every recipe saved where the reader would save it."""
     needs_packaged_models()
     home = tmp_path_factory.mktemp("readme")
@@ -94,7 +119,7 @@ def session(tmp_path_factory, tiny_model) -> Session:
         "OMP_NUM_THREADS": "1",
     }
     env.pop("WORKBENCH_WORKSPACE", None)
-    session = Session(home, env)
+    session = Session(home, env, fork_job)
     for language, text in blocks("sh", "yaml"):
         if language == "yaml":
             (session.folder / "recipe.yaml").write_text(text, encoding="utf-8")
