@@ -1,14 +1,20 @@
-"""While an import, a recipe and a training job run, keys are answered: nothing of it is done in the UI thread."""
+"""While imports, recipes and jobs run, keys are answered: nothing of it is done in the UI thread."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import statistics
+import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from filters.recipe import parse_recipe
 from workbench import experiments
+from workbench.errors import Stopped
 from workbench.experiments import Question
 from workbench.jobs import run_job
 from workbench.tui.widgets.row_list import RowList
@@ -63,6 +69,20 @@ class Heart:
         self._thread.join()
 
 
+async def press_keys(rows, pilot, tui) -> list[float]:
+    """Seconds until the list followed each of KEYS."""
+    answers = []
+    for key, to in KEYS:
+        pressed = time.perf_counter()
+        tui.type_ahead(pilot.app, key)
+        while rows.cursor != to:
+            await asyncio.sleep(0.001)
+            assert time.perf_counter() - pressed < 20
+        answers.append(time.perf_counter() - pressed)
+        await pilot.pause(0.02)
+    return answers
+
+
 async def test_keys_are_answered_while_an_import_a_recipe_and_a_training_job_run(
     tui, workspace, tiny_model, tmp_path, monkeypatch
 ):
@@ -97,15 +117,8 @@ async def test_keys_are_answered_while_an_import_a_recipe_and_a_training_job_run
         app.run_worker(app.tasks.run("importing", bring_in, in_bytes=True), exit_on_error=False)
         app.run_worker(app.tasks.run("curating", curate), exit_on_error=False)
         await tui.until(pilot, lambda: len(app.tasks.running) == 2 and all(task.told for task in app.tasks.running))
-        heart, answers, steps = Heart(), [], seen.count("train")
-        for key, to in KEYS:
-            pressed = time.perf_counter()
-            tui.type_ahead(app, key)
-            while rows.cursor != to:
-                await asyncio.sleep(0.001)
-                assert time.perf_counter() - pressed < 20
-            answers.append(time.perf_counter() - pressed)
-            await pilot.pause(0.02)
+        heart, steps = Heart(), seen.count("train")
+        answers = await press_keys(rows, pilot, tui)
         working = len(app.tasks.running)
         heart.stop()
         tui.type_text(app, "xdull\n")  # and what is changed is committed meanwhile
@@ -117,6 +130,106 @@ async def test_keys_are_answered_while_an_import_a_recipe_and_a_training_job_run
         await tui.until(pilot, lambda: not app.tasks.running)
     assert working == dropped_beside == 2, "all of it ran while keys were pressed"
     assert seen.count("train") > steps
+    assert heart.worked < WORKED
+    assert heart.stood_still < STOOD_STILL
+    assert statistics.median(answers) < ANSWERED, answers
+
+
+OF_JOBS = ("openai", "trainer.base", "trainer.likelihood", "filters.judge.endpoint")
+"""What loads models and asks endpoints: for processes of their own."""
+
+
+class Imports:
+    """Remembers which of OF_JOBS anybody imports from now on; they are as good as never imported before."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.seen: list[str] = []
+        for name in OF_JOBS:
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setattr(sys, "meta_path", [self, *sys.meta_path])
+
+    def find_spec(self, name, path=None, target=None) -> None:
+        if name in OF_JOBS:
+            self.seen.append(name)
+
+
+class SlowJudge(BaseHTTPRequestHandler):
+    """Rates every row 4, after a while."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        time.sleep(0.5)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"content": "Fine.\nRating: 4"}}
+        raw = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def judge_url():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowJudge)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server.shutdown()
+    server.server_close()
+
+
+def scored(folder) -> int:
+    """How many rows each scoring job that has begun has scored, the slowest one's."""
+    told = [path.read_text().splitlines() for path in folder.glob("score-*/events.jsonl")]
+    done = [[json.loads(line).get("done", 0) for line in lines] for lines in told]
+    return min(max(numbers, default=0) for numbers in done) if len(done) == 2 else 0
+
+
+async def test_scores_are_computed_elsewhere_and_keys_are_answered_meanwhile(
+    tui, workspace, tiny_model, judge_url, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_rows(tmp_path / "some.jsonl", 3_000)
+    workspace.import_file(tmp_path / "some.jsonl", name="some")
+    recipes = {
+        # Row by row, so that there is something to do while keys are pressed.
+        "likely": parse_recipe(f"steps: [{{likelihood: {{model: '{tiny_model}', micro_tokens: 8}}}}]"),
+        "rated": parse_recipe(f"steps: [{{judge: {{base_url: '{judge_url}', model: m}}}}]"),
+    }
+
+    def scores(name):
+        def work(progress, cancelled):
+            try:
+                workspace.run_recipe(
+                    recipes[name], ["some"], name, progress=progress, cancelled=cancelled, agrees=lambda calls: True
+                )
+            except Stopped:
+                return
+
+        return work
+
+    imports = Imports(monkeypatch)
+    async with tui.running(workspace) as pilot:
+        app = pilot.app
+        rows = app.screen.query_one(RowList)
+        for name in recipes:
+            app.run_worker(app.tasks.run(name, scores(name)), exit_on_error=False)
+        await tui.until(pilot, lambda: scored(workspace.runs_dir) > 0, 90)
+        heart, before = Heart(), scored(workspace.runs_dir)
+        answers = await press_keys(rows, pilot, tui)
+        working = len(app.tasks.running)
+        heart.stop()
+        await tui.until(pilot, lambda: scored(workspace.runs_dir) > before)
+        for task in app.tasks.running:
+            task.stopped.set()
+        await tui.until(pilot, lambda: not app.tasks.running)
+    assert working == 2, "both jobs ran while keys were pressed"
+    assert imports.seen == []
     assert heart.worked < WORKED
     assert heart.stood_still < STOOD_STILL
     assert statistics.median(answers) < ANSWERED, answers
