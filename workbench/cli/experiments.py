@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from workbench.cli import common, diagnose
+from workbench.cli.answer_judge import Leave, leave_options
 from workbench.cli.compare import carry_out, print_result, stored_result
 
 
@@ -34,6 +35,7 @@ def ls(ctx: click.Context, as_json: bool) -> None:
             "name": row.name,
             "state": row.state,
             "verdict": row.verdict,
+            "verdicts": dict(row.verdicts),
             "created_at": row.created_at.isoformat(timespec="seconds"),
         }
         for row in rows
@@ -49,8 +51,9 @@ def ls(ctx: click.Context, as_json: bool) -> None:
     from workbench.text import safe_text
 
     table = Table("id", "versions", "state", "verdict", "made (UTC)", box=None, pad_edge=False)
-    for row in found:
-        table.add_row(row["id"], safe_text(row["name"]), row["state"], row["verdict"] or "-", row["created_at"])
+    for row in rows:
+        made = row.created_at.isoformat(timespec="seconds")
+        table.add_row(row.id, safe_text(row.name), row.state, row.verdict_told or "-", made)
     common.out().print(table)
 
 
@@ -76,24 +79,43 @@ def show(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> No
 @command.command("resume")
 @click.argument("experiment")
 @click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
+@leave_options
 @common.json_option
 @click.pass_context
-def resume(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> None:
-    """Go on with EXPERIMENT where it was, or attach to it where it still runs."""
-    with common.workspace(ctx) as ws:
-        from workbench import experiments
+def resume(
+    ctx: click.Context, experiment: str, answers: int, judge_key_variable: str | None, yes: bool, as_json: bool
+) -> None:
+    """Go on with EXPERIMENT where it was, or attach to it where it still runs.
 
-        found = experiments.find(ws, experiment)
-    carry_out(ctx, found, as_json=as_json, answers=answers)
+    Runs that failed are made again, and a judge that stopped goes on. Of one that is done the result is made again,
+    with the metrics that packages bring by now.
+    """
+    with common.workspace(ctx) as ws:
+        from workbench import experiments, outcomes
+
+        found = experiments.open_again(ws, experiments.find(ws, experiment))
+        if found.done and outcomes.is_measured(ws, found.id):
+            outcomes.conclude(ws, found.id)
+    leave = Leave(yes, judge_key_variable, may_ask=not as_json)
+    carry_out(ctx, found, as_json=as_json, answers=answers, leave=leave)
 
 
 @command.command("rerun")
 @click.argument("experiment")
 @click.option("--seeds", type=click.IntRange(min=1), metavar="N", help="Seeds of each arm. Default: as before.")
 @click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
+@leave_options
 @common.json_option
 @click.pass_context
-def rerun(ctx: click.Context, experiment: str, seeds: int | None, answers: int, as_json: bool) -> None:
+def rerun(
+    ctx: click.Context,
+    experiment: str,
+    seeds: int | None,
+    answers: int,
+    judge_key_variable: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
     """Ask the question of EXPERIMENT again: same versions, model and settings, with N seeds.
 
     The same question shows the result that is there; runs that are there already are not run again.
@@ -106,7 +128,8 @@ def rerun(ctx: click.Context, experiment: str, seeds: int | None, answers: int, 
 
         question = experiments.asked(find_experiment(ws.store, experiment))
         planned = experiments.plan(ws, replace(question, seeds=seeds or question.seeds))
-    carry_out(ctx, planned, as_json=as_json, answers=answers)
+    leave = Leave(yes, judge_key_variable, may_ask=not as_json)
+    carry_out(ctx, planned, as_json=as_json, answers=answers, leave=leave)
 
 
 @command.command("history")
