@@ -23,7 +23,6 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -186,13 +185,14 @@ class _Job:
         write_atomic(path, budget.model_dump_json(indent=1))
         return budget
 
-    def length(self, arm: str, budget: ResolvedBudget) -> tuple[int, int | Fraction]:
-        """The optimizer steps of each run of an arm, and the trained tokens of a step."""
-        trained, per_step = self.arms[arm].trained_tokens, budget.training.tokens_per_step
-        cut_short = arm in self.plan.whole and trained > (budget.trained_tokens or 0)
+    def length(self, arm: str, budget: ResolvedBudget) -> tuple[int, int | None]:
+        """The optimizer steps of each run of an arm, and how many passes over its rows they are to be exactly."""
+        rows = self.arms[arm]
+        cut_short = arm in self.plan.whole and rows.trained_tokens > (budget.trained_tokens or 0)
         if budget.steps is None or cut_short:
-            return epoch_steps(trained, self.plan.budget.epochs or 1, per_step)
-        return budget.steps, per_step
+            epochs = self.plan.budget.epochs or 1
+            return epoch_steps(rows.rows, epochs, budget.training.tokens_per_step), epochs
+        return budget.steps, None
 
     def _sample(self, model: Any) -> None:
         """A small part of what `measure` does, in about the same proportions."""
@@ -215,7 +215,7 @@ class _Job:
         out = self.results(run.id)
         out.mkdir(parents=True, exist_ok=True)
         arm = self.arms[run.arm]
-        steps, tokens_per_step = self.length(run.arm, budget)
+        steps, epochs = self.length(run.arm, budget)
         started = time.monotonic()
         with deferred_stop() as wants_stop:
             result = finetune(
@@ -224,7 +224,7 @@ class _Job:
                 budget.training,
                 seed=run.seed,
                 steps=steps,
-                tokens_per_step=tokens_per_step,
+                epochs=epochs,
                 out=out,
                 validation=self.validation[run.arm],
                 on_step=_step_teller(run.id, self.events),

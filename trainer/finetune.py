@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from trainer.plan import TrainingSetting
 from trainer.protocol import write_atomic
 from trainer.quantize import bitsandbytes
 from trainer.sanity import Sanity, note_gradients, step0_difference, trainable_share
-from trainer.schedule import TrainRow, micro_batches, steps_of
+from trainer.schedule import TrainRow, epochs_in_steps, micro_batches, steps_of
 
 bitsandbytes()  # before peft and trl, which import it without our guard
 
@@ -115,13 +114,16 @@ class _Schedule:
         setting: TrainingSetting,
         seed: int,
         steps: int,
-        tokens_per_step: int | Fraction,
+        epochs: int | None,
     ) -> None:
         if not any(row.trained for row in rows):
             raise BadInput("no row has a trained token", do="Look at `workbench tokens` with --audit.")
         self._rows = rows
         self._micro_tokens = setting.micro_tokens
-        self._steps = steps_of(rows, seed=seed, steps=steps, tokens_per_step=tokens_per_step)
+        if epochs is None:
+            self._steps = steps_of(rows, seed=seed, steps=steps, tokens_per_step=setting.tokens_per_step)
+        else:
+            self._steps = epochs_in_steps(rows, seed=seed, epochs=epochs, steps=steps)
         self.tokens = [sum(rows[i].trained for i in step) for step in self._steps]
 
     def collate(self, items: list[dict[str, int]]) -> dict[str, Any]:
@@ -198,7 +200,7 @@ def finetune(
     *,
     seed: int,
     steps: int,
-    tokens_per_step: int | Fraction | None = None,
+    epochs: int | None = None,
     out: Path,
     validation: Sequence[TrainRow] = (),
     on_step: OnStep = lambda *_: None,
@@ -207,12 +209,12 @@ def finetune(
 ) -> RunResult:
     """Train one adapter for `steps` optimizer steps, save it in PEFT form to `out/adapter`, pass it to `then`.
 
-    `tokens_per_step` are trained tokens, where they are not those of the setting. Resumes from the newest checkpoint
-    below `out/checkpoints`. `wants_stop` is asked after every step; when it says yes a checkpoint is written and
-    Stopped raised. `then(model)` runs with the trained adapter in place (evaluation). Raises BadInput where no row has
-    a trained token, Problem where gradients do not reach the whole adapter.
+    With `epochs` the steps are so many passes over the rows, whatever their size comes to. Resumes from the newest
+    checkpoint below `out/checkpoints`. `wants_stop` is asked after every step; when it says yes a checkpoint is written
+    and Stopped raised. `then(model)` runs with the trained adapter in place (evaluation). Raises BadInput where no row
+    has a trained token, Problem where gradients do not reach the whole adapter.
     """
-    schedule = _Schedule(rows, setting, seed, steps, tokens_per_step or setting.tokens_per_step)
+    schedule = _Schedule(rows, setting, seed, steps, epochs)
     checkpoints, first_step = out / "checkpoints", out / "first_step.json"
     checkpoint = _whole_checkpoint(checkpoints)
     watch = _Watch(on_step, schedule.tokens, wants_stop)

@@ -32,16 +32,35 @@ def seeded_order(keys: Sequence[str], seed: int, epoch: int) -> list[int]:
     return sorted(range(len(keys)), key=lambda i: hashlib.sha256(f"{seed}/{epoch}/{keys[i]}".encode()).digest())
 
 
-def epoch_steps(trained: int, epochs: int, tokens_per_step: int) -> tuple[int, Fraction]:
-    """How many steps make `epochs` passes over rows of `trained` tokens, and the tokens of each of them.
+def epoch_steps(rows: Sequence[TrainRow], epochs: int, tokens_per_step: int) -> int:
+    """How many optimizer steps of about `tokens_per_step` trained tokens make `epochs` passes over the rows."""
+    trained = [row.trained for row in rows if row.trained]
+    return max(1, min(round(sum(trained) * epochs / tokens_per_step), len(trained) * epochs))
 
-    Steps are made as much smaller or larger than `tokens_per_step` as it takes for the last to end with the last row.
+
+def epochs_in_steps(rows: Sequence[TrainRow], *, seed: int, epochs: int, steps: int) -> list[list[int]]:
+    """Row indices of each of `steps` optimizer steps that together are exactly `epochs` passes over the rows.
+
+    Step k ends with the row that brings the running total to its share of all tokens, but never leaves fewer rows than
+    there are steps to come, so none is empty. Raises ValueError where there are fewer rows than steps.
     """
-    steps = max(1, round(trained * epochs / tokens_per_step))
-    return steps, Fraction(trained * epochs, steps)
+    keys = [row.key for row in rows]
+    order = [i for epoch in range(epochs) for i in seeded_order(keys, seed, epoch) if rows[i].trained]
+    if len(order) < steps:
+        raise ValueError("fewer rows than steps")
+    share = Fraction(sum(rows[i].trained for i in order), steps)
+    plan: list[list[int]] = [[]]
+    total = 0
+    for place, index in enumerate(order, 1):
+        plan[-1].append(index)
+        total += rows[index].trained
+        to_come = steps - len(plan)
+        if to_come and (total >= len(plan) * share or len(order) - place == to_come):
+            plan.append([])
+    return plan
 
 
-def steps_of(rows: Sequence[TrainRow], *, seed: int, steps: int, tokens_per_step: int | Fraction) -> list[list[int]]:
+def steps_of(rows: Sequence[TrainRow], *, seed: int, steps: int, tokens_per_step: int) -> list[list[int]]:
     """Row indices of each of `steps` optimizer steps of about `tokens_per_step` trained tokens, epoch after epoch.
 
     Step k ends with the row that brings the running total to (k+1) x `tokens_per_step`, so the total of n steps

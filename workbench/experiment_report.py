@@ -126,7 +126,8 @@ def _question(shown: Finished, whole: dict[str, Any], spec: MetricSpec) -> list[
     result, settings = shown.result, shown.result["settings"]
     items = counted(len(shown.items), "item")
     on = f"measured by {metric_name(spec.name)} on the {items} of eval set {shown.evalset.name}"
-    tokens = " and ".join(f"{count:,} ({arm})" for arm, count in whole["trained_tokens"].items())
+    *most, last = [f"{count:,} ({arm})" for arm, count in whole["trained_tokens"].items()]
+    tokens = f"{', '.join(most)} and {last}" if most else last
     how = (
         f"Every run starts from {settings['model']} and trains an adapter on {tokens} trained tokens; "
         f"{counted(result['seeds'], 'seed')} an arm."

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.schedule import TrainRow, epoch_steps, micro_batches, seeded_order, steps_of
+from trainer.schedule import TrainRow, epoch_steps, epochs_in_steps, micro_batches, seeded_order, steps_of
 
 
 def row(key: str, prompt: int, trained: int) -> TrainRow:
@@ -50,14 +50,25 @@ def test_every_row_is_seen_once_before_any_is_seen_twice():
     assert len(seen) == len(set(seen))
 
 
+LONG = [row(f"k{i}", 3, 5 + 90 * (i % 3)) for i in range(60)]
+
+
+@pytest.mark.parametrize("rows", [ROWS, LONG], ids=["short", "longer than a step"])
 @pytest.mark.parametrize(("epochs", "per_step"), [(1, 20), (3, 20), (2, 1000), (3, 7)])
-def test_epochs_train_every_row_equally_often_in_steps_of_like_size(epochs, per_step):
-    trained = sum(r.trained for r in ROWS)
-    steps, tokens = epoch_steps(trained, epochs, per_step)
-    plan = steps_of(ROWS, seed=0, steps=steps, tokens_per_step=tokens)
-    seen = [i for step in plan for i in step]
-    assert {seen.count(i) for i in range(len(ROWS))} == {epochs}
-    assert steps == max(1, round(trained * epochs / per_step))
+def test_epochs_are_exactly_as_many_passes_in_as_many_steps_by_every_seed(rows, epochs, per_step):
+    steps = epoch_steps(rows, epochs, per_step)
+    for seed in range(5):
+        plan = epochs_in_steps(rows, seed=seed, epochs=epochs, steps=steps)
+        seen = [i for step in plan for i in step]
+        assert {seen.count(i) for i in range(len(rows))} == {epochs}
+        assert len(plan) == steps
+        assert all(plan)
+
+
+def test_the_steps_of_epochs_are_alike_in_tokens():
+    plan = epochs_in_steps(ROWS, seed=0, epochs=2, steps=epoch_steps(ROWS, 2, 40))
+    sizes = [sum(ROWS[i].trained for i in step) for step in plan]
+    assert max(sizes) - min(sizes) <= 2 * max(r.trained for r in ROWS)
 
 
 def test_a_row_longer_than_a_step_does_not_make_an_empty_step():
