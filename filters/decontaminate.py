@@ -137,13 +137,12 @@ def overlaps(
     whole: dict[int, int] = {}
     for batch in rows:
         texts = [row.turns(params.on) for row in batch]
-        asked = [_asked(row, params.on) for row in batch]
-        several = [i for i, text in enumerate(asked) if text is not None]
-        owners = np.array([*range(len(batch)), *several])
-        for place, gram in index.grams_in(["\n".join(turns) for turns in texts] + [asked[i] or "" for i in several]):
+        asked = {i: text for i, row in enumerate(batch) if (text := _asked(row, params.on)) is not None}
+        owners = np.array([*range(len(batch)), *asked])
+        for place, gram in index.grams_in(["\n".join(turns) for turns in texts] + [*asked.values()]):
             hits.append(np.unique(np.stack([owners[place] + len(ids), gram]), axis=1))
         for i, turns in enumerate(texts):
-            if (short := index.short_prompt(turns if asked[i] is None else [*turns, asked[i]])) is not None:
+            if (short := index.short_prompt([*turns, asked[i]] if i in asked else turns)) is not None:
                 whole[i + len(ids)] = short
         ids += [row.id for row in batch]
         outside.progress(len(ids), len(rows), "decontaminate")

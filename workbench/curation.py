@@ -11,13 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filters.step import Drop, JobScorer, Progress, RowStep, StepOutcome
+from filters.step import Compute, Drop, JobScorer, Progress, RowStep, StepOutcome
 from workbench.draft import manual_step
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import BadInput, UsageProblem
 from workbench.importing import check_name
 from workbench.resources import data_dir, recipe_names
-from workbench.scoring import ScoreJobs
 from workbench.store.database import Store, VersionRow
 from workbench.store.drafts import MANUAL
 from workbench.store.evalsets import EvalSet, get_eval_set, items_as_rows, overlapping_members
@@ -103,7 +102,7 @@ def run_recipe(
     version: str,
     *,
     embed: CachedEmbeddings,
-    compute: ScoreJobs,
+    compute: Compute,
     dry_run: bool,
     allow_wipeout: bool,
     progress: Progress | None,
