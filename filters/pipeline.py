@@ -173,9 +173,7 @@ def score_rows(scorer: Scorer | JobScorer, rows: Sequence[Row], cache: ScoreCach
     return [known[row.content_hash] for row in rows]
 
 
-def compute_missing(
-    scorer: JobScorer, left: Iterable[list[Row]], cache: ScoreCache, compute: Compute | None
-) -> None:
+def compute_missing(scorer: JobScorer, left: Iterable[list[Row]], cache: ScoreCache, compute: Compute | None) -> None:
     """Have the scores computed that `cache` lacks, or has as errors; every part goes there as it comes."""
 
     def missing() -> Iterator[list[Row]]:
