@@ -57,6 +57,16 @@ def test_the_same_data_twice_is_no_difference_where_items_alone_cry_wolf(n_seeds
     assert by_items > 0.4
 
 
+@pytest.mark.parametrize("luck", [1.0, 1.5])
+def test_small_p_values_are_as_rare_as_they_say_where_luck_and_rest_are_alike(luck):
+    """Corrections for several tests stand on the tails: a p of 0.001 must not come in one of a hundred experiments."""
+    rng = np.random.default_rng(90)
+    found = np.array([ours(*arms(rng, 3, luck)) for _ in range(4000)])
+    assert (found < 0.05).mean() <= 0.06
+    assert (found < 0.01).mean() <= 0.016
+    assert (found < 0.001).mean() <= 0.004
+
+
 def test_effects_that_differ_from_item_to_item_are_no_difference_where_seeds_alone_cry_wolf():
     rng = np.random.default_rng(10)
     alarms, by_seeds = rates(lambda: arms(rng, 4, luck=0, item_effects=2.0), ours, seeds_only)
