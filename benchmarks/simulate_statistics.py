@@ -82,6 +82,16 @@ def false_alarms(rng, repeats):
             print(f"| {n_seeds} | {luck} | " + " | ".join(row) + " |")
 
 
+def tails(rng, repeats):
+    print("\n## Small p values (%): same data in both arms; corrections for several tests stand on them\n")
+    print("| seeds | luck | p < 0.05 | p < 0.01 | p < 0.001 |\n|---|---|---|---|---|")
+    for n_seeds in (2, 3, 4):
+        for luck in (1, 2, 3):
+            found = np.array([paired_difference(*two_arms(rng, n_seeds, luck=luck)).p for _ in range(5 * repeats)])
+            shares = (f"{100 * np.mean(found < alpha):5.2f}" for alpha in (0.05, 0.01, 0.001))
+            print(f"| {n_seeds} | {luck} | " + " | ".join(shares) + " |")
+
+
 def baselines_and_candidate(rng, n_baselines, *, luck, effect):
     """Baseline runs (n, items), whose first is compared and all make the noise floor, and one candidate run."""
     baselines, others = two_arms(rng, n_baselines, luck=luck, effect=effect)
@@ -256,7 +266,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     tables = {
         table.__name__: table
-        for table in (false_alarms, one_seed, clustered, yes_no, planned_power, verdicts, preference)
+        for table in (false_alarms, tails, one_seed, clustered, yes_no, planned_power, verdicts, preference)
     }
     parser.add_argument("--only", choices=tables, help="one table alone, with draws of its own")
     args = parser.parse_args()
