@@ -60,7 +60,7 @@ class Preference:
             noise = None if self.again is None else noise_of_pairs(_only(self.again, mask), clusters=clusters)
             return Measured(spec, win_rate(_only(self.shares, mask), clusters=clusters, noise=noise))
 
-        return slice_items(spec, ~np.isnan(self.shares).any(0), dimensions, compare, self.clusters)
+        return slice_items(spec, np.asarray(~np.isnan(self.shares).any(0)), dimensions, compare, self.clusters)
 
 
 def _only(table: Floats, mask: Mask) -> Floats:

@@ -91,7 +91,7 @@ def slice_metric(
         kept = None if together is None else [c for c, keep in zip(together, mask, strict=True) if keep]
         return measure(spec, baseline[:, mask], candidate[:, mask], clusters=kept, noise=noise(mask))
 
-    complete = ~(np.isnan(baseline).any(0) | np.isnan(candidate).any(0))
+    complete = np.asarray(~(np.isnan(baseline).any(0) | np.isnan(candidate).any(0)))
     return slice_items(spec, complete, dimensions, compare, clusters)
 
 

@@ -80,10 +80,9 @@ def match_ups(ws: Workspace, noted: Mapping[str, Any], runs: Mapping[str, Sequen
                 theirs = given.get(runs[against][opponent(place, number, len(runs[arm]))], {}).get(number)
                 if mine is None or theirs is None:
                     continue
-                two = (None, None)
-                if mine != theirs:
-                    two = comparison(asked, mine, theirs), comparison(asked, theirs, mine)
-                found.append(MatchUp(arm, against, place, number, *two))
+                two = [(mine, theirs), (theirs, mine)] if mine != theirs else []
+                forward, backward = [comparison(asked, *answers) for answers in two] or (None, None)
+                found.append(MatchUp(arm, against, place, number, forward, backward))
     return found
 
 

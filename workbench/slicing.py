@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +11,13 @@ import pyarrow as pa
 from filters.rules.language import identify
 from trainer.conversation import content_text, side_text, split_reference
 from trainer.slices import LEAST, Labels
+from trainer.variance import Floats
 
 BINS = 3
 """Length bins of an eval set at most; each has a like number of items, enough to be tested."""
 
 
-def dimensions(items: pa.Table, prompt_tokens: Sequence[float], answer_tokens: Sequence[float]) -> dict[str, Labels]:
+def dimensions(items: pa.Table, prompt_tokens: Floats, answer_tokens: Floats) -> dict[str, Labels]:
     """The slice of each item by `task`, `language`, `prompt length`, `answer length` and `cluster`.
 
     `items` as `workbench.store.evalsets.eval_rows` gives them; tokens are the model's, of the prompt and of the
@@ -33,12 +33,12 @@ def dimensions(items: pa.Table, prompt_tokens: Sequence[float], answer_tokens: S
     }
 
 
-def length_bins(tokens: Sequence[float]) -> list[str | None]:
+def length_bins(tokens: Floats) -> list[str | None]:
     """Bins of like size, named by the tokens that they reach from and to; NaN is in none.
 
     Items of equal length share a bin, so there may be fewer bins, and fewer than two where there are few items.
     """
-    known = np.array([n for n in tokens if math.isfinite(n)])
+    known = tokens[np.isfinite(tokens)]
     bins = min(BINS, len(known) // LEAST)
     if bins < 2:
         return [None] * len(tokens)
@@ -48,7 +48,7 @@ def length_bins(tokens: Sequence[float]) -> list[str | None]:
     return [names[int(np.searchsorted(edges, n))] if math.isfinite(n) else None for n in tokens]
 
 
-def _reach(tokens: np.ndarray[tuple[int], np.dtype[np.float64]]) -> str:
+def _reach(tokens: Floats) -> str:
     low, high = int(tokens.min()), int(tokens.max())
     return f"{low:,} to {high:,} tokens" if low < high else f"{low:,} tokens"
 

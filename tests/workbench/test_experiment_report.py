@@ -23,6 +23,7 @@ from workbench.report import plots
 from workbench.report.contents import RunPart
 from workbench.report.html import html_report
 from workbench.report.markdown import markdown_report
+from workbench.report.verdict import number
 from workbench.store.experiments import find_experiment
 from workbench.text import safe_text
 from workbench.workspace import Workspace
@@ -171,8 +172,9 @@ def test_a_report_says_what_the_result_says(folder, contents):
     for text in (html_report(contents), markdown_report(contents).replace("\\", "")):
         assert f"Verdict: {shown.result['verdict']}" in text
         for metric in shown.result["metrics"]:
-            assert f"{metric['delta']:+.3f}" in text
-            assert f"{metric['ci'][0]:+.3f} to {metric['ci'][1]:+.3f}" in text
+            low, high = (number(end, signed=True) for end in metric["ci"])
+            assert number(metric["delta"], signed=True) in text
+            assert f"{low} to {high}" in text
         for arm in contents.arms:
             assert arm.manifest_hash in text
             assert arm.origins[0].file_hash in text
@@ -190,7 +192,9 @@ def test_what_left_between_the_arms_is_told_with_its_reason_and_survivor(content
     assert count == 4
     survivors = {1: "pairs row 0", 3: "pairs row 2", 5: "pairs row 4", 7: "pairs row 6"}
     assert {gone.row: gone.survivor for gone in there.samples} == survivors
-    assert next(line for line in contents.recipe_diff if "exact" in line).startswith("+")
+    [(version, diff)] = contents.recipe_diffs
+    assert version == "clean"
+    assert next(line for line in diff if "exact" in line).startswith("+")
     assert [arm.masks.rows for arm in contents.arms] == [8, 4]
     assert all(arm.masks.verdict and arm.masks.trained for arm in contents.arms)
 
@@ -268,8 +272,8 @@ def test_the_command_asks_the_same_question(question):
     assert notes == []
     _, name, *words = shlex.split(line)
     options = compare.command.make_context(name, words).params
-    baseline, candidate = options.pop("baseline"), options.pop("candidate")
-    assert compare.question(baseline, candidate, options) == question
+    baseline, candidates = options.pop("baseline"), options.pop("candidates")
+    assert compare.question(baseline, candidates, options) == question
 
 
 def test_what_no_option_says_is_said(contents):
@@ -297,6 +301,7 @@ def test_a_version_that_was_trained_alone_is_reported_without_a_verdict(compared
     plan, result = json.loads(row.plan), json.loads(row.result)
     plan["arms"] = {"baseline": "yes"}
     result |= {"candidate": None, "scope": None, "verdict": None, "primary": None, "metrics": [], "sentences": []}
+    result |= {"comparisons": [], "arms": [arm for arm in result["arms"] if arm["arm"] == "baseline"]}
     result["means"].pop("candidate")
     with ws.store.transaction() as cursor:
         cursor.execute("UPDATE experiments SET plan = ?, result = ?", [json.dumps(plan), json.dumps(result)])

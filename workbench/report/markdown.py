@@ -109,8 +109,8 @@ def _slices(result: dict[str, Any]) -> Iterator[str]:
         rows = [[plain(r.name), r.items, r.change, r.interval, r.p, r.verdict] for r in found.rows[:LISTED]]
         header = [found.dimension, "items", "change", "95% interval", "p", "verdict"]
         yield table(header, rows, right=range(1, 5))
-        if told := found.rest():
-            yield plain(told)
+        if rest := found.rest():
+            yield plain(rest)
     if told := other_slices(result):
         yield "\n".join(f"- {plain(sentence)}" for sentence in told)
 
