@@ -63,15 +63,15 @@ def agreement(judge: Sequence[float], people: Sequence[float], lengths: Sequence
     n = columns.shape[1]
     same = [float(side[0]) if n and (side == side[0]).all() else None for side in (judged, columns[1])]
     if n < 3:
-        return Agreement(n, None, None, None, None, None, same_rating=same[0], same_label=same[1])
+        return Agreement(n, None, None, None, None, None, *same)
     rng = np.random.default_rng(0)
     size = max(1, _AT_ONCE // n)
     drawn = np.concatenate(
         [_numbers(columns[:, rng.integers(0, n, (min(size, _RESAMPLES - i), n))]) for i in range(0, _RESAMPLES, size)]
     )
     seen = _numbers(columns[:, None, :])[0]
-    found = [_estimate(value, draws) for value, draws in zip(seen, drawn.T, strict=True)]
-    return Agreement(n, *found, same_rating=same[0], same_label=same[1])
+    spearman, kappa, judged_by, told_by, bias = (_estimate(*pair) for pair in zip(seen, drawn.T, strict=True))
+    return Agreement(n, spearman, kappa, judged_by, told_by, bias, *same)
 
 
 def weighted_kappa(a: Floats, b: Floats) -> Floats:
