@@ -13,7 +13,7 @@ from trainer.protocol import Events, read_plan, run_as_job
 
 
 class _Plan(BaseModel):
-    kind: Literal["experiment", "answers", "token-loss", "merge"] = "experiment"
+    kind: Literal["experiment", "answers", "token-loss", "merge", "gradients"] = "experiment"
 
 
 def _work(folder: Path, events: Events) -> None:
@@ -35,6 +35,10 @@ def _work(folder: Path, events: Events) -> None:
             from trainer.merging import merge_folder
 
             merge_folder(folder, events)
+        case "gradients":
+            from trainer.gradients import measure_gradients
+
+            measure_gradients(folder, events)
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ def heat(
     sequences = [page.example.input_ids[start:stop] for page, (start, stop) in zip(pages, ranges, strict=True)]
     setting = adapter.model if adapter else ModelSetting(name=lens.model, revision=source.revision)
     choice = adapter.choice if adapter else None
-    digest = _adapter_digest(adapter.folder) if adapter else None
+    digest = adapter_digest(adapter.folder) if adapter else None
     asked = [sequences, setting.model_dump(), choice.model_dump() if choice else None, digest]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:32]
     known = ws.cache_dir / "losses" / f"{key}.parquet"
@@ -134,7 +134,8 @@ def _write_job(folder: Path, plan: TokenLossPlan, sequences: Sequence[Sequence[i
     write_atomic(folder / PLAN, plan.model_dump_json(indent=1))
 
 
-def _adapter_digest(folder: Path) -> str:
+def adapter_digest(folder: Path) -> str:
+    """SHA-256 (hex) of an adapter's files: what it is, wherever it lies."""
     digest = hashlib.sha256()
     for path in sorted(folder.glob("adapter_*")):
         digest.update(path.name.encode())

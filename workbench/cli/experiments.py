@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from workbench.cli import common, diagnose
+from workbench.cli import common, culprits, diagnose
 from workbench.cli.answer_judge import Leave, leave_options
 from workbench.cli.compare import carry_out, print_result, stored_result
 
@@ -18,6 +18,7 @@ def command() -> None:
 
 
 command.add_command(diagnose.command)
+command.add_command(culprits.command)
 
 
 @command.command("ls")

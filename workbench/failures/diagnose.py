@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from trainer.plan import BASE
@@ -157,15 +158,21 @@ def _look_at_shares(failure: str, signs: Signs) -> Look:
 
 
 def _means(
-    case: Case, failure: str, metric: str, margin: float, sign: int, items: np.ndarray | None = None, note: str = ""
+    case: Case,
+    failure: str,
+    metric: str,
+    margin: float,
+    sign: int,
+    items: NDArray[np.bool_] | None = None,
+    note: str = "",
 ) -> tuple[Look, list[_Test]]:
     """A metric in nats: worse where the arm is `margin` beyond the base, upwards (`sign` 1) or downwards (-1)."""
     tables = case.metrics.get(metric, {})
     if BASE not in tables or not any(arm in tables for arm in case.versions):
         return Look(failure, "nats", missing=f"{metric} was not measured"), []
-    keep = ~np.isnan(tables[BASE]).any(0)
+    keep: NDArray[np.bool_] = np.asarray(~np.isnan(tables[BASE]).any(axis=0))
     if items is not None:
-        keep &= items
+        keep = keep & items
     if keep.sum() < LEAST_ITEMS:
         return Look(failure, "nats", missing=f"{int(keep.sum())} items have it; it takes {LEAST_ITEMS}"), []
     clusters = None

@@ -1,0 +1,157 @@
+"""The gradient of an adapter on single conversations, projected to few dimensions: a job.
+
+plan.json           GradientsPlan: the model, the adapter, the policy, the projection
+rows.parquet        `key`, `messages`, `tools` (JSON texts), `last`: whether the last turn alone counts
+parts/*.parquet     `key`, `embedding`: the row's projected gradient as a unit vector, float32; null where it has none
+
+What training on one row does to the loss of another is, for a small step, the product of their gradients (Pruthi et al.
+2020, arXiv:2002.08484); its cosine over the parameters of a LoRA adapter, randomly projected, is that of LESS (Xia et
+al. 2024, arXiv:2402.04333) without the optimizer's second moments, which no run keeps. The projection is a count sketch
+(Charikar et al. 2002): each parameter is added with a random sign to a random dimension. It keeps inner products, and
+costs one pass over the gradient where a dense matrix would fill gigabytes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.chat import MaskPolicy, Truncation, fit, tokenise
+from trainer.errors import BadInput
+from trainer.plan import ModelChoice, ModelSetting, PolicySetting
+from trainer.protocol import Events, read_plan
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainer.base import Base
+
+ROWS = "rows.parquet"
+PARTS = "parts"
+
+_SECONDS = 20.0  # of work that a job which is killed may lose
+_ADAPTER = "adapter"
+
+
+class GradientsPlan(BaseModel):
+    """`plan.json` of the job. `adapter` is a folder with a PEFT adapter, seen from that of the job."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["gradients"] = "gradients"
+    model: ModelSetting
+    choice: ModelChoice
+    policy: PolicySetting
+    adapter: str
+    max_length: int = Field(gt=0)
+    truncate: Truncation
+    dimensions: int = Field(default=4096, gt=0)
+    seed: int = 0
+
+
+def measure_gradients(folder: Path, events: Events) -> None:
+    """Do what `plan.json` in `folder` says; parts that are there are kept. Raises ModelUnavailable, BadInput."""
+    from trainer.adapters import with_adapters
+    from trainer.base import load_chosen, with_policy
+
+    plan = read_plan(folder, GradientsPlan)
+    out = folder / PARTS
+    out.mkdir(exist_ok=True)
+    done = {key for path in out.glob("[0-9]*.parquet") for key in pq.read_table(path).column("key").to_pylist()}
+    rows = pq.read_table(folder / ROWS).to_pylist()
+    left = [row for row in rows if row["key"] not in done]
+    if not left:
+        return
+    events.emit("stage", what="loading the model")
+    base, policy = with_policy(load_chosen(plan.model, plan.choice), plan.policy)
+    wearing = with_adapters(base, {_ADAPTER: folder / plan.adapter})
+    with wearing(_ADAPTER) as model:
+        gradient = AdapterGradient(base, model, plan, policy)
+        keys: list[str] = []
+        vectors: list[list[float] | None] = []
+        saved = time.monotonic()
+        for number, row in enumerate(left, 1):
+            tools = json.loads(row["tools"]) if row["tools"] else None
+            keys.append(row["key"])
+            vectors.append(gradient.of(json.loads(row["messages"]), tools, last=row["last"]))
+            events.emit("progress", done=len(done) + number, total=len(rows), what="gradients of rows")
+            if number == len(left) or time.monotonic() - saved > _SECONDS:
+                _write(out / f"{len(done) + number:08}.parquet", keys, vectors)
+                keys, vectors, saved = [], [], time.monotonic()
+
+
+class AdapterGradient:
+    """Projected gradients of one adapter, whose parameters alone get any."""
+
+    def __init__(self, base: Base, model: Any, plan: GradientsPlan, policy: MaskPolicy) -> None:
+        """`model` wears the adapter. Raises BadInput where it has no LoRA parameters."""
+        import torch
+
+        self._base, self._model, self._plan, self._policy = base, model, plan, policy
+        self._parameters = [parameter for name, parameter in model.named_parameters() if "lora_" in name]
+        if not self._parameters:
+            raise BadInput("it has no LoRA parameters", where="the adapter", do="Gradients are taken of LoRA adapters.")
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
+        generator = torch.Generator().manual_seed(plan.seed)
+        count = sum(parameter.numel() for parameter in self._parameters)
+        self._places = torch.randint(plan.dimensions, (count,), generator=generator).to(base.device)
+        self._signs = (torch.randint(2, (count,), generator=generator, dtype=torch.int8) * 2 - 1).to(base.device)
+
+    def of(self, messages: Sequence[dict[str, Any]], tools: Sequence[Any] | None, *, last: bool) -> list[float] | None:
+        """The unit vector of a conversation's gradient, rendered, masked and cut as in training.
+
+        It is that of the sum of its trained tokens' losses; with `last`, of the last turn's. None without any.
+        """
+        import torch
+
+        from trainer.losses import padded, scored_positions, token_losses
+
+        policy = self._policy_of_last() if last else self._policy
+        done = tokenise(self._base.tokenizer, messages, tools, policy)
+        plan = self._plan
+        fitted = fit(self._base.tokenizer, done, messages, tools, policy, plan.max_length, plan.truncate)
+        examples = [one for one in fitted.examples if any(one.trained[1:])]
+        if not examples:
+            return None
+        self._model.train()
+        for parameter in self._parameters:
+            parameter.grad = None
+        with scored_positions(self._base.model) as select:
+            for one in examples:
+                self._base.check_ids(one.input_ids)
+                batch = padded([(one.input_ids, one.labels)])
+                batch = {name: value.to(self._base.device) for name, value in batch.items()}
+                with self._base.autocast():
+                    losses, _ = token_losses(self._model, select, batch)
+                losses.sum().backward()  # type: ignore[no-untyped-call]
+        flat = torch.cat([_flat(parameter) for parameter in self._parameters])
+        sketch = torch.zeros(plan.dimensions, device=flat.device).index_add_(0, self._places, flat * self._signs)
+        length = float(sketch.norm())
+        return (sketch / length).tolist() if 0 < length < float("inf") else None
+
+    def _policy_of_last(self) -> MaskPolicy:
+        from dataclasses import replace
+
+        return replace(self._policy, turns="last")
+
+
+def _flat(parameter: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    gradient = parameter.grad
+    return torch.zeros(parameter.numel(), device=parameter.device) if gradient is None else gradient.float().flatten()
+
+
+def _write(path: Path, keys: Sequence[str], vectors: Sequence[Sequence[float] | None]) -> None:
+    part = path.with_name(f".{path.name}.part")
+    column = pa.array(vectors, pa.list_(pa.float32()))
+    pq.write_table(pa.table({"key": pa.array(keys, pa.string()), "embedding": column}), part)
+    part.replace(path)

@@ -1,0 +1,285 @@
+"""`workbench experiments culprits`: from an eval item that got worse to the rows that most likely did it.
+
+Only rows that differ between the two versions can have made the difference: those that the arm alone has, and those
+that the baseline alone has and the arm missed. They are ranked by how near they lie to what went wrong, in words
+(embeddings) or in what they do to the model (gradients of the arm's adapter, `trainer.gradients`). Nothing in a ranking
+proves that a row did it; how well either finds planted culprits: docs/culprits.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from filters.vectors import VectorCache, text_key, text_keys
+from trainer.conversation import Message, canonical_json, content_hash, side_text
+from trainer.gradients import PARTS, ROWS, GradientsPlan
+from trainer.models import DEFAULT_EMBEDDER
+from trainer.plan import ExperimentPlan, ModelChoice
+from trainer.protocol import PLAN, write_atomic
+from workbench.embeddings import CachedEmbeddings
+from workbench.errors import NotFound, UsageProblem
+from workbench.jobs import Event, Wish, run_job, stop
+from workbench.outcomes import compared_runs, finished
+from workbench.results import Finished, item_answers, open_result
+from workbench.store.evalsets import eval_item
+from workbench.store.examples import row_numbers
+from workbench.token_heat import adapter_digest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from workbench.workspace import Workspace
+
+Way = Literal["neighbours", "gradients"]
+WAYS: tuple[Way, ...] = get_args(Way)
+Side = Literal["only in the arm", "only in the baseline"]
+Progress = Callable[[int, int | None, str], None]
+
+_GRADIENTS = "gradients"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that one version has and the other has not."""
+
+    id: int
+    source: str
+    content_hash: str
+    messages: list[Message]
+    tools: str | None
+    side: Side
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A ranked row. `score` is a cosine, or a difference of two: the higher, the likelier that it did harm."""
+
+    rank: int
+    score: float
+    row: Row
+    number: int
+    """The row's number in its source."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """What went wrong: the question, the reference (empty without one), what the arm's first run answered."""
+
+    item: int
+    asked: list[Message]
+    reference: str
+    answer: str
+    tools: str | None = None
+
+
+@dataclass(frozen=True)
+class Culprits:
+    """The rows that differ, ranked, the likeliest first. `unread` rows could not be ranked."""
+
+    experiment: str
+    arm: str
+    version: str
+    baseline: str
+    by: Way
+    item: Item
+    suspects: list[Suspect]
+    unread: int
+
+
+def find_culprits(
+    ws: Workspace,
+    experiment: str,
+    item: int,
+    *,
+    arm: str | None = None,
+    by: Way = "neighbours",
+    progress: Progress | None = None,
+    wish: Callable[[], Wish] = lambda: "watch",
+) -> Culprits:
+    """Rank the rows in which an arm's version (default: the candidate's) differs from the baseline's for one item.
+
+    Raises NotFound for experiment, arm or item; UsageProblem where there is no result yet, one arm, or no difference;
+    what the job reports, and Stopped by `wish`.
+    """
+    shown = open_result(ws, experiment)
+    versions = {name: version for name, version in shown.arms.items() if name in shown.runs and name != "base"}
+    baseline, *others = versions
+    if not others:
+        raise UsageProblem("it has one arm, and a culprit is what differs between two", where=f"experiment {shown.id}")
+    chosen = arm or others[0]
+    if chosen not in others:
+        raise NotFound(f"no arm {chosen!r} to hold against the baseline", do=f"There is: {', '.join(others)}.")
+    wrong = _item(ws, shown, chosen, item)
+    rows = _differing(ws, versions[chosen], versions[baseline])
+    if not rows:
+        raise UsageProblem(
+            f"{versions[chosen]} and {versions[baseline]} have the same rows", where=f"experiment {shown.id}"
+        )
+    if by == "neighbours":
+        scores = _by_neighbours(ws, wrong, rows, progress, wish)
+    else:
+        scores = _by_gradients(ws, shown, chosen, wrong, rows, progress, wish)
+    order = sorted(np.flatnonzero(~np.isnan(scores)).tolist(), key=lambda i: (-scores[i], rows[i].id))
+    numbers = row_numbers(ws.store, [rows[i].id for i in order])
+    suspects = [Suspect(n, float(scores[i]), rows[i], numbers[rows[i].id]) for n, i in enumerate(order, 1)]
+    return Culprits(
+        shown.id, chosen, versions[chosen], versions[baseline], by, wrong, suspects, len(rows) - len(suspects)
+    )
+
+
+def drop_culprits(ws: Workspace, found: Culprits, count: int, reason: str = "") -> int:
+    """Drop the first `count` suspects that the arm's version has into its draft; returns how many were not yet."""
+    ids = [suspect.row.id for suspect in found.suspects if suspect.row.side == "only in the arm"][:count]
+    why = reason or f"culprit of item {found.item.item} of experiment {found.experiment} by {found.by}"
+    return ws.draft(found.version).drop(ids, why)
+
+
+def _item(ws: Workspace, shown: Finished, arm: str, item: int) -> Item:
+    found = item_answers(ws, shown, item)
+    answer = next((given.text for given in found.answers if given.arm == arm), "")
+    return Item(item, found.asked, found.reference, answer, eval_item(ws.store, shown.evalset, item).tools)
+
+
+def _differing(ws: Workspace, version: str, baseline: str) -> list[Row]:
+    """Rows of one version whose content the other has not, those of `version` first."""
+    hashes = {name: {h for batch in ws.rows(name) for h in batch.column("content_hash").to_pylist()}
+              for name in (version, baseline)}  # fmt: skip
+    sides: list[tuple[str, str, Side]] = [
+        (version, baseline, "only in the arm"), (baseline, version, "only in the baseline")
+    ]  # fmt: skip
+    return [
+        Row(row["id"], row["source"], row["content_hash"], json.loads(row["messages"]), row["tools"], side)
+        for name, other, side in sides
+        for batch in ws.rows(name)
+        for row in batch.to_pylist()
+        if row["content_hash"] not in hashes[other]
+    ]
+
+
+def _by_neighbours(
+    ws: Workspace, item: Item, rows: Sequence[Row], progress: Progress | None, wish: Callable[[], Wish]
+) -> NDArray[np.float32]:
+    """Cosines: of rows that the arm has with the item as it answered, of rows that it misses with the reference."""
+    embed = CachedEmbeddings(ws.cache_dir, ws.runs_dir, progress, lambda: wish() == "stop")
+    question = side_text(item.asked, "prompt")
+    texts = [f"{side_text(row.messages, 'prompt')}\n{side_text(row.messages, 'response')}" for row in rows]
+    wrong, right = f"{question}\n{item.answer}", f"{question}\n{item.reference}"
+    vectors = embed([wrong, right, *texts], DEFAULT_EMBEDDER)
+    held = np.stack([vectors[0] if row.side == "only in the arm" else vectors[1] for row in rows])
+    cosines: NDArray[np.float32] = (vectors[2:] * held).sum(axis=1)
+    return cosines
+
+
+def _by_gradients(
+    ws: Workspace,
+    shown: Finished,
+    arm: str,
+    item: Item,
+    rows: Sequence[Row],
+    progress: Progress | None,
+    wish: Callable[[], Wish],
+) -> NDArray[np.float32]:
+    """How much a row pulls the adapter to the arm's answer and from the reference; the contrary for missed rows."""
+    plan, adapter = _plan(ws, shown, arm)
+    # What the arm says instead of the reference; where it says just that, what makes the reference less likely.
+    told = [item.answer] if item.answer != item.reference else []
+    told += [item.reference] if item.reference else []
+    turns = [canonical_json([*item.asked, {"role": "assistant", "content": text}]) for text in told]
+    asked = [(f"item\n{content_hash(text, item.tools)}", text, item.tools, True) for text in turns]
+    asked += [(f"row\n{row.content_hash}", canonical_json(row.messages), row.tools, False) for row in rows]
+    vectors = _gradients(ws, plan, adapter, asked, progress, wish)
+    signs = [-1.0 if text == item.reference else 1.0 for text in told]
+    towards = sum(sign * np.nan_to_num(vector) for sign, vector in zip(signs, vectors, strict=False))
+    sides = np.array([1.0 if row.side == "only in the arm" else -1.0 for row in rows], dtype=np.float32)
+    scores: NDArray[np.float32] = (vectors[len(told) :] @ towards) * sides
+    return scores
+
+
+def _plan(ws: Workspace, shown: Finished, arm: str) -> tuple[GradientsPlan, Path]:
+    """What the job is told, but for where the adapter lies seen from its folder, and where that is."""
+    row = finished(ws, shown.id)
+    job = ExperimentPlan.model_validate(json.loads(row.plan)["job"])
+    run = next(iter(compared_runs(ws, row)[arm].values())).removeprefix(f"{row.id}/")
+    folder = ws.runs_dir / row.id / "results" / run / "adapter"
+    if not (folder / "adapter_config.json").exists():
+        raise UsageProblem(
+            f"the adapter of {run} is no longer there, and gradients are taken at it",
+            where=str(folder),
+            do="--by neighbours needs none.",
+        )
+    settings = shown.result["settings"]
+    training = settings["training"]
+    plan = GradientsPlan(
+        model=job.model,
+        choice=ModelChoice(revision=settings.get("revision", ""), dtype=settings["dtype"], held=settings["held"]),
+        policy=job.policy,
+        adapter=".",
+        max_length=training["max_length"],
+        truncate=training["truncate"],
+    )
+    return plan, folder
+
+
+def _gradients(
+    ws: Workspace,
+    plan: GradientsPlan,
+    adapter: Path,
+    asked: Sequence[tuple[str, str, str | None, bool]],
+    progress: Progress | None,
+    wish: Callable[[], Wish],
+) -> NDArray[np.float32]:
+    """Unit vectors of (name, messages, tools, last turn alone), from the cache and, for new ones, from a job.
+
+    A row is measured once for each adapter and setting. What a job had done when it ended is kept.
+    """
+    setting = json.dumps(plan.model_dump(), sort_keys=True) + adapter_digest(adapter)
+    identity = hashlib.sha256(setting.encode()).hexdigest()[:16]
+    cache, job = VectorCache(ws.cache_dir / _GRADIENTS / identity), ws.runs_dir / f"{_GRADIENTS}-{identity}"
+    _take_over(cache, job)
+    keys = text_keys([name for name, *_ in asked])
+    absent = cache.missing(keys)
+    if absent.any():
+        wanted = {name: one for (name, *one), new in zip(asked, absent.tolist(), strict=True) if new}
+        _write_job(job, plan.model_copy(update={"adapter": os.path.relpath(adapter, job)}), wanted)
+
+        def on_event(event: Event) -> None:
+            if event["event"] == "progress" and progress:
+                progress(int(event["done"]), int(event["total"]), str(event["what"]))
+
+        try:
+            run_job("trainer", job, on_event, wish=wish)
+        finally:
+            _take_over(cache, job)
+    return cache.look_up(keys)
+
+
+def _write_job(folder: Path, plan: GradientsPlan, wanted: dict[str, list[Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"key": text_key(name), "messages": messages, "tools": tools, "last": last}
+        for name, (messages, tools, last) in wanted.items()
+    ]
+    schema = pa.schema([("key", pa.string()), ("messages", pa.string()), ("tools", pa.string()), ("last", pa.bool_())])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / ROWS)
+    write_atomic(folder / PLAN, plan.model_dump_json(indent=1))
+
+
+def _take_over(cache: VectorCache, job: Path) -> None:
+    """Put what a job has done into the cache, and remove its folder."""
+    if not job.exists():
+        return
+    stop(job)  # it may work for a bench that is gone
+    if parts := sorted((job / PARTS).glob("[0-9]*.parquet")):
+        cache.take(parts)
+    shutil.rmtree(job)
