@@ -11,9 +11,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from workbench import experiments, outcomes
+from workbench.cli import app
 from workbench.comparing import listing, promises, told
 from workbench.errors import UsageProblem
 from workbench.experiment_command import command_line
@@ -290,3 +292,20 @@ def test_an_arm_without_a_finished_run_does_not_hide_that_others_are_there(ws):
     assert not outcomes.is_measured(ws, experiment.id)
     assert plant(experiment, MEANS.__getitem__) == ["candidate2-1"]
     assert outcomes.is_measured(ws, experiment.id)
+
+
+def test_the_gate_closes_where_any_candidate_is_worse_whatever_controls_say(ws):
+    for names in (("good", "bad"), ("good", "same")):
+        made(ws, ask(*names, controls=("random-k",)))
+    root = str(ws.root)
+    ws.close()
+
+    def gate(*candidates: str) -> tuple[int, dict[str, Any]]:
+        setting = ("--model", "./tiny", "--trained-tokens", "2560", "--control", "random-k", "--gate", "--json")
+        ended = CliRunner().invoke(app, ["-w", root, "compare", "raw", *candidates, *setting])
+        return ended.exit_code, json.loads(ended.stdout)
+
+    code, result = gate("good", "bad")
+    assert (code, result["verdict"], result["comparisons"][1]["verdict"]) == (7, "better", "worse")
+    code, result = gate("good", "same")
+    assert (code, len(result["comparisons"])) == (0, 3)
