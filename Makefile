@@ -16,7 +16,7 @@ screenshots: $(VENV)/.installed
 	$(BIN)/python docs/screenshots.py $(if $(WORKSPACE),--workspace $(WORKSPACE))
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The blocks, tables and links of the README and docs are checked by tests/test_readme.py.
 check: $(VENV)/.installed-dev lint types walls test

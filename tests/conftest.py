@@ -19,6 +19,38 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: threads of one would wait for those of another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+LONGEST = [
+    "workbench/cli/test_compare.py",
+    "trainer/test_experiment_kills.py",
+    "trainer/test_experiment.py",
+    "test_readme.py",
+    "test_tutorial.py",
+    "trainer/test_models.py",
+    "workbench/tui/test_never_blocks.py",
+    "workbench/tui/test_end_to_end.py",
+    "filters/test_embedding.py",
+    "trainer/test_finetune.py",
+    "workbench/test_comparing.py",
+    "workbench/test_demo.py",
+    "filters/test_audit_step.py",
+    "workbench/test_token_heat.py",
+    "workbench/cli/test_errors.py",
+    "filters/judge/test_endpoint.py",
+    "trainer/test_quantize.py",
+    "workbench/test_asking.py",
+    "workbench/test_scoring.py",
+]
+"""Files of tests that take half a minute or more. Those of few tests would come last, and one process would wait."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; `make test` keeps that order."""
+    here = Path(__file__).parent
+    place = {here / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -57,6 +89,7 @@ class ForkedJob:
 @pytest.fixture(scope="session")
 def fork_job() -> Callable[[str, Path], ForkedJob]:
     """`workbench.jobs.start` by a fork: a job that finds its libraries loaded, which costs more than a tiny model."""
+    import sentence_transformers  # noqa: F401
     import torch
 
     from filters.__main__ import _work as curate
@@ -73,6 +106,12 @@ def fork_job() -> Callable[[str, Path], ForkedJob]:
         return ForkedJob(work)
 
     return start
+
+
+@pytest.fixture
+def forked_jobs(monkeypatch, fork_job) -> None:
+    """Jobs are forked from this process, for tests of what jobs find and not of how they are started."""
+    monkeypatch.setattr("workbench.jobs.start", fork_job)
 
 
 @pytest.fixture(scope="session")
