@@ -90,12 +90,14 @@ def budget_in_minutes(
     unless the plan has them made nevertheless.
     """
     started = time.monotonic()
+    asked = (plan.budget.minutes or 0) * 60
+    if not plan.stretch and spent + len(plan.runs) * evaluation > asked * OVERRUN:
+        raise _no_time_to_measure(plan, evaluation, spent)
     training = plan.training or SHORT
     speed, overhead, slower = _measure_speed(
         base, arms[0], _for_device(training, base), plan.runs[0].seed, sample, scratch
     )
     evaluation *= slower
-    asked = (plan.budget.minutes or 0) * 60
     spent += time.monotonic() - started
     seconds = (asked - spent) * SAFETY / len(plan.runs) - evaluation - overhead
     most = MAX_EPOCHS * min(arm.trained_tokens for arm in arms)
@@ -116,6 +118,17 @@ def budget_in_minutes(
         seconds_per_evaluation=round(evaluation, 1),
         stretched=whole > asked,
         capped=seconds * speed > most,
+    )
+
+
+def _no_time_to_measure(plan: ExperimentPlan, evaluation: float, spent: float) -> UsageProblem:
+    """Why the minutes of a plan do not do, where that is plain before any step is made."""
+    runs = f"{len(plan.runs)} runs" if len(plan.runs) > 1 else "1 run"
+    alone = math.ceil((spent + len(plan.runs) * evaluation) / 30) / 2
+    return UsageProblem(
+        f"{plan.budget.minutes:g} minutes are too few for {runs} here: measuring them takes {alone:g} without training",
+        do=f"Preparing took {spent:.0f} s, and measuring what comes of a run takes about {evaluation:.0f} s. Allow "
+        f"{2 * alone:g} minutes or more, or take fewer seeds, a smaller eval set or shorter answers.",
     )
 
 

@@ -175,7 +175,14 @@ def test_minutes_that_are_asked_for_are_what_all_runs_take(bought, minutes):
     assert not budget.capped
 
 
-@pytest.mark.parametrize("minutes", [0.1, 1.5, 3])
+@pytest.mark.parametrize("minutes", [0.1, 1.5])
+def test_minutes_that_measuring_alone_takes_are_refused_before_any_step(bought, minutes, monkeypatch):
+    monkeypatch.setattr(budgets, "_measure_speed", None)
+    with pytest.raises(UsageProblem, match="too few for 6 runs here: measuring them takes 3 without training"):
+        bought(minutes)
+
+
+@pytest.mark.parametrize("minutes", [3, 3.5])
 def test_minutes_that_do_not_buy_the_fewest_steps_are_refused_with_those_that_do(bought, minutes):
     with pytest.raises(UsageProblem) as refused:
         bought(minutes)
