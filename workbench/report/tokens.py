@@ -23,9 +23,9 @@ OPEN, CLOSE = "⟦", "⟧"
 LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t", "developer": "s"}
 
 _GUTTER = 5  # "a• │ "
-_TRAINED = "underline dodger_blue1"
-_SPECIAL = "bold dark_orange"
-_TRAINED_SPECIAL = "underline bold dodger_blue1"
+COLOURS = ("dodger_blue1", "dark_orange")
+"""Of trained tokens, and of special ones that are not."""
+
 _GONE = "dim"
 _DETAILS = 3  # of one kind of issue in one row
 
@@ -53,14 +53,19 @@ class _Line:
 
 
 def render_tokens(
-    example: TrainingExample, width: int = 80, *, brackets: bool = False, border: Border | None = None
+    example: TrainingExample,
+    width: int = 80,
+    *,
+    brackets: bool = False,
+    border: Border | None = None,
+    colours: tuple[str, str] = COLOURS,
 ) -> Text:
     """The example as lines of at most `width` cells, each with the letter of its role and a mark where trained.
 
     With `brackets`, trained runs also stand in ⟦ ⟧: for output that cannot underline.
     """
     text = Text(no_wrap=True, end="")
-    for line in _lines(example, brackets, border):
+    for line in _lines(example, brackets, border, colours):
         if line.role is None:
             label = border.text if border else ""
             text.append(clip(f"── {label} ".ljust(width, "─"), width) + "\n", style="bold")
@@ -135,7 +140,9 @@ def issue_lines(issues: Sequence[Issue], width: int = 80) -> Iterator[str]:
             yield f"    and {len(where) - _DETAILS} more like it"
 
 
-def _lines(example: TrainingExample, brackets: bool, border: Border | None) -> Iterator[_Line]:
+def _lines(
+    example: TrainingExample, brackets: bool, border: Border | None, colours: tuple[str, str]
+) -> Iterator[_Line]:
     """The logical lines: one a line of the text and role, and one for the border."""
     line: list[_Glyph] = []
     role = example.roles[0] if example.roles else ""
@@ -152,9 +159,7 @@ def _lines(example: TrainingExample, brackets: bool, border: Border | None) -> I
             line, inside, gone, ahead = [], False, ahead.behind, None
         trained = token is not None and example.trained[token] and not gone
         special = token is not None and example.special[token]
-        style = (_TRAINED_SPECIAL if special else _TRAINED) if trained else (_SPECIAL if special else "")
-        if gone:
-            style = _GONE
+        style = _GONE if gone else _style(trained, special, colours)
         if brackets and inside and not trained:
             line.append((CLOSE, "", False))
         if token is not None and example.roles[token] != role:
@@ -209,3 +214,9 @@ def _wrap(glyphs: Sequence[_Glyph], width: int) -> Iterator[Sequence[_Glyph]]:
         i += 1
     if start < len(glyphs):
         yield glyphs[start:]
+
+
+def _style(trained: bool, special: bool, colours: tuple[str, str]) -> str:
+    if trained:
+        return f"underline {'bold ' if special else ''}{colours[0]}"
+    return f"bold {colours[1]}" if special else ""

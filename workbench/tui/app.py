@@ -71,7 +71,15 @@ class WorkbenchApp(App[None]):
     TITLE = "workbench"
     SCREEN_ACTIONS = APP_ACTIONS
     BINDINGS = bindings("app")
-    CSS = "ToastRack { display: none; }"  # what is said stands in the status bar
+    # What is said stands in the status bar; the palette has the border and the colours of a dialog.
+    CSS = """
+    ToastRack { display: none; }
+    CommandPalette > Vertical { margin-top: 2; max-width: 110; background: $surface; }
+    CommandPalette #--input, CommandPalette #--input.--list-visible { border: none; background: $panel; }
+    CommandPalette #--input SearchIcon { display: none; }
+    CommandPalette #--results CommandList { border: none; background: $surface; }
+    CommandPalette #--results LoadingIndicator { border: none; }
+    """
 
     base: reactive[str] = reactive("")
     """The source or version in view; empty where there is none."""
@@ -373,6 +381,10 @@ class WorkbenchApp(App[None]):
             return Said(f"The screen is in {path}.")
 
         background(self, write, lambda said: said)
+
+    def action_help_quit(self) -> None:
+        """Say how to leave, where ctrl+c means nothing else."""
+        self.say("ctrl+q leaves the workbench.")
 
     async def action_quit(self) -> None:
         """Leave; where that would stop an import or a recipe, after a question or a second ctrl+q."""

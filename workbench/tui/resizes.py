@@ -21,7 +21,7 @@ def tell_sizes(screen: Screen[Any]) -> None:
 
     def tell(_: Screen[Any]) -> None:
         for widget in screen.walk_children(Widget):
-            if (size := widget.outer_size) and told.get(widget) != size:
+            if (size := widget.outer_size).width and told.get(widget) != size:
                 told[widget] = size
                 widget.post_message(events.Resize(size, widget.virtual_size, widget.container_size))
 

@@ -6,6 +6,7 @@ import atexit
 import gc
 import threading
 import time
+from collections.abc import Callable
 
 from rich.text import Text
 
@@ -67,10 +68,11 @@ def model_lens(model: str, cancelled: Cancelled = lambda: False, *, again: bool 
 
 
 class TokenPreview:
-    """Rows through the lens of the workspace's model."""
+    """Rows through the lens of the workspace's model; `colours` gives those of trained and of special tokens."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, colours: Callable[[], tuple[str, str]]) -> None:
         self._workspace = workspace
+        self._colours = colours
 
     def lines(self, detail: ExampleDetail, width: int, cancelled: Cancelled) -> Text:
         """The tokens of a row in lines of `width` cells. Slow the first time. Raises ModelUnavailable or Stopped."""
@@ -87,5 +89,5 @@ class TokenPreview:
         for number, example in enumerate(examples):
             if number:
                 text.append("\n")
-            text.append_text(render_tokens(example, width))
+            text.append_text(render_tokens(example, width, colours=self._colours()))
         return text

@@ -130,10 +130,30 @@ async def test_an_edit_makes_a_new_example_and_keeps_the_old_one(tui, workspace)
         await tui.until(pilot, lambda: "slowly. Yes." in tui.screen_text(pilot.app))
         await pilot.press("e")
         await tui.until(pilot, lambda: isinstance(pilot.app.screen, EditDialog) and pilot.app.focused is not None)
-        await pilot.press("x", "escape")
+        await pilot.press("tab", "N", "o", "ctrl+s")  # this is the role of the first turn
+        await tui.until(pilot, lambda: "There is no role 'no'" in tui.screen_text(pilot.app))
+        await pilot.press("escape")
         await tui.until(pilot, lambda: "Throw the changes away?" in tui.screen_text(pilot.app))
         await pilot.press("y")
         await tui.until(pilot, lambda: tui.said(pilot.app) == "Nothing was changed.")
+
+
+async def test_a_search_that_finds_nothing_says_so_and_a_range_that_is_begun_is_told(tui, workspace):
+    async with tui.running(workspace) as pilot:
+        tui.type_text(pilot.app, "/nowhere to be found\n")
+        await tui.until(pilot, lambda: "No row matches. esc lists all rows again." in tui.screen_text(pilot.app))
+        await pilot.press("escape")
+        await tui.until(pilot, lambda: "rows · 60 rows " in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: pilot.app.screen.query_one(RowList).current is not None)
+        assert "No row matches" not in tui.screen_text(pilot.app)
+        await pilot.press("v", "j")
+        await tui.until(pilot, lambda: "range begun: v at its other end marks it" in tui.screen_text(pilot.app))
+        await pilot.press("v")
+        await tui.until(pilot, lambda: "2 marked" in tui.screen_text(pilot.app))
+        assert "range begun" not in tui.screen_text(pilot.app)
+        await pilot.press("ctrl+c")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "ctrl+q leaves the workbench.")
+        assert "Do you want to quit?" not in tui.screen_text(pilot.app), "what is said stands in the status bar"
 
 
 async def test_hostile_turns_are_edited_as_glyphs_and_come_back_as_they_were(tui, workspace):

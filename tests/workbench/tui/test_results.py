@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 import re
+import threading
 import time
 from contextlib import asynccontextmanager
 
@@ -18,9 +19,12 @@ from textual import events
 
 from workbench import results
 from workbench.asking import Given
+from workbench.errors import Problem
 from workbench.store import experiments as table
 from workbench.tui.actions import actions_of
+from workbench.tui.messages import Failure
 from workbench.tui.screen import BenchScreen
+from workbench.tui.widgets import items_pane, verdict_view
 from workbench.tui.widgets.ask_pane import AskPane, Question, question_lines
 from workbench.tui.widgets.items_pane import ItemsPane
 from workbench.tui.widgets.verdict_lines import item_lines, verdict_lines
@@ -82,6 +86,7 @@ async def test_the_verdict_is_told_as_it_is_with_its_intervals(view, tui, shown)
         text = tui.screen_text(pilot.app)
         assert f"no against yes: {shown.result['verdict']}, for {shown.result['scope']}." in " ".join(text.split())
         assert "A yes (baseline) · B no (candidate)" in text
+        assert "response_nll" not in text
         [line] = [line for line in text.splitlines() if "response NLL" in line]
         assert "●" in line
         assert line.index("●") < line.index("│"), "worse is on the left"
@@ -205,6 +210,48 @@ async def test_one_goes_from_item_to_item_and_from_seed_to_seed(view, tui, ws, s
         assert answer.text.split()[0] in tui.screen_text(pilot.app)
         tui.type_text(pilot.app, ":item 6\n")
         await tui.until(pilot, lambda: "Items go from 0 to 5" in tui.said(pilot.app))
+
+
+async def test_a_tab_that_is_painted_before_it_is_laid_out_is_filled_all_the_same(view, tui):
+    async with view() as (pilot, found):
+        await tui.until(pilot, lambda: "response NLL" in tui.screen_text(pilot.app))
+        found.action_open_tab("ask")
+        pilot.app.screen._compositor.update_widgets({found.query_one(AskPane)})  # as a repaint that comes first does
+        assert found.region
+        await tui.until(pilot, lambda: "What do the models make of a prompt" in tui.screen_text(pilot.app))
+
+
+async def test_answers_that_are_asked_for_before_the_items_are_listed_come_when_they_are(view, tui, monkeypatch):
+    ready, listed = threading.Event(), items_pane.item_rows
+
+    def slowly(*args, **options):
+        ready.wait(20)
+        return listed(*args, **options)
+
+    monkeypatch.setattr(items_pane, "item_rows", slowly)
+    async with view() as (pilot, found):
+        await pilot.press("n")
+        assert (found.tab, found.item) == ("answers", None)
+        ready.set()
+        await tui.until(pilot, lambda: f" item {found.item} of 6" in tui.screen_text(pilot.app))
+
+
+async def test_a_failure_of_something_else_takes_no_answers_away(view, tui, monkeypatch):
+    ready, laid = threading.Event(), verdict_view.item_lines
+
+    def slowly(*args):
+        ready.wait(20)
+        return laid(*args)
+
+    monkeypatch.setattr(verdict_view, "item_lines", slowly)
+    async with view() as (pilot, found):
+        await pilot.press("2")
+        await tui.until(pilot, lambda: found.item is not None)
+        await pilot.press("n")
+        found.query_one(ItemsPane).post_message(Failure(Problem("the table cannot be written")))
+        await tui.until(pilot, lambda: "the table cannot be written" in tui.said(pilot.app))
+        ready.set()
+        await tui.until(pilot, lambda: f" item {found.item} of 6" in tui.screen_text(pilot.app))
 
 
 async def test_tabs_go_round_by_key_and_by_mouse(view, tui):

@@ -80,8 +80,12 @@ class BrowseScreen(BenchScreen):
 
     def on_mount(self) -> None:
         """Set up what needs the workspace."""
-        self._tokens = TokenPreview(self.bench.workspace)
+        self._tokens = TokenPreview(self.bench.workspace, self._token_colours)
         super().on_mount()
+
+    def _token_colours(self) -> tuple[str, str]:
+        colours = self.app.theme_variables
+        return colours["trained"], colours["ignored"]
 
     def home(self) -> Widget:
         """The rows."""
@@ -170,6 +174,8 @@ class BrowseScreen(BenchScreen):
             parts.append(f"by {ORDERS.get(query.sort, query.sort)} {'↓' if query.descending else '↑'}")
         if marked := len(self.rows.marks):
             parts.append(f"{marked:,} marked")
+        if self.rows.ranging:
+            parts.append("range begun: v at its other end marks it")
         if told := draft_told(self._draft):
             parts.append(f"by hand: {told}")
         self.query_one("#view", Static).update(flat(" · ".join(parts)))

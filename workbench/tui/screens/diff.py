@@ -161,9 +161,10 @@ class DiffScreen(BenchScreen):
     def _chosen(self) -> None:
         self.action_open_row()
 
+    @on(LineView.Widened)
     def _read(self) -> None:
         diff, id = self._diff, self._row_id
-        widths = [self.query_one(f"#{side}", LineView).scrollable_content_region.width for side in ("left", "right")]
+        widths = [self.query_one(f"#{side}", LineView).width for side in ("left", "right")]
         if diff is None or id is None or min(widths) < 10:
             return
 
@@ -180,10 +181,6 @@ class DiffScreen(BenchScreen):
         if message.row.id == self._row_id:
             for side, lines in zip(("left", "right"), message.texts, strict=True):
                 self.query_one(f"#{side}", LineView).set_lines(lines)
-
-    def on_resize(self) -> None:
-        """Lay the texts out again."""
-        self.call_after_refresh(self._read)
 
     # Keys
 

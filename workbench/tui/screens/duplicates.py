@@ -74,7 +74,7 @@ class DuplicatesScreen(BenchScreen):
     DuplicatesScreen #panes { height: 1fr; layout: vertical; }
     DuplicatesScreen #clusters { height: 1fr; }
     DuplicatesScreen #texts { height: 50%; }
-    DuplicatesScreen LineView { width: 1fr; padding: 0 0 0 1; border-top: solid $rule; scrollbar-gutter: stable; }
+    DuplicatesScreen LineView { width: 1fr; padding: 0 0 0 1; border-top: solid $rule; }
     DuplicatesScreen LineView:focus { border-top: solid $border; }
     DuplicatesScreen #member { border-left: solid $rule; }
     DuplicatesScreen.-wide {

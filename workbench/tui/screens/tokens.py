@@ -40,6 +40,7 @@ from workbench.tui.row_look import LensRead, Looked, RowLook
 from workbench.tui.screen import BenchScreen
 from workbench.tui.screens.tokens_actions import TOKENS_ACTIONS
 from workbench.tui.widgets.dialogs import ask_text, dialogue
+from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.row_list import RowList
 from workbench.tui.widgets.token_head import head_text
 from workbench.tui.widgets.token_layout import Layout, lay_out
@@ -198,6 +199,7 @@ class TokensScreen(BenchScreen):
         self.call_after_refresh(self._describe)
 
     @on(TokenView.Moved)
+    @on(LineView.Widened)
     def _moved(self) -> None:
         self._describe_token()
 

@@ -190,7 +190,7 @@ class VersionsScreen(BenchScreen):
 
     def _read(self, name: str) -> None:
         entry, workspace = self._entries.get(name), self.bench.workspace
-        width = self.query_one(LineView).scrollable_content_region.width
+        width = self.query_one(LineView).width
         if entry is None or width < 20:
             return
 
@@ -206,10 +206,7 @@ class VersionsScreen(BenchScreen):
         if message.name == self.table.current:
             self.query_one(LineView).set_lines(message.lines)
 
-    def on_resize(self) -> None:
-        """Lay the ledger out again."""
-        self.call_after_refresh(self._lay_out)
-
+    @on(LineView.Widened)
     def _lay_out(self) -> None:
         if self.table.current:
             self._read(self.table.current)

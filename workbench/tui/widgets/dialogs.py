@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar, cast
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
 
 T = TypeVar("T")
+
+_CHOICE, _WIDE_CHOICE = 72, 112  # cells of a list to choose from: as wide as its longest line, between these
 
 _P = ParamSpec("_P")
 
@@ -73,7 +76,10 @@ class Dialog(ModalScreen[T | None], Generic[T]):
     Dialog .detail { color: $muted; width: 100%; margin: 0 0 1 0; }
     Dialog Input { background: $panel; border: none; height: 1; padding: 0 1; }
     Dialog Input:focus { border: none; background-tint: transparent; }
-    Dialog OptionList { height: auto; max-height: 18; border: none; padding: 0; background: $surface; }
+    Dialog OptionList {
+        height: auto; max-height: 18; border: none; padding: 0; background: $surface;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
     Dialog OptionList:focus { border: none; background-tint: transparent; }
     """
 
@@ -127,7 +133,12 @@ class _Choose(Dialog[str]):
         self._options = options
 
     def inside(self) -> ComposeResult:
-        yield OptionList(*(Option(Text(flat(label), no_wrap=True, overflow="ellipsis")) for _, label in self._options))
+        yield OptionList(*(Option(Text(flat(label))) for _, label in self._options))
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        widest = max((cell_len(flat(label)) for _, label in self._options), default=0)
+        self.query_one(Vertical).styles.width = min(max(widest + 5, _CHOICE), _WIDE_CHOICE)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         event.stop()

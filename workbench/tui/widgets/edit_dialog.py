@@ -16,6 +16,7 @@ from textual.widgets import Input, Static, TextArea
 
 from trainer.conversation import Message, canonical_json
 from workbench.errors import BadInput
+from workbench.formats.turns import ROLES
 from workbench.text import safe_text
 from workbench.tui.cells import flat
 from workbench.tui.widgets.dialogs import confirm, dialogue
@@ -76,9 +77,15 @@ class _Turn(Vertical):
         yield TextArea(self._glyphs.show(text), soft_wrap=True, tab_behavior="focus", compact=True)
 
     def message(self) -> Message:
-        """The turn as it was edited, its other fields as they were. Raises BadInput where JSON was broken."""
+        """The turn as it was edited, its other fields as they were.
+
+        Raises BadInput where JSON was broken, or the role was made one that no import takes.
+        """
         text = self._glyphs.read(self.query_one(TextArea).text)
         role = self._glyphs.read(self.query_one(Input).value).strip()
+        if role != self._message["role"] and (role := ROLES.get(given := role.lower(), "")) == "":
+            known = ", ".join(dict.fromkeys(ROLES.values()))
+            raise BadInput(f"There is no role {given!r}", do=f"A turn is one of {known}.")
         edited = {**self._message, "role": role}
         if self._is_text:
             if text or "content" in self._message:
@@ -126,7 +133,7 @@ class EditDialog(ModalScreen[list[Message] | None]):
         """A box of turns."""
         with Vertical() as box:
             box.border_title = Text(flat(self._title))
-            box.border_subtitle = "ctrl+s save · esc cancel · tab next field · ctrl+n add turn · ctrl+x remove turn"
+            box.border_subtitle = "ctrl+s save · esc cancel · tab next · ctrl+n new turn · ctrl+x removes it"
             yield Static(id="wrong", markup=False)
             with VerticalScroll(can_focus=False):
                 for message in self._messages:

@@ -133,12 +133,15 @@ class ImportDialog(Dialog[Wish]):
         """Begin with the path."""
         super().on_mount()
         self.query_one("#target", Input).focus()
-        self.call_after_refresh(self._say_what_comes)
 
-    def _say_what_comes(self) -> None:
+    @on(LineView.Widened)
+    def _wrap(self) -> None:
+        """Say what comes, or wrap what was understood again."""
         view = self.query_one(LineView)
-        if not self.wish.target:
-            view.set_lines([[(line, "muted")] for line in wrap(_ABOUT, max(view.size.width - 1, 20))])
+        if self._seen:
+            self._look(self._seen.usable)
+        elif not self.wish.target:
+            view.set_lines([[(line, "muted")] for line in wrap(_ABOUT, max(view.width, 20))])
 
     @property
     def wish(self) -> Wish:
@@ -153,11 +156,6 @@ class ImportDialog(Dialog[Wish]):
                 self._pause.stop()
             self._pause = self.set_timer(_PAUSE, self._look)
 
-    def on_resize(self) -> None:
-        """Wrap the preview again."""
-        if self._seen:
-            self.call_after_refresh(self._look, self._seen.usable)
-
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
         event.stop()
@@ -170,7 +168,7 @@ class ImportDialog(Dialog[Wish]):
 
     def _look(self, asked: bool = False) -> None:
         """Read the first rows. Unasked, while a path is typed, only those of a file."""
-        wish, width = self.wish, max(self.query_one(LineView).size.width - 1, 20)
+        wish, width = self.wish, max(self.query_one(LineView).width, 20)
         if self._pause:
             self._pause.stop()
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region, Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -36,6 +38,7 @@ class LineView(ScrollView, can_focus=True):
     DEFAULT_CSS = """
     LineView {
         background: $background; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
         & > .line-view--strong { text-style: bold; }
         & > .line-view--muted { color: $muted; }
         & > .line-view--accent { color: $accent; text-style: bold; }
@@ -45,11 +48,29 @@ class LineView(ScrollView, can_focus=True):
     }
     """
 
+    @dataclass
+    class Widened(Message):
+        """Lines have another `width` now: what is to be shown is to be wrapped again."""
+
+        width: int
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: Sequence[Line] = ()
         self._base = Style()
         self._width = 0
+        self._told = 0
+
+    @property
+    def width(self) -> int:
+        """Cells of a line, whether or not there is a scroll bar; 0 where it is not on the screen."""
+        return self.scrollable_content_region.width
+
+    def on_resize(self) -> None:
+        """Tell of another width."""
+        if self.width != self._told:
+            self._told = self.width
+            self.post_message(self.Widened(self.width))
 
     def set_lines(self, lines: Sequence[Line], top: int = 0) -> None:
         """Show other lines, from line `top` on."""

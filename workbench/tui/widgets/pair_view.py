@@ -50,13 +50,10 @@ class PairView(Horizontal):
         """Read nothing more of the list that was open: it is being closed."""
         self._opened = self._row = None
 
-    def on_resize(self) -> None:
-        """Lay the texts out again."""
-        self.call_after_refresh(self._read)
-
+    @on(LineView.Widened)
     def _read(self) -> None:
         opened, row = self._opened, self._row
-        widths = [view.scrollable_content_region.width for view in self.query(LineView)]
+        widths = [view.width for view in self.query(LineView)]
         if opened is None or row is None or min(widths) < 10:
             return
         background(

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.style import Style
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.app import ComposeResult, RenderResult
 from textual.containers import Vertical
 from textual.message import Message
@@ -96,12 +96,15 @@ class Preview(Vertical):
         self._tokens: Tokens | None = None
         self._row_id: int | None = None
         self._search = ""
-        self._laid_width = 0
 
     def compose(self) -> ComposeResult:
         """Tabs over text."""
         yield Tabs(TABS)
         yield LineView()
+
+    def on_mount(self) -> None:
+        """Follow the theme."""
+        self.app.theme_changed_signal.subscribe(self, lambda theme: self._lay_out())
 
     def set_source(self, workspace: Workspace, base: str, tokens: Tokens) -> None:
         """Show rows of a source or version. `tokens` is called in a worker."""
@@ -138,9 +141,10 @@ class Preview(Vertical):
         if self._row_id is not None:
             self._lay_out()
 
-    def on_resize(self) -> None:
-        """Wrap again for another width."""
-        if self._row_id is not None and self.text.scrollable_content_region.width != self._laid_width:
+    @on(LineView.Widened)
+    def _widened(self, message: LineView.Widened) -> None:
+        message.stop()
+        if self._row_id is not None:
             self._lay_out()
 
     def _clear(self) -> None:
@@ -152,10 +156,9 @@ class Preview(Vertical):
     def _lay_out(self) -> None:
         workspace, base, tokens = self._workspace, self._base, self._tokens
         id, search = self._row_id, self._search
-        width = self.text.scrollable_content_region.width
+        width = self.text.width
         if workspace is None or id is None or width < 4:
             return
-        self._laid_width = width
         tab = TABS[self.query_one(Tabs).open]
 
         def work(cancelled: Cancelled) -> Preview._Laid:

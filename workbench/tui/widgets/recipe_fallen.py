@@ -125,7 +125,7 @@ class FallenPane(Container):
         self.rows.set_source(len(drops), lambda start, some: [*fallen_rows(store, drops, start, some)])
         if not drops:
             why = reasons_told(count) if count else ""
-            self.text.set_lines([[(line, "muted")] for line in wrap(why, max(self.text.size.width - 2, 20))])
+            self.text.set_lines([[(line, "muted")] for line in wrap(why, max(self.text.width, 20))])
 
     def reader(self, width: int) -> Callable[[], list[Line]] | None:
         """What lays the text of the row under the cursor out, in a worker; None where there is no row."""
@@ -136,13 +136,10 @@ class FallenPane(Container):
     def _store(self) -> Store:
         return cast("WorkbenchApp", self.app).workspace.store
 
-    def on_resize(self) -> None:
-        """Lay the text out again."""
-        self.call_after_refresh(self._read)
-
+    @on(LineView.Widened)
     @on(RowList.Highlighted)
     def _read(self) -> None:
-        row, width = self.rows.current, self.text.scrollable_content_region.width
+        row, width = self.rows.current, self.text.width
         if row is None or width < 10 or (read := self.reader(width)) is None:
             return
         id = row.id

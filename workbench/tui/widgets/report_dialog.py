@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
@@ -21,7 +22,7 @@ class ReportDialog(Dialog[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "go_on", "go on", show=False)]
     DEFAULT_CSS = """
     ReportDialog > Vertical { width: 110; }
-    ReportDialog LineView { height: auto; max-height: 30; background: $surface; }
+    ReportDialog LineView { height: auto; min-height: 1; max-height: 30; background: $surface; }
     """
 
     def __init__(self, title: str, lines: Lines, *, detail: str = "", foot: str = "enter or esc closes") -> None:
@@ -37,13 +38,10 @@ class ReportDialog(Dialog[bool]):
         super().on_mount()
         self.query_one(LineView).focus()
 
-    def on_resize(self) -> None:
-        """Lay it out again."""
-        self.call_after_refresh(self._lay_out)
-
+    @on(LineView.Widened)
     def _lay_out(self) -> None:
         text = self.query_one(LineView)
-        lines = list(self._lines(max(text.size.width - 1, 10)))
+        lines = list(self._lines(max(text.width, 10)))
         text.styles.height = len(lines)
         text.set_lines(lines)
 

@@ -70,7 +70,7 @@ class RowList(ScrollView, can_focus=True):
 
     @dataclass
     class MarksChanged(Message):
-        """There are other marks than before; `count` of them."""
+        """There are other marks than before, `count` of them, or a range was begun."""
 
         count: int
 
@@ -86,6 +86,8 @@ class RowList(ScrollView, can_focus=True):
         self.cursor = 0
         self.marks: set[int] = set()
         self.highlight = ""
+        self.empty = ""
+        """What is shown where there are no rows."""
         self._base = Style()
         self._width = 0
         self._anchor: int | None = None
@@ -275,6 +277,11 @@ class RowList(ScrollView, can_focus=True):
             return sorted(self.marks)
         return [row.id] if (row := self.current) else []
 
+    @property
+    def ranging(self) -> bool:
+        """Whether a range was begun: its rows are shown as marked, and are not yet."""
+        return self._anchor is not None
+
     def action_mark(self) -> None:
         """Mark the row, or take its mark away, and go on."""
         if self._anchor is not None:
@@ -292,6 +299,7 @@ class RowList(ScrollView, can_focus=True):
         if self._anchor is None:
             self._anchor = self.cursor
             self.refresh_line(self.cursor)
+            self.post_message(self.MarksChanged(len(self.marks)))
             return
         start, stop = sorted((self._anchor, self.cursor))
         self._anchor = None
@@ -340,7 +348,8 @@ class RowList(ScrollView, can_focus=True):
         pos = self.scroll_offset.y + y
         width, base = self._width, self._base
         if pos >= self.rows:
-            return Strip.blank(width, base)
+            told = f"  {self.empty}" if not self.rows and y == 0 else ""
+            return Strip([Segment(told, base + self._style("muted"))]).adjust_cell_length(width, base)
         on_cursor = pos == self.cursor
         if on_cursor:
             base = base + self._style("cursor")

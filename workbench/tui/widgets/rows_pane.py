@@ -180,6 +180,7 @@ class RowsPane(Vertical):
     def _show(self, view: View, message: _Found) -> None:
         before, self.view = self.view, view
         query = message.opening.query
+        self.rows.empty = "" if query.is_whole else "No row matches. esc lists all rows again."
         if query.name != self.query_shown.name:
             self.rows.clear_marks()  # ids of other rows
         self.query_shown = query

@@ -37,7 +37,7 @@ class TokenPanel(LineView):
 
     def show(self, at: TokenPlace | None, issues: Sequence[Issue], chosen: int | None, *, apart: bool) -> None:
         """Show another token, or none, over the issues; with a line between them where they stand `apart`."""
-        width = max(self.scrollable_content_region.width, 20)
+        width = max(self.width, 20)
         shown = issues, chosen, width
         if shown != self._issues:  # a row may have hundreds, and the cursor moves on every key
             self._issues, self._issue_lines = shown, issue_lines(issues, chosen, width)
