@@ -33,6 +33,7 @@ def watch() -> str:
     return "watch"
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_a_prompt_of_the_eval_set_is_answered_as_it_was_in_the_evaluation_and_at_once_when_asked_again(ws, id):
     question = asking.prepare_question(ws, id, turns("Item 3?"))
     told = []

@@ -21,12 +21,14 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
+def root(tmp_path_factory, fork_job) -> Path:
     """A workspace after the demo's first half."""
     folder = tmp_path_factory.mktemp("demo") / "ws"
     workspace = Workspace.init(folder)
     demo.bring_in(workspace)
-    demo.curate(workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workbench.jobs.start", fork_job)
+        demo.curate(workspace)
     workspace.close()
     return folder
 

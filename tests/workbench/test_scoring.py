@@ -30,6 +30,7 @@ def workspace(tmp_path):
         yield made
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_a_recipe_scores_rows_in_a_job_and_takes_over_what_a_killed_one_left(workspace, tiny_model, tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(f"steps:\n  - likelihood: {{model: {str(tiny_model)!r}, max: 1000}}\n")

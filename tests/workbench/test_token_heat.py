@@ -79,6 +79,7 @@ def test_a_job_that_is_stopped_leaves_nothing(ws, through):
     assert list(ws.runs_dir.iterdir()) == []
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_the_adapters_of_finished_runs_are_measured_on_their_own_base(ws, through, tiny_model):
     name = str(tiny_model)
     model = ModelSetting(name=name, quantize="none", device="cpu", dtype="float32")

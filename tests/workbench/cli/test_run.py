@@ -158,6 +158,7 @@ def test_scores_are_computed_once_for_the_same_content(curated, root, tmp_path):
 
 
 @pytest.mark.model
+@pytest.mark.usefixtures("forked_jobs")
 def test_embeddings_come_from_a_job_once_and_from_the_cache_after(imported, root, tmp_path, write_pairs):
     rows = [
         ("How do I boil an egg so that the yolk stays soft?", "Boil it for six minutes and cool it at once in water."),
