@@ -310,6 +310,7 @@ def stopped(lab, worse) -> Ended:
     return Ended(process.returncode, out, err, folder, False, [])
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_ctrl_c_stops_the_job_and_resume_finishes_it(lab, stopped, anywhere):
     assert (stopped.code, stopped.out) == (6, "")
     assert stopped.err.splitlines()[-1] == "Stopped. The same command resumes where it was."
@@ -441,6 +442,7 @@ def test_a_model_that_cannot_be_had_is_told_before_anything_is_noted(lab, copy, 
     assert experiments_in(copy) == before
 
 
+@pytest.mark.usefixtures("forked_jobs")
 def test_what_the_job_finds_wrong_comes_back_with_its_exit_code(lab, copy, anywhere, tmp_path):
     shutil.copytree(lab.model, tmp_path / "no-weights", ignore=shutil.ignore_patterns("*.safetensors"))
     called = anywhere("-w", copy, "compare", "good", "bad", "--model", tmp_path / "no-weights", "--minutes", 1)
