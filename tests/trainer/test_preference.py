@@ -45,6 +45,7 @@ def test_a_judge_who_takes_the_longer_answer_whatever_it_says_still_gives_a_numb
         lengths = rng.normal(20, 30, (3, 80))
         rates.append(controlled_win_rate((lengths > 0).astype(float), lengths).candidate)
     assert np.mean(rates) == pytest.approx(0.5, abs=0.05)
+    assert np.std(rates) < 0.08, "where length tells all, the rate must not run off to either side"
 
 
 def test_a_taste_for_quality_is_left_as_it_is():
