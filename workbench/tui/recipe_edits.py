@@ -142,7 +142,7 @@ class RecipeEdits:
         recipe = replace(draft.recipe, steps=tuple(draft.steps[at] for at in sorted(known)))
         try:
             found = await screen.bench.tasks.run(
-                "overlap of steps", lambda progress, cancelled: screen.watch.overlap(recipe, base, progress)
+                "overlap of steps", lambda progress, cancelled: screen.count_watch.overlap(recipe, base, progress)
             )
         except Stopped:
             return

@@ -43,7 +43,7 @@ async def editing(tui, workspace, path, size=(100, 30)):
 
 
 def settled(tui, pilot):
-    return tui.until(pilot, lambda: bool(pilot.app.screen.counts) and pilot.app.screen.watch.counting is None)
+    return tui.until(pilot, lambda: bool(pilot.app.screen.counts) and pilot.app.screen.count_watch.counting is None)
 
 
 def told(tui, pilot, *texts):

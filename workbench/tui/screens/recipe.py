@@ -104,7 +104,7 @@ class RecipeScreen(BenchScreen):
 
     def on_mount(self) -> None:
         """Set up what needs the workspace."""
-        self.watch = RecipeWatch(self, self.bench.workspace)
+        self.count_watch = RecipeWatch(self, self.bench.workspace)
         super().on_mount()
 
     def home(self) -> Widget:
@@ -129,7 +129,7 @@ class RecipeScreen(BenchScreen):
     @property
     def counts(self) -> dict[int, StepCount]:
         """What is known of the steps, by their position."""
-        return self.watch.counts
+        return self.count_watch.counts
 
     @property
     def position(self) -> int:
@@ -169,24 +169,24 @@ class RecipeScreen(BenchScreen):
     def count(self) -> None:
         """Count what each step drops; a count that runs is called off."""
         if self.draft is not None:
-            self.watch.start(self.draft.recipe, self.base, let=self.let, begin=self._begin)
+            self.count_watch.start(self.draft.recipe, self.base, let=self.let, begin=self._begin)
             self._show()
 
     @on(Counted)
     def _step_counted(self, message: Counted) -> None:
-        if self.watch.take(message):
+        if self.count_watch.take(message):
             if message.count is None:
                 self.progress("")
             self._show()
 
     @on(Came)
     def _came(self, message: Came) -> None:
-        if told := self.watch.told(message):
+        if told := self.count_watch.told(message):
             self.progress(told)
 
     def on_failure(self) -> None:
         """Nothing more is known for now; the app tells why."""
-        self.watch.counting = None
+        self.count_watch.counting = None
         self.progress("")
         self._show()
 
@@ -195,7 +195,7 @@ class RecipeScreen(BenchScreen):
         if self.focused is not self.steps:
             self.focus_home()
             return True
-        if not self.watch.stop():
+        if not self.count_watch.stop():
             return False
         self.progress("")
         self._show()
@@ -241,7 +241,7 @@ class RecipeScreen(BenchScreen):
         muted, warning = (Style(color=self.app.theme_variables[name]) for name in ("muted", "warning"))
         if draft.steps:
             names = [step.name for step in draft.steps]
-            self.steps.show(STEP_COLUMNS, step_rows(names, self.counts, self.watch.counting, muted, warning))
+            self.steps.show(STEP_COLUMNS, step_rows(names, self.counts, self.count_watch.counting, muted, warning))
             self.params.show(PARAM_COLUMNS, param_rows(draft.params(self.position), muted))
             self.query_one(FallenPane).show(self.counts.get(self.position))
         self._describe()

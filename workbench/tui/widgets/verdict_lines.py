@@ -78,7 +78,8 @@ def verdict_lines(shown: Finished, width: int) -> list[Line]:
 
 def _title(metric: Mapping[str, Any]) -> str:
     arrow = " ↑" if metric["higher_is_better"] else " ↓"
-    return plain_name(metric["name"]) + arrow + " *" * (metric["role"] == "primary")
+    decides = " *" if metric["role"] == "primary" else ""
+    return f"{plain_name(metric['name'])}{arrow}{decides}"
 
 
 def _metric_table(shown: Finished, width: int) -> list[Line]:
