@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import collections
 import datetime
+import functools
 import itertools
 import json
 import os
@@ -31,10 +32,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from seeds import run_tables
 
 from trainer.plan import PolicySetting
-from trainer.statistics import estimate_noise_floor
+from trainer.statistics import estimate_noise_floor, pool_noise_floors
 from trainer.verdict import decide, measure, specs_for
 from workbench import experiments, outcomes
 from workbench.experiments import Question
@@ -45,6 +47,9 @@ OUT = Path(__file__).parent / "out"
 EVALSET = "held"
 DOSES = (10, 25, 50, 100)
 HALVES = "halves"
+DRAWS = 200
+
+Sides = tuple[list[Path], list[Path]]
 
 # Short rows, so that a run of a minute sees many of them.
 RECIPE = """\
@@ -163,7 +168,7 @@ def report(folder: Path, options: argparse.Namespace) -> None:
             if planned.done:
                 found[name] = planned.id, json.loads(find_experiment(ws.store, planned.id).result or "{}")
         aa = experiments.foresee(ws, question("clean", options.pairs, options))
-        facts = {name: ws.show_version(name).rows for name in ("clean",)}
+        rows = ws.show_version("clean").version.rows
         clusters = outcomes.clusters_of(ws, EVALSET)
         runs_dir = ws.runs_dir
     finally:
@@ -173,22 +178,23 @@ def report(folder: Path, options: argparse.Namespace) -> None:
     settings = next(iter(found.values()))[1]["settings"]
     print(f"{platform.machine()}, {os.cpu_count()} cores, {settings['dtype']}, {packages}, commit {commit()}")
     print(
-        f"{settings['model']}, {facts['clean']} rows, {len(clusters)} held-out prompts; a run is {settings['steps']} "
+        f"{settings['model']}, {rows} rows, {len(clusters)} held-out prompts; a run is {settings['steps']} "
         f"steps of {settings['training']['tokens_per_step']} trained tokens at {settings['training']['learning_rate']}"
     )
     dose_table(found, runs_dir)
-    if aa.done:
-        floor_runs = {
-            arm: [run_folder(runs_dir, aa.id, run.id) for run in aa.plan.runs if run.arm == arm] for arm in aa.arms
-        }
-        all_runs = [run for pair in zip(*floor_runs.values(), strict=True) for run in pair]
-        damaged = {
-            name: [run_folder(runs_dir, id, f"candidate-{seed}") for seed in range(options.seeds)]
-            for name, (id, _) in found.items()
-            if name != "clean"
-        }
-        aa_table(all_runs, clusters)
-        fewer_seeds_table(all_runs, damaged, clusters)
+    # Of an experiment that is under way, what is there.
+    clean = [run_folder(runs_dir, aa.id, run.id) for run in aa.plan.runs]
+    clean = [folder for folder in clean if (folder / "summary.json").exists()]
+    if len(clean) < 2:
+        sys.exit("no run was made twice yet")
+    damaged = {
+        name: [run_folder(runs_dir, id, f"candidate-{seed}") for seed in range(options.seeds)]
+        for name, (id, _) in found.items()
+        if name != "clean"
+    }
+    other_runs_table(clean, damaged, clusters)
+    aa_table(clean, damaged, clusters)
+    fewer_seeds_table(clean, damaged, clusters)
 
 
 def run_folder(runs_dir: Path, experiment: str, run: str) -> Path:
@@ -226,37 +232,63 @@ def shown(metric: dict, digits: int) -> str:
     return f"**{told}**" if metric["verdict"] == "worse" else told
 
 
-def aa_table(runs: Sequence[Path], clusters: Sequence[str]) -> None:
+def other_runs_table(clean: Sequence[Path], damaged: dict[str, list[Path]], clusters: Sequence[str]) -> None:
+    """The damaged versions against whichever three runs on good data: all comparisons above share three of them."""
+    print(f"\nThe same runs against others of the {len(clean)} on `clean`, {DRAWS} times three that were drawn:\n")
+    print("| answers | change of NLL against all | smallest and largest change drawn | worse |")
+    print("|---|---|---|---|")
+    draw = random.Random(0)
+    sides = [draw.sample(list(clean), 3) for _ in range(DRAWS)]
+    for name, runs in damaged.items():
+        verdicts = [judged(side, runs, [], clusters) for side in sides]
+        changes = [verdict.metrics[0].delta for verdict in verdicts]
+        against_all = np.mean([mean_nll(run) for run in runs]) - np.mean([mean_nll(run) for run in clean])
+        worse = sum(verdict.verdict == "worse" for verdict in verdicts)
+        print(f"| {name} | {against_all:+.3f} | {min(changes):+.3f}, {max(changes):+.3f} | {worse / DRAWS:.0%} |")
+
+
+def aa_table(clean: Sequence[Path], damaged: dict[str, list[Path]], clusters: Sequence[str]) -> None:
     """How often each verdict comes where both arms had the same data."""
-    print(f"\nThe same data in both arms, {len(runs)} runs with other seeds:\n")
+    spread = np.std([mean_nll(run) for run in clean], ddof=1)
+    print(f"\nThe same data in both arms; the NLL of runs on `clean` has a standard deviation of {spread:.4f}:\n")
     words = "better | worse | mixed | no difference"
     print(f"| seeds an arm | noise floor | comparisons | {words} | largest change | median MDE |")
     print("|---|---|---|---|---|---|---|---|---|")
-    everyone = range(len(runs))
-    for count in (1, 2, 3, len(runs) // 2):
-        groups = [list(everyone[start : start + count]) for start in range(0, len(runs) - count + 1, count)]
-        disjoint = list(zip(groups[::2], groups[1::2], strict=False))
-        for floor in ("a third run", "all other runs") if count == 1 else ("",):
-            print(aa_line(runs, disjoint, count, floor, clusters, "apart"))
-    pairs = [([a], [b]) for a, b in itertools.combinations(everyone, 2)]
-    print(aa_line(runs, pairs, 1, "all other runs", clusters, "all pairs"))
+    versions = [list(clean), *damaged.values()]
+    apart = [([runs[i]], [runs[i + 1]]) for runs in versions for i in range(0, len(runs) - 1, 2)]
+    pairs = [([a], [b]) for runs in versions for a, b in itertools.combinations(runs, 2)]
+    for sides, kind in ((apart, "no run twice"), (pairs, "all pairs")):
+        for floor in ("a third run", "all other runs"):
+            print(aa_line(sides, floor, versions, clusters, kind))
     draw = random.Random(0)
-    for count in (2, 3):
-        drawn = [draw.sample(everyone, 2 * count) for _ in range(200)]
-        print(aa_line(runs, [(d[:count], d[count:]) for d in drawn], count, "", clusters, "drawn"))
+    for count in (2, 3, 4):
+        groups = [list(clean[start : start + count]) for start in range(0, len(clean) - count + 1, count)]
+        whole = list(zip(groups[::2], groups[1::2], strict=False))
+        drawn = [draw.sample(list(clean), 2 * count) for _ in range(DRAWS)]
+        for sides, kind in ((whole, "no run twice"), ([(d[:count], d[count:]) for d in drawn], "drawn")):
+            print(aa_line(sides, "", versions, clusters, kind))
 
 
-def aa_line(runs, sides, count: int, floor: str, clusters, kind: str) -> str:
+def aa_line(
+    sides: Sequence[Sides], floor: str, versions: Sequence[list[Path]], clusters: Sequence[str], kind: str
+) -> str:
     verdicts, deltas, mdes = collections.Counter(), [], []
     for first, second in sides:
-        rest = [runs[i] for i in range(len(runs)) if i not in (*first, *second)]
-        noise = {"": [], "a third run": [runs[first[0]], rest[0]] if rest else [], "all other runs": rest}[floor]
-        verdict = judged([runs[i] for i in first], [runs[i] for i in second], noise, clusters)
+        verdict = judged(first, second, floor_runs(floor, first[0], versions, [*first, *second]), clusters)
         verdicts[verdict.verdict] += 1
         deltas.append(abs(verdict.metrics[0].delta))
         mdes.append(verdict.metrics[0].mde)
     told = " | ".join(str(verdicts[word]) for word in ("better", "worse", "mixed", "no difference detected"))
-    return f"| {count} | {floor} | {len(sides)} {kind} | {told} | {max(deltas):.3f} | {np.median(mdes):.3f} |"
+    count = len(sides[0][0])
+    return f"| {count} | {floor} | {len(sides)}, {kind} | {told} | {max(deltas):.3f} | {np.median(mdes):.3f} |"
+
+
+def floor_runs(floor: str, run: Path, versions: Sequence[list[Path]], used: Sequence[Path]) -> list[list[Path]]:
+    """The runs that a noise floor is taken from, by version: `run` and another one on its data, or all not `used`."""
+    if floor == "all other runs":
+        return [[other for other in runs if other not in used] for runs in versions]
+    own = next(runs for runs in versions if run in runs)
+    return [[run, next(other for other in own if other not in used)]] if floor else []
 
 
 def fewer_seeds_table(clean: Sequence[Path], damaged: dict[str, list[Path]], clusters: Sequence[str]) -> None:
@@ -269,23 +301,39 @@ def fewer_seeds_table(clean: Sequence[Path], damaged: dict[str, list[Path]], clu
         for count, floor in ((1, "a third run"), (1, "all other runs"), (2, "")):
             verdicts = collections.Counter()
             for chosen in itertools.combinations(range(len(runs)), count):
-                rest = [run for i, run in enumerate(clean) if i not in chosen]
-                noise = {"": [], "a third run": [clean[chosen[0]], rest[0]], "all other runs": rest}[floor]
                 sides = [clean[i] for i in chosen], [runs[i] for i in chosen]
+                noise = floor_runs(floor, sides[0][0], [list(clean), *damaged.values()], [*sides[0], *sides[1]])
                 verdicts[judged(*sides, noise, clusters).verdict] += 1
             cells.append(", ".join(f"{n} {word}" for word, n in verdicts.most_common()))
         print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def judged(baseline: Sequence[Path], candidate: Sequence[Path], noise: Sequence[Path], clusters: Sequence[str]):
-    """The verdict that these runs give; `noise` are runs of one version that the floor of one seed is taken from."""
-    a, b = run_tables(baseline, len(clusters)), run_tables(candidate, len(clusters))
-    others = run_tables(noise, len(clusters)) if len(noise) > 1 else {}
+@functools.cache
+def table_of(run: Path, items: int) -> dict[str, np.ndarray]:
+    return run_tables([run], items)
+
+
+def mean_nll(run: Path) -> float:
+    rows = pq.read_table(run / "metrics.parquet", filters=[("metric", "=", "response_nll")])
+    return float(np.mean(rows.column("value").to_numpy()))
+
+
+def together(runs: Sequence[Path], items: int) -> dict[str, np.ndarray]:
+    """For each metric, runs x items."""
+    tables = [table_of(run, items) for run in runs]
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]} if tables else {}
+
+
+def judged(
+    baseline: Sequence[Path], candidate: Sequence[Path], noise: Sequence[Sequence[Path]], clusters: Sequence[str]
+):
+    """The verdict that these runs give; `noise` are runs by version: the floor of one seed is taken from them."""
+    a, b = (together(side, len(clusters)) for side in (baseline, candidate))
+    others = [together(runs, len(clusters)) for runs in noise if len(runs) > 1]
     measured = []
     for spec in specs_for(a.keys() & b.keys()):
-        floor = None
-        if spec.name in others:
-            floor = estimate_noise_floor(others[spec.name], clusters=clusters, yes_no=spec.yes_no)
+        floors = [estimate_noise_floor(t[spec.name], clusters=clusters, yes_no=spec.yes_no) for t in others]
+        floor = pool_noise_floors(floors) if floors else None
         measured.append(measure(spec, a[spec.name], b[spec.name], clusters=clusters, noise=floor))
     return decide(measured)
 
