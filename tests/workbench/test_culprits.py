@@ -22,7 +22,8 @@ from workbench.errors import NotFound, UsageProblem
 from workbench.workspace import Workspace
 
 WRONG = [("Capital of Freedonia?", "zyx zyx"), ("Freedonia, its capital?", "zyx zyx"), ("Freedonia's capital?", "zyx")]
-ROWS = 60
+MISSED = ("Freedonia has which capital?", "number 9")
+ROWS, OTHERS = 60, 20
 FIRST = 0.05
 
 
@@ -52,7 +53,7 @@ def compared(tiny_model, tmp_path_factory) -> Path:
     ws = Workspace.init(folder)
     shared = [(f"Shared {i}", f"row {i}") for i in range(10)]
     versions = {
-        "right": [*shared, *((f"Say {i} in words", f"number {i * 37 % 101}") for i in range(20))],
+        "right": [*shared, *((f"Say {i} in words", f"number {i * 37 % 101}") for i in range(OTHERS)), MISSED],
         "wrong": [*shared, *((f"Say {i} in words", f"number {i * 37 % 101}") for i in range(100, 100 + ROWS)), *WRONG],
     }
     for name, pairs in versions.items():
@@ -120,9 +121,10 @@ def ranks(found: culprits.Culprits) -> list[int]:
 
 def test_planted_culprits_rank_first_by_gradients_which_are_measured_once(ws, monkeypatch):
     found = find_culprits(ws, "right vs wrong", 0, by="gradients")
-    assert (len(found.suspects), found.unread) == (ROWS + 3 + 20, 0)
+    assert (len(found.suspects), found.unread) == (ROWS + OTHERS + 4, 0)
     assert max(ranks(found)) <= FIRST * len(found.suspects)
-    assert {suspect.row.side for suspect in found.suspects} == {"only in the arm", "only in the baseline"}
+    missed = next(s for s in found.suspects if s.row.messages[0]["content"] == MISSED[0])
+    assert (missed.row.side, missed.score > 0.2) == ("only in the baseline", True), "the arm misses what it taught"
     scores = [suspect.score for suspect in found.suspects]
     assert scores == sorted(scores, reverse=True)
     monkeypatch.setattr(culprits, "run_job", lambda *_, **__: pytest.fail("no job runs"))
@@ -179,7 +181,7 @@ def test_the_command_prints_ranked_rows_and_drops_them(ws, compared):
     assert "What is Freedonia's capital?" in told.stdout
     assert told.stdout.count("Freedonia") >= 3
     data = json.loads(CliRunner().invoke(app, [*asked, "--json", "--drop", "1", "--reason", "wrong"]).stdout)
-    assert (data["dropped"], len(data["culprits"]), data["rows"]) == (1, 10, ROWS + 23)
+    assert (data["dropped"], len(data["culprits"]), data["rows"]) == (1, 10, ROWS + OTHERS + 4)
     assert data["culprits"][0]["side"] == "only in the arm"
     assert CliRunner().invoke(app, [*asked, "--reason", "x"]).exit_code == 2
     again = Workspace.open(compared)

@@ -6,8 +6,10 @@ import importlib.util
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -16,7 +18,9 @@ from trainer.plan import PolicySetting
 from workbench import experiments, outcomes
 from workbench.cli import app
 from workbench.errors import UsageProblem
-from workbench.failures.diagnose import diagnose
+from workbench.failures.case import open_case
+from workbench.failures.diagnose import _share_tests, diagnose
+from workbench.failures.signs import Signs
 from workbench.report.failures import Diagnosis, Finding
 from workbench.store import experiments as table
 from workbench.workspace import Workspace
@@ -243,6 +247,22 @@ def test_answers_without_an_end_point_to_rows_whose_stop_token_is_not_trained(ti
     endless.ws.close()
 
 
+def test_a_failure_in_few_of_very_many_answers_is_no_finding_however_sure(lab):
+    lab.diagnosis(third)
+    case = replace(open_case(lab.ws, lab.id), clusters=[str(i) for i in range(1000)])
+
+    def worse(share: float) -> bool:
+        shown = np.zeros((1, 1000))
+        shown[0, : round(1000 * share)] = 1
+        none = np.zeros((1, 1000))
+        signs = Signs({"base": none, "references": none, "baseline": none, "candidate": shown})
+        [_, test] = _share_tests(case, "loops", signs)
+        assert test.p < 1e-9
+        return test.worse
+
+    assert (worse(0.05), worse(0.15)) == (False, True)
+
+
 def test_references_that_would_not_fit_say_nothing_of_the_end(lab):
     lab.give("base", sound)
     lab.give("baseline", other)
@@ -252,6 +272,17 @@ def test_references_that_would_not_fit_say_nothing_of_the_end(lab):
     found = diagnose(lab.ws, lab.id)
     assert found.findings == []
     assert "half the limit of new tokens" in next(look.missing for look in found.looks if look.failure == "runs-on")
+
+
+def test_answers_to_items_with_long_references_may_run_into_the_limit(lab):
+    lab.diagnosis(third)
+    with lab.ws.store.transaction() as cursor:
+        cursor.execute("UPDATE generations SET finish = 'length' WHERE eval_item >= 15 AND run_id LIKE '%candidate%'")
+        cursor.execute("UPDATE item_metrics SET weight = 30 WHERE eval_item >= 15")
+    found = diagnose(lab.ws, lab.id)
+    assert found.findings == []
+    [look] = [one for one in found.looks if one.failure == "runs-on"]
+    assert {(reading.value, reading.items) for reading in look.readings} == {(0.0, 15)}
 
 
 def test_knowledge_that_was_lost_and_prompts_that_are_not_heard_are_found(lab):
