@@ -39,6 +39,7 @@ from trainer.plan import PolicySetting
 from trainer.statistics import estimate_noise_floor, pool_noise_floors
 from trainer.verdict import decide, measure, specs_for
 from workbench import experiments, outcomes
+from workbench.errors import Problem
 from workbench.experiments import Question
 from workbench.store.experiments import find_experiment
 from workbench.workspace import Workspace
@@ -359,8 +360,11 @@ def main() -> None:
         wanted = [(f"wrong-{dose}", options.seeds) for dose in reversed(DOSES)] + [(HALVES, options.seeds)]
         wanted += [("clean", options.seeds), ("clean", options.pairs)]
         for name, seeds in wanted:
-            if not options.only or name in options.only:
-                compare(options.folder, question(name, seeds, options), record)
+            if options.only is None or name in options.only:
+                try:
+                    compare(options.folder, question(name, seeds, options), record)
+                except Problem as problem:
+                    sys.exit(str(problem))
     report(options.folder, options)
 
 
