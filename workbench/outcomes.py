@@ -113,7 +113,10 @@ class Result:
         )
 
     def _failures(self) -> list[str]:
-        told = [f"The run {run} failed: {why}" for run, why in self.failed.items()]
+        told = []
+        for why in dict.fromkeys(self.failed.values()):
+            runs = [run for run, reason in self.failed.items() if reason == why]
+            told.append(f"The {'runs' if len(runs) > 1 else 'run'} {', '.join(runs)} failed: {why}")
         if told and self.seeds_compared < self.seeds:
             told.append(
                 f"Only the {counted(self.seeds_compared, 'seed')} that every arm finished are compared. A version on "

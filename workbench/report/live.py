@@ -104,7 +104,7 @@ def arm_sentence(event: dict[str, Any]) -> str:
 
 def failure_sentence(event: dict[str, Any]) -> str:
     """What a `run-failed` event tells, in one line."""
-    return f"{event['run']} failed: {Problem(event['what'], where=event['where'], do=event['do'])} The others go on."
+    return f"{event['run']} failed: {Problem(event['what'], where=event['where'], do=event['do'])}"
 
 
 class _Bars:
