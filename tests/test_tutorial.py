@@ -11,7 +11,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,50 +29,6 @@ pytestmark = [
 ]
 
 
-class Forked:
-    """What a started job is to its caller, as a `subprocess.Popen` is."""
-
-    def __init__(self, work: Callable[[], int]) -> None:
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = 70
-            try:
-                os.setsid()
-                code = work()
-            finally:
-                os._exit(code)
-
-    def poll(self) -> int | None:
-        """The exit code, None while it runs."""
-        return self._ended(os.WNOHANG)
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end."""
-        return self._ended(0)
-
-    def _ended(self, how: int) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, how)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
-
-
-def fork_job(module: str, folder: Path) -> Forked:
-    """`workbench.jobs.start`, by a fork."""
-    import torch
-
-    from filters.__main__ import _work as curate
-    from trainer.__main__ import _work as train
-    from trainer.protocol import run_as_job
-
-    def work() -> int:
-        torch.set_num_threads(1)
-        return run_as_job(folder, {"trainer": train, "filters": curate}[module])
-
-    return Forked(work)
-
-
 @dataclass(frozen=True)
 class Ran:
     """A command of the tutorial: its line, its exit code and what it printed."""
@@ -85,10 +40,9 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, tiny_model) -> list[Ran]:
+def ran(tmp_path_factory, tiny_model, fork_job) -> list[Ran]:
     """The tutorial from top to bottom, each recipe saved where its first line says."""
-    import trainer.experiment
-    import trainer.likelihood  # noqa: F401  # the children find them loaded
+    import trainer.likelihood  # noqa: F401  # the children find it loaded
 
     home = tmp_path_factory.mktemp("tutorial")
     rows = (ROOT / "datasets/starter/good.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)

@@ -43,7 +43,7 @@ from workbench.store import experiments as rows
 from workbench.store.versions import get_version
 from workbench.text import counted
 from workbench.text_diff import differing
-from workbench.tokens import WorkspaceRows, audit_rows, lens
+from workbench.trained_masks import trained_masks
 from workbench.workspace import Workspace
 
 Progress = Callable[[int, int | None, str], None]
@@ -181,20 +181,11 @@ def _arm(
 def _masks(
     ws: Workspace, version: str, job: ExperimentPlan, settings: dict[str, Any], progress: Progress | None
 ) -> Masks:
-    from trainer.chat import window
-    from trainer.models import resolve_model
-
-    training = settings["training"]
     try:
-        model = resolve_model(job.model.name, weights=False)
-        if job.model.revision and model.revision != job.model.revision:
-            return Masks(missing=f"{job.model.name} is another revision now than the one that was trained")
-        policy = job.policy.model_dump()
-        made = lens(job.model.name, **policy, max_length=training["max_length"], truncate=training["truncate"])
+        report = trained_masks(ws, version, job, settings, progress)
     except Problem as problem:
         return Masks(missing=str(problem))
-    limit = min(training["max_length"], window(made.tokenizer, model.path) or training["max_length"])
-    audit = audit_rows(replace(made, limit=limit), WorkspaceRows(ws, version), progress=progress).audit
+    audit = report.audit
     return Masks(
         verdict=audit.verdict(),
         rows=audit.rows,
