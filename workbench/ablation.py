@@ -1,13 +1,24 @@
-"""What each step of a recipe is worth: the versions to compare, made by leaving steps out or taking one alone."""
+"""What each step of a recipe is worth: the versions to compare, made by leaving steps out or taking one alone.
+
+What was asked, and which experiment answers each part of it, is kept in a small file of the workspace (`keep`), so
+that an ablation is found again as one thing.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.protocol import read_events
+from pydantic import TypeAdapter, ValidationError
+
+from trainer.models import DEFAULT_MODEL
+from trainer.protocol import read_events, write_atomic
+from workbench.arms import digest
+from workbench.asked_data import find_eval_set
 from workbench.consent import Agrees, within_budget
 from workbench.curation import RunReport, find_recipe
 from workbench.errors import BadInput, UsageProblem
@@ -52,6 +63,91 @@ class Ablation:
     def to_compare(self) -> tuple[Variant, ...]:
         """The variants that are other data than the baseline."""
         return tuple(variant for variant in self.variants if not variant.same)
+
+
+@dataclass(frozen=True)
+class Came:
+    """What a comparison of an ablation came to: its experiment, or that it has none (`state`) and `why`."""
+
+    experiment: str | None = None
+    state: Literal["refused", "failed"] | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An ablation as the workspace keeps it: what was asked, and by candidate version what came of it so far.
+
+    `going` tells that its comparisons are to be made one after another; see `workbench.ablation_runs`.
+    """
+
+    id: str
+    recipe: str
+    inputs: tuple[str, ...]
+    ablation: Ablation
+    question: Question
+    created_at: datetime
+    """In UTC, as that of experiments is."""
+    came: dict[str, Came] = field(default_factory=dict)
+    going: bool = False
+
+
+def keep(ws: Workspace, recipe: str, inputs: Sequence[str], ablation: Ablation, question: Question) -> Kept:
+    """Keep an ablation whose versions are made; asked again, it is the one that is there.
+
+    Raises as `find_eval_set` does.
+    """
+    question = replace(
+        question,
+        baseline=ablation.baseline.version,
+        candidate=None,
+        model=question.model or ws.config.model or DEFAULT_MODEL,
+        evalset=find_eval_set(ws, question.evalset).name,
+    )
+    asked = TypeAdapter(Question).dump_python(question, mode="json")
+    sides = [(v.position, v.side.version, v.side.manifest_hash) for v in ablation.variants]
+    id = digest(ablation.mode, ablation.baseline.version, ablation.baseline.manifest_hash, sides, asked)[:10]
+    there = _read(_file(ws, id))
+    if there:
+        return there
+    kept = Kept(id, Path(recipe).stem, tuple(inputs), ablation, question, datetime.now(UTC).replace(tzinfo=None))
+    save(ws, kept)
+    return kept
+
+
+def save(ws: Workspace, kept: Kept) -> None:
+    """Write what is kept of an ablation."""
+    file = _file(ws, kept.id)
+    file.parent.mkdir(exist_ok=True)
+    write_atomic(file, TypeAdapter(Kept).dump_json(kept, indent=1).decode())
+
+
+def note(ws: Workspace, id: str, version: str, came: Came) -> None:
+    """Note what came of the comparison with a version."""
+    if kept := _read(_file(ws, id)):
+        save(ws, replace(kept, came=kept.came | {version: came}))
+
+
+def forget(ws: Workspace, id: str) -> None:
+    """Keep an ablation no longer. Its versions and experiments stay."""
+    _file(ws, id).unlink(missing_ok=True)
+
+
+def all_kept(ws: Workspace) -> list[Kept]:
+    """All ablations, oldest first; without files that cannot be read, which the same question writes anew."""
+    found = [kept for file in ws.ablations_dir.glob("*.json") if (kept := _read(file))]
+    return sorted(found, key=lambda kept: (kept.created_at, kept.id))
+
+
+def _file(ws: Workspace, id: str) -> Path:
+    return ws.ablations_dir / f"{id}.json"
+
+
+def _read(file: Path) -> Kept | None:
+    try:
+        return TypeAdapter(Kept).validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def prepare(

@@ -45,6 +45,12 @@ def budget_told(trained_tokens: int | None, minutes: float | None, epochs: int |
     return f"{trained_tokens:,} tokens" if trained_tokens else f"{minutes:g} min"
 
 
+def words_told(words: Sequence[str]) -> str:
+    """How often each word of verdicts came."""
+    counts = ", ".join(f"{words.count(word)} {word}" for word in OUTCOMES if word in words)
+    return counts.removesuffix(" detected").replace(" detected,", ",")
+
+
 @dataclass(frozen=True)
 class Listed:
     """An experiment in a list. `delta` is candidate minus baseline on the metric `primary`, with its interval `ci`.
@@ -84,10 +90,7 @@ class Listed:
     def verdict_told(self) -> str | None:
         """The verdict; of several candidates, how often each word came."""
         words = [word for _, word in self.verdicts]
-        if len(words) < 2:
-            return self.verdict
-        counts = ", ".join(f"{words.count(word)} {word}" for word in OUTCOMES if word in words)
-        return counts.removesuffix(" detected").replace(" detected,", ",")
+        return self.verdict if len(words) < 2 else words_told(words)
 
 
 @dataclass(frozen=True)
@@ -323,14 +326,15 @@ def promises(experiment: Experiment) -> list[str]:
     else:
         told.append(f"about {duration(experiment.seconds)} in all, by earlier runs of this model")
     if len(experiment.arms) > 1:
-        told.append(_smallest_effect(experiment))
+        told.append(smallest_effect(experiment))
     if experiment.disk is not None:
         free = shutil.disk_usage(experiment.folder.parent).free
         told.append(f"about {size_text(experiment.disk)} on disk, where {size_text(free)} are free")
     return told + [f"warning: {doubt}" for doubt in experiment.doubts]
 
 
-def _smallest_effect(experiment: Experiment) -> str:
+def smallest_effect(experiment: Experiment) -> str:
+    """What is known before of the smallest effect that an experiment will find, in a sentence."""
     if experiment.mde is None:
         return "the smallest effect to be found is not known yet: it takes two runs on the same data by this setting"
     if not math.isfinite(experiment.mde):

@@ -36,15 +36,19 @@ class Compared:
         return asdict(self) | {"ci": list(self.ci)}
 
 
-def family(results: Sequence[Mapping[str, Any]]) -> list[Compared]:
+def family(results: Sequence[Mapping[str, Any]], to_come: int = 0) -> list[Compared]:
     """The results of several comparisons (the JSON of `compare`) in order, their decisions corrected by Holm.
+
+    So many of the family are `to_come`: they count as if they showed nothing. No p by Holm rises where another p
+    falls, so what is told now as better or worse stays so, whatever they show.
 
     A verdict that does not outlive the correction becomes no difference detected: among many comparisons of equal
     data, one in twenty would say better or worse by luck.
     """
     primaries = [next(m for m in result["metrics"] if m["name"] == result["primary"]) for result in results]
     # A p that is not known decided nothing.
-    corrected = holm([1.0 if m["p_decisive"] is None else m["p_decisive"] for m in primaries])
+    decisive = [1.0 if m["p_decisive"] is None else m["p_decisive"] for m in primaries]
+    corrected = holm(decisive + [1.0] * to_come)[: len(decisive)]
     return [
         Compared(
             candidate=result["candidate"],

@@ -102,6 +102,11 @@ class Workspace:
         self.store.close()
 
     @property
+    def ablations_dir(self) -> Path:
+        """Folder with a file for each ablation."""
+        return self.root / "ablations"
+
+    @property
     def runs_dir(self) -> Path:
         """The folder that holds the jobs' run folders."""
         return self._folder("runs")

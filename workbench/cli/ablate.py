@@ -88,14 +88,14 @@ def command(
     )
     if same:
         common.note(f"not trained, because the rows are the same with and without: {', '.join(same)}")
-    compared, tokens = ({}, {}) if dry_run else _compare(ctx, ablation, asked)
+    compared, tokens = ({}, {}) if dry_run else _compare(ctx, recipe, inputs, ablation, asked)
     _print(ablation, compared, tokens, as_json=as_json)
     if not dry_run:
         _raise_first_failure(compared)
 
 
 def _compare(
-    ctx: click.Context, ablation: Ablation, asked: Question
+    ctx: click.Context, recipe: str, inputs: list[str], ablation: Ablation, asked: Question
 ) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
     """Carry the comparisons out one after another; what fails is told and the rest goes on.
 
@@ -104,18 +104,21 @@ def _compare(
     from dataclasses import replace
 
     from workbench import experiments
-    from workbench.ablation import questions, trained_tokens
+    from workbench.ablation import Came, keep, note, questions, trained_tokens
     from workbench.errors import NotFound, Problem, SharedPrompts, Stopped, UsageProblem
     from workbench.series import family
 
     compared: dict[str, dict[str, Any]] = {}
     tokens: dict[str, int] = {}
     results = []
+    with common.workspace(ctx) as ws:
+        kept = keep(ws, recipe, inputs, ablation, asked)
     for one in questions(ablation, replace(asked, baseline=ablation.baseline.version)):
         version = str(one.candidate)
         try:
             with common.workspace(ctx) as ws:
                 experiment = experiments.plan(ws, one)
+                note(ws, kept.id, version, Came(experiment.id))
             results.append(carried_out(ctx, experiment))
         except Stopped:
             raise
@@ -124,6 +127,9 @@ def _compare(
                 raise  # too few minutes, for example: the next question would be as wrong
             state = "refused" if isinstance(problem, SharedPrompts) else "failed"
             compared[version] = {"state": state, "why": problem.what}
+            if state == "refused":
+                with common.workspace(ctx) as ws:
+                    note(ws, kept.id, version, Came(None, "refused", problem.what))
             common.note(str(problem))
             continue
         with common.workspace(ctx) as ws:

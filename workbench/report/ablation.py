@@ -44,10 +44,11 @@ def meaning(mode: str, baseline: str, steps: Sequence[Mapping[str, Any]]) -> lis
     done = [step for step in steps if step["state"] == "done"]
     if not done:
         return []
+    family = [step for step in steps if step["state"] in ("done", "not run")]
     metrics = " and ".join(dict.fromkeys(metric_name(step["metric"]) for step in done))
     told = [
         f"Change: of {metrics}, each version minus {baseline}. "
-        f"Verdicts are corrected for {counted(len(done), 'comparison')} (Holm)."
+        f"Verdicts are corrected for {counted(len(family), 'comparison')} (Holm)."
     ]
     bad, good = ("worse", "better")
     if mode == "leave-one-out":

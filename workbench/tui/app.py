@@ -282,7 +282,7 @@ class WorkbenchApp(App[None]):
 
     def on_experiments_seen(self, message: ExperimentsSeen) -> None:
         """Tell of the experiments, wherever one is."""
-        self.experiments.take(message.seen)
+        self.experiments.take(message.seen, message.ablations)
 
     def on_failure(self, message: Failure) -> None:
         """Tell of a worker that failed; the app lives on."""

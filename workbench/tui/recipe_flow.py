@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from filters.errors import Wipeout
 from filters.step import Progress
@@ -21,6 +21,8 @@ from workbench.tui.workers import Cancelled
 
 if TYPE_CHECKING:
     from workbench.tui.app import WorkbenchApp
+
+T = TypeVar("T")
 
 _TOLD_STEPS = 4
 _LATER = "The same recipe and name go on later behind the steps that are done."
@@ -52,37 +54,23 @@ class RecipeFlow:
     async def _try_and_run(self, recipe: str, called: str, base: str, name: str) -> bool:
         app, workspace = self._app, self._app.workspace
 
-        agreed: set[str] = set()
+        leave = Leave(app)
 
-        def run(dry: bool, allow: bool) -> Callable[[Progress, Cancelled], RunReport]:
+        def run(dry: bool) -> Callable[[Progress, Cancelled], RunReport]:
             return lambda progress, cancelled: workspace.run_recipe(
                 recipe,
                 [base],
                 name,
                 dry_run=dry,
-                allow_wipeout=allow,
+                allow_wipeout=leave.wipeout,
                 progress=progress,
                 cancelled=cancelled,
-                agrees=lambda calls: calls.fingerprint in agreed,
+                agrees=leave.agrees,
             )
 
-        allow = False
-        while True:
-            try:
-                tried = await app.tasks.run(f"trying {called}", run(True, allow), if_stopped="No version is made.")
-                break
-            except Wipeout as wipeout:
-                await app.tasks.until_free()
-                detail = f"{wipeout.where}: {wipeout.what}.\n\nYes lets steps drop that much in this run."
-                if not await confirm(app, "The recipe would drop too much: let it?", detail):
-                    app.say("No version was made.")
-                    return False
-                allow = True
-            except ConsentNeeded as needed:
-                if not await agree(app, needed.calls):
-                    app.say("Nothing was asked. No version was made.")
-                    return False
-                agreed.add(needed.calls.fingerprint)
+        tried = await leave.asked(f"trying {called}", run(True), if_stopped="No version is made.")
+        if tried is None:
+            return False
         await app.tasks.until_free()
         kept = f"{tried.rows_out:,} of {tried.rows_in:,} rows would be left."
         dialog = ReportDialog(
@@ -94,9 +82,44 @@ class RecipeFlow:
         if not await app.push_screen_wait(dialog):
             app.say("No version was made.")
             return False
-        report = await app.tasks.run(f"running {called}", run(False, allow), if_stopped=_LATER)
+        report = await app.tasks.run(f"running {called}", run(False), if_stopped=_LATER)
         app.tasks.land(name, run_told(report))
         return True
+
+
+class Leave:
+    """What a person lets a recipe do: drop more rows than a step may, ask endpoints."""
+
+    def __init__(self, app: WorkbenchApp) -> None:
+        self._app = app
+        self._agreed: set[str] = set()
+        self.wipeout = False
+
+    def agrees(self, calls: Calls) -> bool:
+        """Whether an endpoint may be asked that."""
+        return calls.fingerprint in self._agreed
+
+    async def asked(self, title: str, work: Callable[[Progress, Cancelled], T], *, if_stopped: str) -> T | None:
+        """Do `work` as a task, again whenever a person lets it do more; None where they do not.
+
+        Raises as `Tasks.run`.
+        """
+        app = self._app
+        while True:
+            try:
+                return await app.tasks.run(title, work, if_stopped=if_stopped)
+            except Wipeout as wipeout:
+                await app.tasks.until_free()
+                detail = f"{wipeout.where}: {wipeout.what}.\n\nYes lets steps drop that much in this run."
+                if not await confirm(app, "The recipe would drop too much: let it?", detail):
+                    app.say("No version was made.")
+                    return None
+                self.wipeout = True
+            except ConsentNeeded as needed:
+                if not await agree(app, needed.calls):
+                    app.say("Nothing was asked. No version was made.")
+                    return None
+                self._agreed.add(needed.calls.fingerprint)
 
 
 async def agree(app: WorkbenchApp, calls: Calls) -> bool:

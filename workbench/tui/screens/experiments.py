@@ -14,19 +14,23 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
-from workbench.comparing import Listed, Seen, setup
+from workbench.ablation_runs import AblationRuns, ListedAblation
+from workbench.comparing import Jobs, Listed, Seen, setup
 from workbench.errors import UsageProblem
 from workbench.experiment_removal import Removal, foresee_removal
 from workbench.tables import Value
+from workbench.tui.ablate_flow import ablate
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import flat
 from workbench.tui.evalset_flow import import_evalset
+from workbench.tui.experiment_list import COLUMNS, ablation_key, listed_rows
 from workbench.tui.messages import Said
 from workbench.tui.screen import BenchScreen
+from workbench.tui.widgets.ablation_view import AblationView
 from workbench.tui.widgets.compare_dialog import CompareDialog
 from workbench.tui.widgets.dialogs import ask_text, choose, confirm, dialogue
-from workbench.tui.widgets.live_view import LiveView, state_told
-from workbench.tui.widgets.table import Cell, Column, Table
+from workbench.tui.widgets.live_view import LiveView
+from workbench.tui.widgets.table import Cell, Table
 from workbench.tui.widgets.verdict_view import VerdictView
 from workbench.tui.workers import Cancelled, background
 
@@ -35,8 +39,12 @@ EXPERIMENT_ACTIONS = declare(
         "compare", ("c",), "compare", "Train two versions alike and compare them.", "experiments",
         takes="BASELINE CANDIDATE",
     ),
+    Action(
+        "ablate", (), "ablate", "Train with and without each step of a recipe: what each is worth.", "experiments",
+        takes="RECIPE",
+    ),
     Action("stop", ("x",), "stop", "Stop the job that runs; it leaves its checkpoint.", "experiments"),
-    Action("resume", ("r",), "resume", "Go on with a stopped or failed experiment where it was.", "experiments"),
+    Action("resume", ("r",), "resume", "Go on with a stopped or failed experiment or ablation.", "experiments"),
     Action(
         "remove", ("X",), "delete", "Delete this one with its runs, answers and adapters.", "experiments",
         takes="EXPERIMENT",
@@ -45,22 +53,11 @@ EXPERIMENT_ACTIONS = declare(
     Action("evalset", (), "eval set", "Make an eval set of a file.", "experiments", takes="FILE"),
 )  # fmt: skip
 
-_COLUMNS = (
-    Column("experiment"),
-    Column("state"),
-    Column("verdict"),
-    Column("change", right=True),
-    Column("budget", right=True),
-    Column("seeds", right=True),
-    Column("model", optional=True),  # told below the list
-    Column("made (UTC)", optional=True),
-)
 _REST = 0.15  # seconds that the cursor rests on a result before it is read
-_NAME = 34  # cells of a name
 
 
 class ExperimentsScreen(BenchScreen):
-    """All experiments over the one under the cursor."""
+    """All experiments and ablations over the one under the cursor."""
 
     NAME = "experiments"
     SCREEN_ACTIONS = EXPERIMENT_ACTIONS
@@ -78,6 +75,7 @@ class ExperimentsScreen(BenchScreen):
     def __init__(self) -> None:
         super().__init__()
         self._listed: dict[str, Listed] = {}
+        self._ablations: dict[str, ListedAblation] = {}
         self._rows: list[tuple[str, list[Value | Cell]]] | None = None
         self._go_to: str | None = None
         self._opened = ""
@@ -88,6 +86,7 @@ class ExperimentsScreen(BenchScreen):
         yield Static(id="about", markup=False)
         yield Table(id="experiments")
         with Vertical(id="detail"):
+            yield AblationView()
             yield LiveView()
             yield VerdictView()
 
@@ -99,8 +98,12 @@ class ExperimentsScreen(BenchScreen):
 
     def home(self) -> Widget:
         """The list, or what is open in its place: commands typed on the `:` line are meant for that."""
-        verdict = self.query_one(VerdictView)
-        return verdict.home() if self.has_class("-zoomed") and verdict.display else self.table
+        return self._inside() or self.table if self.has_class("-zoomed") else self.table
+
+    def _inside(self) -> Widget | None:
+        """What takes the keys within what is open."""
+        views = (self.query_one(AblationView), self.query_one(VerdictView))
+        return next((view.home() for view in views if view.display), None)
 
     @property
     def table(self) -> Table:
@@ -111,6 +114,11 @@ class ExperimentsScreen(BenchScreen):
     def current(self) -> Listed | None:
         """The experiment under the cursor."""
         return self._listed.get(self.table.current or "")
+
+    @property
+    def ablation(self) -> ListedAblation | None:
+        """The ablation under the cursor."""
+        return self._ablations.get(self.table.current or "")
 
     def arrive(self, **args: Any) -> None:
         """Look at what there is; go to the experiment of id `show`, or ask for a comparison.
@@ -127,12 +135,14 @@ class ExperimentsScreen(BenchScreen):
     # What there is
 
     def _show(self, seen: Seen) -> None:
-        self._listed = {listed.id: listed for listed in reversed(seen.experiments)}
-        rows = [(listed.id, _cells(listed)) for listed in self._listed.values()]
+        ablations = self.bench.experiments.ablations
+        self._listed = {listed.id: listed for listed in seen.experiments}
+        self._ablations = {ablation_key(listed.id): listed for listed in ablations}
+        rows = listed_rows(seen.experiments, ablations)
         if rows != self._rows:
             self._rows = rows
-            self.table.show(_COLUMNS, rows)
-        if self._go_to in self._listed:
+            self.table.show(COLUMNS, rows)
+        if self._go_to in self._listed or self._go_to in self._ablations:
             self.table.go_to(self._go_to)
             self._go_to = None
         opened = self._listed.get(self._opened)
@@ -145,15 +155,32 @@ class ExperimentsScreen(BenchScreen):
         """Fit what is told of the one under the cursor."""
         self._show_current()
 
+    def _summed(self) -> str:
+        seen, ablations = self.bench.experiments.seen, len(self.bench.experiments.ablations)
+        count = len(seen.experiments)
+        if not count and not ablations:
+            return (
+                "No experiment yet: c trains two versions alike and tells whether the difference is real, "
+                ":ablate tells what each step of a recipe is worth."
+            )
+        running = sum(listed.state == "running" for listed in seen.experiments)
+        parts = [f"{count:,} experiment{'s' * (count != 1)}"]
+        parts += [f"{ablations:,} ablation{'s' * (ablations != 1)}"] if ablations else []
+        return " · ".join(parts + [f"{running} running"] * bool(running))
+
     @on(Table.Highlighted, "#experiments")
     def _highlighted(self) -> None:
         self._show_current()
 
     def _show_current(self) -> None:
-        listed = self.current
-        live, verdict = self.query_one(LiveView), self.query_one(VerdictView)
-        about = listed.name if listed and self.has_class("-zoomed") else _summed(self.bench.experiments.seen)
+        listed, ablation = self.current, self.ablation
+        live, verdict, steps = self.query_one(LiveView), self.query_one(VerdictView), self.query_one(AblationView)
+        shown = listed or ablation
+        about = shown.name if shown and self.has_class("-zoomed") else self._summed()
         self.query_one("#about", Static).update(flat(about))
+        steps.display = ablation is not None
+        if ablation:
+            steps.show(ablation)
         live.display = listed is not None and listed.state != "done"
         verdict.display = listed is not None and listed.state == "done"
         if listed is None:
@@ -178,16 +205,24 @@ class ExperimentsScreen(BenchScreen):
     def _chosen(self) -> None:
         self.add_class("-zoomed")
         self._show_current()
-        verdict = self.query_one(VerdictView)
-        if verdict.display:
-            verdict.home().focus()
+        if inside := self._inside():
+            inside.focus()
+
+    @on(Table.Chosen, "#steps")
+    def _step_chosen(self, event: Table.Chosen) -> None:
+        if id := self.query_one(AblationView).experiment(event.key):
+            self.remove_class("-zoomed")
+            self.table.go_to(id)
+            self._chosen()
+        else:
+            self.say("This step has no comparison yet.")
 
     def escape(self) -> bool:
         """Close one thing of the result; then back to the list."""
         verdict = self.query_one(VerdictView)
         if verdict.display and verdict.has_focus_within and verdict.escape():
             return True
-        if not self.has_class("-zoomed") and not verdict.has_focus_within:
+        if not self.has_class("-zoomed") and not self.query_one("#detail").has_focus_within:
             return False
         self._back_to_the_list()
         return True
@@ -226,9 +261,16 @@ class ExperimentsScreen(BenchScreen):
         self.bench.experiments.look()
 
     @dialogue
+    async def action_ablate(self, recipe: str = "") -> None:
+        """Ask what each step of a recipe is worth."""
+        if id := await ablate(self.bench, recipe):
+            self._go_to = ablation_key(id)
+        self.bench.experiments.look()
+
+    @dialogue
     async def action_stop(self) -> None:
-        """Stop the job of the experiment under the cursor."""
-        listed = self.current
+        """Stop the job of the experiment under the cursor, or the ablation."""
+        listed: Listed | ListedAblation | None = self.current or self.ablation
         if not listed or listed.state != "running":
             self.say("No job runs here.")
             return
@@ -237,25 +279,33 @@ class ExperimentsScreen(BenchScreen):
             return
         self.progress("stopping …")
         try:
-            await asyncio.to_thread(self.bench.experiments.jobs.stop, listed.id)
+            await asyncio.to_thread(self._follower(listed).stop, listed.id)
         finally:
             self.progress("")
         self.bench.experiments.look()
 
     @dialogue
     async def action_resume(self) -> None:
-        """Go on with the experiment under the cursor."""
-        listed = self.current
+        """Go on with the experiment or ablation under the cursor."""
+        listed: Listed | ListedAblation | None = self.current or self.ablation
         if not listed or listed.state in ("running", "done"):
             self.say("It runs already." if listed and listed.state == "running" else "There is nothing to resume here.")
             return
-        await asyncio.to_thread(self.bench.experiments.jobs.start, listed.id)
+        await asyncio.to_thread(self._follower(listed).start, listed.id)
         self.say(f"{listed.name} {'is started' if listed.state == 'planned' else 'goes on'}.")
         self.bench.experiments.look()
 
+    def _follower(self, listed: Listed | ListedAblation) -> Jobs | AblationRuns:
+        """What starts and stops it."""
+        watch = self.bench.experiments
+        return watch.runs if isinstance(listed, ListedAblation) else watch.jobs
+
     @dialogue
     async def action_remove(self, name: str = "") -> None:
-        """Delete an experiment."""
+        """Delete an experiment, or forget an ablation."""
+        if not name and (ablation := self.ablation):
+            await self._forget(ablation)
+            return
         name = name or self.table.current or ""
         if not name:
             self.say("There is no experiment to delete.")
@@ -267,6 +317,15 @@ class ExperimentsScreen(BenchScreen):
         self._back_to_the_list()
         self.say(f"Deleted {removal.name}.")
         self.bench.experiments.look()
+
+    async def _forget(self, ablation: ListedAblation) -> None:
+        if ablation.state == "running":
+            raise UsageProblem(f"{ablation.name} runs", do="Stop it first.")
+        detail = "Only this entry goes. Its versions stay, and so do its comparisons: they have entries of their own."
+        if await confirm(self.app, f"Forget {ablation.name}?", detail):
+            await asyncio.to_thread(self.bench.experiments.runs.remove, ablation.id)
+            self._back_to_the_list()
+            self.bench.experiments.look()
 
     @dialogue
     async def action_report(self, file: str = "") -> None:
@@ -300,21 +359,6 @@ class ExperimentsScreen(BenchScreen):
         await import_evalset(self.bench, file)
 
 
-def _cells(listed: Listed) -> list[Value | Cell]:
-    name = flat(listed.name)
-    change = None if listed.delta is None else Cell(listed.delta, f"{listed.delta:+.3f}")
-    return [
-        Cell(name, name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"),
-        state_told(listed),
-        listed.verdict_told,
-        change,
-        Cell(listed.trained_tokens or listed.minutes, listed.budget),
-        listed.seeds,
-        listed.model,
-        f"{listed.created_at:%Y-%m-%d %H:%M}",
-    ]
-
-
 def _removal_told(removal: Removal) -> str:
     told = (
         f"Its runs, numbers, answers and adapters go ({size_text(removal.size)} on disk). Versions and eval sets stay"
@@ -323,12 +367,3 @@ def _removal_told(removal: Removal) -> str:
         them = "them" if len(removal.freed) > 1 else "it"
         told += f"; {' and '.join(removal.freed)} can be deleted after it, as no other experiment uses {them}"
     return f"{told}. This cannot be undone."
-
-
-def _summed(seen: Seen) -> str:
-    count = len(seen.experiments)
-    if not count:
-        return "No experiment yet: c trains two versions alike and tells whether the difference is real."
-    running = sum(listed.state == "running" for listed in seen.experiments)
-    told = f"{count:,} experiment{'s' * (count != 1)}"
-    return f"{told} · {running} running" if running else told

@@ -25,7 +25,7 @@ from workbench.tui.widgets.dialogs import Dialog, dialogue
 from workbench.tui.workers import Cancelled, background
 
 if TYPE_CHECKING:
-    from workbench.experiments import Experiment, Question
+    from workbench.experiments import Question
     from workbench.tui.app import WorkbenchApp
 
 _PAUSE = 0.3  # seconds without a key before what was typed is looked into
@@ -36,13 +36,11 @@ _NO_EVALSET = (
     "There is no eval set to measure on. ctrl+e makes one of a file; ctrl+o holds rows out of a source or version."
 )
 
-_LEAVE_OUT = "ctrl+w does that here and compares what it froze."
-
 
 @dataclass
 class _Foreseen(Message):
     question: Question
-    told: Experiment | Exception
+    told: str | Exception
 
 
 @dataclass
@@ -76,11 +74,12 @@ class CompareDialog(Dialog[str]):
     CompareDialog.-wrong #outlook { display: none; }
     """
 
+    TITLE = "Train two versions alike and compare them"
+    FOOT = "enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e ctrl+o eval set"
+    LEAVE_OUT = "ctrl+w does that here and compares what it froze."
+
     def __init__(self, setup: Setup) -> None:
-        super().__init__(
-            "Train two versions alike and compare them",
-            foot="enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e ctrl+o eval set",
-        )
+        super().__init__(self.TITLE, foot=self.FOOT)
         self._setup = setup
         self._versions = (setup.question.baseline, setup.question.candidate or setup.question.baseline)
         self._timer: Timer | None = None
@@ -111,7 +110,7 @@ class CompareDialog(Dialog[str]):
 
     def on_mount(self) -> None:
         """Begin with the budget: it is what changes most."""
-        self._name_versions()
+        self.name_versions()
         self.query_one("#budget").focus()
         self._look()
         super().on_mount()
@@ -131,13 +130,11 @@ class CompareDialog(Dialog[str]):
             return
         self._looking = True
         self._tell("What it would take …", self.app.theme_variables["muted"])
-        workspace, ask = self.bench.workspace, self._wanted
+        ask = self._wanted
 
         def work(cancelled: Cancelled) -> _Foreseen:
-            from workbench.experiments import foresee
-
             try:
-                return _Foreseen(ask, foresee(workspace, ask))
+                return _Foreseen(ask, self.outlook(ask))
             except Exception as error:
                 return _Foreseen(ask, error)
 
@@ -151,20 +148,29 @@ class CompareDialog(Dialog[str]):
                 self._look()
         elif isinstance(message.told, Exception):
             self.post_message(Failure(message.told))
-        elif message.told.done:
-            self._tell("This was compared before: enter shows its result.")
         else:
-            _, *rest = promises(message.told)
-            if self._setup.last:
-                rest.append(f"all else as in {self._setup.last}")
-            runs = f"{len(message.told.plan.runs)} runs"
-            self._tell("\n".join(f"{line[:1].upper()}{line[1:]}." for line in [runs, *rest]))
+            self._tell(message.told)
+
+    def outlook(self, ask: Question) -> str:
+        """What it would come to. Called in a worker."""
+        from workbench.experiments import foresee
+
+        foreseen = foresee(self.bench.workspace, ask)
+        if foreseen.done:
+            return "This was compared before: enter shows its result."
+        _, *rest = promises(foreseen)
+        return self.sentences([f"{len(foreseen.plan.runs)} runs", *rest])
+
+    def sentences(self, told: list[str]) -> str:
+        """What is told, one sentence a line, and where the settings are from."""
+        last = [f"all else as in {self._setup.last}"] if self._setup.last else []
+        return "\n".join(f"{line[:1].upper()}{line[1:]}." for line in told + last)
 
     def on_failure(self, message: Failure) -> None:
         """Say what is wrong here, where it can be put right."""
         self._starting = False
         shared = isinstance(message.error, SharedPrompts)
-        self._wrong(f"{message.text} {_LEAVE_OUT}" if shared else message.text)
+        self._wrong(f"{message.text} {self.LEAVE_OUT}" if shared else message.text)
         if isinstance(message.error, Problem):
             message.stop()
 
@@ -202,7 +208,8 @@ class CompareDialog(Dialog[str]):
             minutes=None if tokens else budget,
         )
 
-    def _name_versions(self) -> None:
+    def name_versions(self) -> None:
+        """Say what is compared."""
         baseline, candidate = self._versions
         text = Text.assemble(("baseline    ", self.app.theme_variables["muted"]), (flat(baseline), "bold"), "\n")
         text.append("candidate   ", self.app.theme_variables["muted"])
@@ -232,8 +239,11 @@ class CompareDialog(Dialog[str]):
             return
         self._starting, self._wanted = True, None
         self._tell("Starting …")
-        jobs = self.bench.experiments.jobs
-        background(self, lambda cancelled: jobs.begin(ask, cancelled), _Started, group="start")
+        background(self, lambda cancelled: self.begin(ask, cancelled), _Started, group="start")
+
+    def begin(self, ask: Question, cancelled: Cancelled) -> str:
+        """Start it; returns the id of what is started. Called in a worker."""
+        return self.bench.experiments.jobs.begin(ask, cancelled)
 
     @on(_Started)
     def _started(self, message: _Started) -> None:
@@ -243,7 +253,7 @@ class CompareDialog(Dialog[str]):
         """Take the candidate for the baseline."""
         baseline, candidate = self._versions
         self._versions = (candidate, baseline)
-        self._name_versions()
+        self.name_versions()
         self._look()
 
     @dialogue
@@ -256,7 +266,7 @@ class CompareDialog(Dialog[str]):
                 for version in self._versions
             ]
             self._versions = (baseline, candidate)
-            self._name_versions()
+            self.name_versions()
             self._look()
 
     @dialogue
