@@ -47,7 +47,7 @@ def chat(question: str, answer: str):
 def folder(tmp_path, tiny_setting):
     """A run folder with two arms, two seeds and a handful of eval items."""
 
-    def make(name="job", budget=TOKENS, seeds=(0, 1)) -> Path:
+    def make(name="job", budget=TOKENS, seeds=(0, 1), *, stretch=False) -> Path:
         out = tmp_path / name
         out.mkdir()
         parquet(out / "a.parquet", [chat(f"{i}?", f"yes {i}") for i in range(40)])
@@ -64,6 +64,7 @@ def folder(tmp_path, tiny_setting):
             arms={"a": "a.parquet", "b": "b.parquet"},
             runs=[Run(id=f"{arm}-{seed}", arm=arm, seed=seed) for seed in seeds for arm in ("a", "b")],
             evaluation=Evaluation(max_new_tokens=4),
+            stretch=stretch,
         )
         (out / "plan.json").write_text(plan.model_dump_json())
         return out
@@ -113,7 +114,7 @@ def test_the_same_arm_and_seed_gives_the_same_numbers_whatever_ran_before(folder
 
 
 def test_a_budget_in_minutes_is_measured_and_kept_on_resume(folder):
-    job = folder(budget=Budget(minutes=0.2), seeds=(0,))
+    job = folder(budget=Budget(minutes=0.2), seeds=(0,), stretch=True)  # a busy machine takes longer
     run_experiment(job, Events(job))
     budget = json.loads((job / "budget.json").read_text())
     assert budget["steps"] >= 8

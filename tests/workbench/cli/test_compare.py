@@ -23,8 +23,8 @@ from workbench.workspace import Workspace
 
 ITEMS = 8
 METRICS = 10
-OF_TRAINING_ROWS = 2
-"""How many of them are about what was trained on, which the untrained model has none of."""
+OF_THE_BASE = 9
+"""The untrained model has none of the two about what was trained on, and the length of each prompt is noted with it."""
 SEEDS = 2
 KEYS = {
     "experiment", "baseline", "candidate", "seeds", "trained_tokens", "scope", "verdict", "primary", "metrics",
@@ -162,8 +162,8 @@ def test_json_has_the_keys_that_other_programs_rely_on(worse):
     assert told.keys() >= KEYS
     assert (told["baseline"], told["candidate"], told["seeds"]) == ("good", "bad", SEEDS)
     assert told["trained_tokens"].keys() == {"baseline", "candidate"}
-    measured = ["response_nll", "prompt_gain", "stop_rate", "repetition", "regurgitation"]
-    assert [metric["name"] for metric in told["metrics"]] == measured
+    measured = ["response_nll", "prompt_gain", "stop_rate", "repetition", "general_nll", "regurgitation", "general_kl"]
+    assert {metric["name"] for metric in told["metrics"]} == set(measured)
     assert [shift["name"] for shift in told["shifts"]] == ["answer_tokens", "has_list", "has_code", "has_heading"]
     for metric in told["metrics"]:
         assert metric.keys() >= METRIC_KEYS
@@ -207,13 +207,19 @@ def test_every_run_and_item_is_in_the_tables_and_the_adapters_are_kept(lab, wors
     for table in ("item_metrics", "generations"):
         per_run = lab.count(
             f"SELECT r.arm, r.seed, count(*) FROM runs r JOIN {table} m ON m.run_id = r.id "
-            f"WHERE r.id LIKE '{id}/%' GROUP BY ALL ORDER BY ALL"
+            f"WHERE r.id LIKE '{id}/%' AND m.eval_item >= 0 GROUP BY ALL ORDER BY ALL"
         )
         expected = ITEMS * (METRICS if table == "item_metrics" else 1)
-        of_the_base = ITEMS * (METRICS - OF_TRAINING_ROWS if table == "item_metrics" else 1)
+        of_the_base = ITEMS * (OF_THE_BASE if table == "item_metrics" else 1)
         assert per_run == [("base", 0, of_the_base)] + [
             (arm, s, expected) for arm in ("baseline", "candidate") for s in range(SEEDS)
         ]
+    windows = lab.count(
+        "SELECT r.arm, m.metric, count(DISTINCT m.eval_item) > 10 FROM runs r JOIN item_metrics m ON m.run_id = r.id "
+        f"WHERE r.id LIKE '{id}/%' AND m.eval_item < 0 GROUP BY ALL ORDER BY ALL"
+    )
+    trained = [(arm, metric, True) for arm in ("baseline", "candidate") for metric in ("general_kl", "general_nll")]
+    assert windows == [("base", "general_nll", True), *trained], "the untrained model is no distance from itself"
     assert len(worse.json["adapters"]) == 2 * SEEDS
     for folder in worse.json["adapters"].values():
         assert (Path(folder) / "adapter_model.safetensors").exists()
@@ -268,7 +274,8 @@ def test_killed_with_its_job_and_asked_again_it_ends_whole(lab, killed):
         doubled = lab.count(f"SELECT * FROM {table} GROUP BY ALL HAVING count(*) > 1")
         assert doubled == []
         runs = lab.count(
-            f"SELECT run_id, count(*) FROM {table} WHERE run_id LIKE '{told['experiment']}/%' GROUP BY ALL ORDER BY 1"
+            f"SELECT run_id, count(*) FROM {table} WHERE run_id LIKE '{told['experiment']}/%' AND eval_item >= 0 "
+            "GROUP BY ALL ORDER BY 1"
         )
         expected = ITEMS * (METRICS if table == "item_metrics" else 1)
         assert runs == [(f"{told['experiment']}/{run}", expected) for run in ("baseline-0", "candidate-1")]

@@ -22,10 +22,12 @@ def repeated(compared_copy):
     ws = Workspace.open(compared_copy)
     row = find_experiment(ws.store, "yes vs no")
     result = json.loads(row.result)
-    [primary] = [metric for metric in result["metrics"] if metric["name"] == result["primary"]]
+    [compared] = result["comparisons"]
+    [primary] = [metric for metric in compared["metrics"] if metric["name"] == compared["primary"]]
     with ws.store.transaction() as cursor:
         for id, p, verdict in (("bbb", 0.04, "worse"), ("ccc", 0.6, "no difference detected")):
-            primary["p_decisive"], result["verdict"] = p, verdict
+            primary["p_decisive"] = compared["p_alone"] = p
+            compared["verdict"] = result["verdict"] = verdict
             cursor.execute(
                 "INSERT INTO experiments (id, name, plan, state, result, created_at) VALUES (?, ?, ?, 'done', ?, ?)",
                 [id, "yes vs no", row.plan, json.dumps(result), row.created_at.replace(year=2999)],
