@@ -31,7 +31,7 @@ class Decisions:
         elif row is not None:
             survivors, ids = ([row.id], []) if row.is_survivor else ([], [row.id])
             self.change(lambda opened: decide(opened, survivors, ids))
-        else:
+        elif screen.is_ready():
             screen.say("There is no row here.")
 
     async def all(self, decide: Decide, question: str) -> None:

@@ -79,7 +79,7 @@ def import_told(report: ImportReport) -> str:
     """What came of an import, in a sentence or two."""
     if report.already:
         return f"These bytes are source {report.source} already: nothing was added."
-    said = f"Imported {report.imported:,} row{'s' * (report.imported != 1)} as {report.format}"
+    said = f"Imported {report.imported:,} {report.format} row{'s' * (report.imported != 1)} as {report.source}"
     if report.rejected:
         said += f"; {report.rejected:,} rejected, each with its reason (:rejects)"
     if report.duplicates_of_known:
@@ -96,7 +96,7 @@ def reject_lines(reasons: list[tuple[str, int, int]], rows: list[RejectRow], tot
         lines += [[(" " * 10 + line, "text")] for line in more]
     for row in rows:
         lines += [[], [(fit(flat(f"row {row.row:,}: {row.reason}"), width), "warning")]]
-        lines += [[("  " + line, "muted")] for line in wrap(row.raw, width - 2)[:4]]
+        lines += [[("  " + line, "muted")] for line in wrap(row.raw.rstrip(), width - 2)[:4]]
     if total > len(rows):
         lines += [[], [(f"… {total - len(rows):,} more", "muted")]]
     return lines

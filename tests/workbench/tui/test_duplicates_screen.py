@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from contextlib import asynccontextmanager
 
 import pytest
 
+from workbench.tui.duplicate_work import open_first
 from workbench.tui.screens.duplicates import DuplicatesScreen
 from workbench.tui.widgets.duplicate_list import ClusterList
 from workbench.workspace import Workspace
@@ -84,6 +86,21 @@ async def test_a_row_of_browse_opens_at_its_cluster_and_esc_comes_back(tui, near
         await told(tui, pilot, "exact on prompt", "1 row falls in 1 cluster", "⟨202E⟩")
         await pilot.press("escape")
         await tui.until(pilot, lambda: pilot.app.screen.NAME == "browse")
+
+
+async def test_nothing_is_decided_before_the_rows_are_there(tui, near):
+    async with tui.running(near, base="v", size=(100, 30)) as pilot:
+        pilot.app.open_duplicates("v")
+        await tui.until(pilot, lambda: bool(pilot.app.screen.query(ClusterList)))
+        screen = pilot.app.screen
+        go_on = threading.Event()
+        screen._list(lambda cancelled: go_on.wait(20) and open_first(near.store, "v", None))
+        await pilot.press("x")
+        assert tui.said(pilot.app) == "The duplicates are still being looked for."
+        go_on.set()
+        await tui.until(pilot, lambda: screen.query_one(ClusterList).current is not None)
+        await pilot.press("x")
+        await told(tui, pilot, "the rows stand so already")
 
 
 async def test_from_versions_and_by_its_name_and_for_a_row_that_has_none(tui, near):

@@ -40,7 +40,7 @@ async def test_a_file_is_completed_looked_at_and_only_then_imported_and_opened(t
         app.screen.query_one("#license", Input).focus()
         tui.type_text(app, "CC0-1.0\n")
         await tui.until(pilot, lambda: app.base == "questions")
-        await tui.until(pilot, lambda: "Imported 30 rows as prompt-completion; 2 rejected" in tui.said(app))
+        await tui.until(pilot, lambda: "Imported 30 prompt-completion rows as questions; 2 rejected" in tui.said(app))
         assert workspace.sources()[-1].license == "CC0-1.0"
         await tui.until(pilot, lambda: app.screen.query_one(RowList).current is not None)
         await pilot.press("colon", *"rejects", "enter")
@@ -53,7 +53,10 @@ async def test_what_cannot_be_used_is_told_in_the_dialog_and_does_not_close_it(t
     (tmp_path / "odd.csv").write_text("q,a\nwhat?,that\nwhere?,there\n")
     async with tui.running(workspace) as pilot:
         app = pilot.app
-        await opened(tui, pilot, f"{tmp_path}/none.jsonl\n")
+        await opened(tui, pilot, f"{tmp_path}/*.csv")
+        await tui.until(pilot, lambda: "looks at the files that this matches" in tui.screen_text(app))
+        app.screen.query_one("#target", Input).value = ""
+        tui.type_text(app, f"{tmp_path}/none.jsonl\n")
         await tui.until(pilot, lambda: "there is no such" in tui.screen_text(app))  # the path may fill the line
         app.screen.query_one("#target", Input).value = str(tmp_path / "odd.csv")
         await tui.until(pilot, lambda: "More than half of the rows is rejected" in tui.screen_text(app))

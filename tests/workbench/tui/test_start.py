@@ -45,7 +45,7 @@ async def test_a_workspace_is_made_in_another_folder_and_a_file_imported(tui, tm
         await tui.until(pilot, lambda: "enter imports this" in tui.screen_text(app))
         await pilot.press("enter")
         await tui.until(pilot, lambda: app.base == "mine")
-        await tui.until(pilot, lambda: tui.said(app).startswith("Imported 1 row as prompt-completion; 1 rejected"))
+        await tui.until(pilot, lambda: tui.said(app).startswith("Imported 1 prompt-completion row as mine; 1 rejected"))
     app.close_workspace()
 
 

@@ -97,6 +97,7 @@ class DuplicatesScreen(BenchScreen):
         self.shown: Summary | None = None
         self._asked: float | None = None
         self._pending = ""
+        self._looking = False
         self._decisions = Decisions(self)
 
     def body(self) -> ComposeResult:
@@ -215,11 +216,13 @@ class DuplicatesScreen(BenchScreen):
                 listed.opened.close()
             return listed
 
+        self._looking = True
         self.progress("looking …")
         background(self, kept, lambda listed: listed, group="list")
 
     @on(Listed)
     def _listed(self, message: Listed) -> None:
+        self._looking = False
         self.progress("")
         opened, before = message.opened, self.opened
         self.opened, self._steps, self.shown = opened, message.steps, message.summary
@@ -246,6 +249,7 @@ class DuplicatesScreen(BenchScreen):
 
     def on_failure(self) -> None:
         """Nothing is looked for any more; the app tells what was wrong."""
+        self._looking = False
         self.progress("")
         self._asked = self.shown.threshold if self.shown else None
 
@@ -327,10 +331,13 @@ class DuplicatesScreen(BenchScreen):
         await self._decisions.all(reject, "Take every row back?")
 
     def is_ready(self) -> bool:
-        """Whether the rows at the threshold that was asked for are listed; says so where they are not yet."""
-        if self.shown is None or self._asked == self.shown.threshold:
+        """Whether what was asked for is listed; says so where it is not yet. Nothing is decided about unseen rows."""
+        if self.shown and self._asked != self.shown.threshold:
+            self.say("The rows at that threshold are still being looked for.")
+        elif self._looking:
+            self.say("The duplicates are still being looked for.")
+        else:
             return True
-        self.say("The rows at that threshold are still being looked for.")
         return False
 
     def action_undo(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -215,6 +216,8 @@ def _paths(text: str, width: int) -> list[Line]:
     if text.startswith(HUB):
         return [[("enter looks at it on the hub.", "muted")]]
     found: Sequence[str] = complete_path(text)
+    if not found and glob.has_magic(text):
+        return [[("enter looks at the files that this matches.", "muted")]]
     if not found:
         return [[("There is no such file here; enter says more.", "muted")]] if text else []
     names = [path.rstrip("/").rpartition("/")[2] + "/" * path.endswith("/") for path in found]
