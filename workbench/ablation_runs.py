@@ -202,9 +202,9 @@ class AblationRuns:
 
     def _as_listed(self, kept: Kept, experiments: Mapping[str, Listed]) -> ListedAblation:
         there = {
-            version: experiments[came.experiment]
+            version: found
             for version, came in kept.came.items()
-            if came.experiment in experiments
+            if came.experiment and (found := experiments.get(came.experiment))
         }
         # Statistics only where something has ended since the last look.
         ended = (kept, tuple((version, listed.state, listed.why) for version, listed in there.items()))

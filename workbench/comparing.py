@@ -42,7 +42,7 @@ def budget_told(trained_tokens: int | None, minutes: float | None, epochs: int |
     """A budget as it was asked for."""
     if epochs:
         return counted(epochs, "epoch")
-    return f"{trained_tokens:,} tokens" if trained_tokens else f"{minutes:g} min"
+    return f"{trained_tokens:,} tokens" if trained_tokens else f"{round(minutes or 0, 2):g} min"
 
 
 def words_told(words: Sequence[str]) -> str:
@@ -308,7 +308,7 @@ def promises(experiment: Experiment) -> list[str]:
     elif budget.trained_tokens:
         size = f"{budget.trained_tokens:,} trained tokens a run"
     else:
-        size = f"{budget.minutes:g} minutes"
+        size = f"{round(budget.minutes or 0, 2):g} minutes"
     runs = counted(len(plan.runs), "run")
     told.append(f"{experiment.name} · {runs} · {size} · {plan.model.name} · eval set {experiment.evalset}")
     if len(experiment.arms) > 2:

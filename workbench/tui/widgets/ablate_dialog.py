@@ -25,7 +25,7 @@ class AblateDialog(CompareDialog):
     The fields are those of a comparison; each version is compared with the same baseline.
     """
 
-    TITLE = "Train with and without each step of a recipe"
+    HEADING = "Train with and without each step of a recipe"
     FOOT = "enter starts · ↑↓ ←→ choose · ctrl+e ctrl+o eval set"
     LEAVE_OUT = ""
     DEFAULT_CSS = "AblateDialog > Vertical { width: 78; }"

@@ -23,6 +23,7 @@ _STATES = {
     "failed": "failed",
     "not run": "not run yet",
 }
+_STANDING = {"planned": "not started"}
 _STEP = 20  # cells of the name of a step
 
 
@@ -71,15 +72,13 @@ class AblationView(VerticalScroll, can_focus=False):
 
     def experiment(self, position: str) -> str | None:
         """The id of the experiment of the step of that number, where there is one."""
-        if (listed := self._shown) is None:
-            return None
-        version = next((step["version"] for step in listed.steps if str(step["position"]) == position), None)
-        there = listed.experiments.get(version)
-        return there.id if there else None
+        listed = self._shown
+        versions = [step["version"] for step in listed.steps if str(step["position"]) == position] if listed else []
+        return next((listed.experiments[one].id for one in versions if listed and one in listed.experiments), None)
 
     def _standing(self, listed: ListedAblation) -> Text:
         muted = self.app.theme_variables["muted"]
-        text = Text.assemble((flat(listed.name), "bold"), f"  {ablation_state(listed)}\n")
+        text = Text.assemble((flat(listed.name), "bold"), f"  {_STANDING.get(listed.state, listed.state)}\n")
         setting = f"{listed.model} · {listed.budget} · {listed.seeds} seed{'s' * (listed.seeds != 1)}"
         text.append(f"{flat(f'{setting} · eval set {listed.evalset}')}\n", muted)
         text.append(f"{listed.made} of {listed.runs} runs are done")
@@ -97,11 +96,10 @@ def flat_text(lines: tuple[str, ...]) -> Text:
 
 
 def ablation_state(listed: ListedAblation) -> str:
-    """The state of an ablation in the few words that a table has room for."""
+    """The state of an ablation in the few words that a table has room for, with its runs done and all."""
     if listed.state == "done":
         return "done"
-    words = {"planned": "not started"}.get(listed.state, listed.state)
-    return f"{words} {listed.made}/{listed.runs} runs"
+    return f"{_STANDING.get(listed.state, listed.state)} {listed.made}/{listed.runs}"
 
 
 def _cells(step: dict[str, Any], listed: ListedAblation) -> list[Value | Cell]:

@@ -74,12 +74,12 @@ class CompareDialog(Dialog[str]):
     CompareDialog.-wrong #outlook { display: none; }
     """
 
-    TITLE = "Train two versions alike and compare them"
+    HEADING = "Train two versions alike and compare them"
     FOOT = "enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e ctrl+o eval set"
     LEAVE_OUT = "ctrl+w does that here and compares what it froze."
 
     def __init__(self, setup: Setup) -> None:
-        super().__init__(self.TITLE, foot=self.FOOT)
+        super().__init__(self.HEADING, foot=self.FOOT)
         self._setup = setup
         self._versions = (setup.question.baseline, setup.question.candidate or setup.question.baseline)
         self._timer: Timer | None = None
