@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import gc
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +37,9 @@ from workbench.tui.screens.start import StartScreen
 from workbench.tui.screens.tokens import TokensScreen
 from workbench.tui.screens.versions import VersionsScreen
 from workbench.tui.tasks import Tasks
-from workbench.tui.theme import DARK, LIGHT, terminal_is_light
+from workbench.tui.theme import APP_CSS, DARK, LIGHT, terminal_is_light
 from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
-from workbench.tui.workers import THREADS, Cancelled, background
+from workbench.tui.workers import THREADS, Cancelled, background, keep_what_stays
 from workbench.workspace import Workspace
 
 # Name -> what makes the screen, in the order of the bar. `tokens` is opened on a row: it takes (name, id).
@@ -58,28 +55,13 @@ LOG = "app.log"
 """File in the workspace's cache that holds the tracebacks of what went wrong."""
 
 
-@cache
-def _keep_what_stays() -> None:
-    """What was imported is not looked through for garbage, which stopped the screen for a tenth of a second, often."""
-    gc.freeze()
-    atexit.register(gc.unfreeze)  # else some libraries complain on the way out of what was never freed
-
-
 class WorkbenchApp(App[None]):
     """The workbench in a terminal, over one workspace (or none yet)."""
 
     TITLE = "workbench"
     SCREEN_ACTIONS = APP_ACTIONS
     BINDINGS = bindings("app")
-    # What is said stands in the status bar; the palette has the border and the colours of a dialog.
-    CSS = """
-    ToastRack { display: none; }
-    CommandPalette > Vertical { margin-top: 2; max-width: 110; background: $surface; }
-    CommandPalette #--input, CommandPalette #--input.--list-visible { border: none; background: $panel; }
-    CommandPalette #--input SearchIcon { display: none; }
-    CommandPalette #--results CommandList { border: none; background: $surface; }
-    CommandPalette #--results LoadingIndicator { border: none; }
-    """
+    CSS = APP_CSS
 
     base: reactive[str] = reactive("")
     """The source or version in view; empty where there is none."""
@@ -159,7 +141,7 @@ class WorkbenchApp(App[None]):
 
     def on_mount(self) -> None:
         """Find out what there is to look at."""
-        _keep_what_stays()
+        keep_what_stays()
         asyncio.get_running_loop().set_default_executor(self._threads)
         if self._workspace is None:
             self.go("start")

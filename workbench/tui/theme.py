@@ -88,3 +88,13 @@ def terminal_is_light() -> bool:
     """Whether the terminal says that its background is light (`COLORFGBG`, as rxvt, Konsole and others set it)."""
     background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     return background in {"7", "15"}
+
+APP_CSS = """
+ToastRack { display: none; }
+CommandPalette > Vertical { margin-top: 2; max-width: 110; background: $surface; }
+CommandPalette #--input, CommandPalette #--input.--list-visible { border: none; background: $panel; }
+CommandPalette #--input SearchIcon { display: none; }
+CommandPalette #--results CommandList { border: none; background: $surface; }
+CommandPalette #--results LoadingIndicator { border: none; }
+"""
+"""Of the app: what is said stands in the status bar; the palette has the border and the colours of a dialog."""

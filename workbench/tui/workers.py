@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 from textual.dom import DOMNode
@@ -50,3 +53,10 @@ def background(
         run, thread=True, exit_on_error=False, group=group or f"free-{id(run)}", exclusive=bool(group)
     )
     return started
+
+
+@cache
+def keep_what_stays() -> None:
+    """What was imported is not looked through for garbage, which stopped the screen for a tenth of a second, often."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # else some libraries complain on the way out of what was never freed
