@@ -89,6 +89,7 @@ def terminal_is_light() -> bool:
     background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
     return background in {"7", "15"}
 
+
 APP_CSS = """
 ToastRack { display: none; }
 CommandPalette > Vertical { margin-top: 2; max-width: 110; background: $surface; }
