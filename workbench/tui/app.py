@@ -38,6 +38,7 @@ from workbench.tui.screens.tokens import TokensScreen
 from workbench.tui.screens.versions import VersionsScreen
 from workbench.tui.tasks import Tasks
 from workbench.tui.theme import APP_CSS, DARK, LIGHT, terminal_is_light
+from workbench.tui.unheard import hush
 from workbench.tui.widgets.dialogs import ask_text, choose, dialogue
 from workbench.tui.workers import THREADS, Cancelled, background, keep_what_stays
 from workbench.workspace import Workspace
@@ -141,6 +142,7 @@ class WorkbenchApp(App[None]):
 
     def on_mount(self) -> None:
         """Find out what there is to look at."""
+        hush()
         keep_what_stays()
         asyncio.get_running_loop().set_default_executor(self._threads)
         if self._workspace is None:

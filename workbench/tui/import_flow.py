@@ -79,7 +79,8 @@ def import_told(report: ImportReport) -> str:
     """What came of an import, in a sentence or two."""
     if report.already:
         return f"These bytes are source {report.source} already: nothing was added."
-    said = f"Imported {report.imported:,} {report.format} row{'s' * (report.imported != 1)} as {report.source}"
+    rows = f"{report.imported:,} row{'s' * (report.imported != 1)}"
+    said = f"Imported {rows} as {report.source} ({report.format})"
     if report.rejected:
         said += f"; {report.rejected:,} rejected, each with its reason (:rejects)"
     if report.duplicates_of_known:

@@ -40,7 +40,7 @@ async def test_a_file_is_completed_looked_at_and_only_then_imported_and_opened(t
         app.screen.query_one("#license", Input).focus()
         tui.type_text(app, "CC0-1.0\n")
         await tui.until(pilot, lambda: app.base == "questions")
-        await tui.until(pilot, lambda: "Imported 30 prompt-completion rows as questions; 2 rejected" in tui.said(app))
+        await tui.until(pilot, lambda: "Imported 30 rows as questions (prompt-completion); 2 rejected" in tui.said(app))
         assert workspace.sources()[-1].license == "CC0-1.0"
         await tui.until(pilot, lambda: app.screen.query_one(RowList).current is not None)
         await pilot.press("colon", *"rejects", "enter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pty
 import subprocess
@@ -45,7 +46,7 @@ async def test_a_workspace_is_made_in_another_folder_and_a_file_imported(tui, tm
         await tui.until(pilot, lambda: "enter imports this" in tui.screen_text(app))
         await pilot.press("enter")
         await tui.until(pilot, lambda: app.base == "mine")
-        await tui.until(pilot, lambda: tui.said(app).startswith("Imported 1 prompt-completion row as mine; 1 rejected"))
+        await tui.until(pilot, lambda: "1 row as mine (prompt-completion); 1 rejected" in tui.said(app))
     app.close_workspace()
 
 
@@ -123,3 +124,12 @@ def test_a_workspace_in_use_is_told_before_the_app_opens(made):
         os.close(child)
     assert done.returncode == 4
     assert "in use by process" in done.stderr
+
+
+async def test_a_log_that_a_library_opens_meanwhile_does_not_hold_the_app(tui):
+    before = sys.stderr
+    async with tui.running(None):
+        stream = logging.StreamHandler().stream
+        assert stream.write("loaded") == len("loaded")
+        assert getattr(stream, "app", None) is None, "which would keep the database to the very end"
+    assert sys.stderr is before
