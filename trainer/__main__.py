@@ -13,7 +13,7 @@ from trainer.protocol import Events, read_plan, run_as_job
 
 
 class _Plan(BaseModel):
-    kind: Literal["experiment", "answers", "token-loss", "merge", "gradients"] = "experiment"
+    kind: Literal["experiment", "answers", "token-loss", "merge", "gradients", "lm-eval"] = "experiment"
 
 
 def _work(folder: Path, events: Events) -> None:
@@ -39,6 +39,10 @@ def _work(folder: Path, events: Events) -> None:
             from trainer.gradients import measure_gradients
 
             measure_gradients(folder, events)
+        case "lm-eval":
+            from trainer.lm_tasks import score_tasks
+
+            score_tasks(folder, events)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from workbench.cli import common, culprits, diagnose
+from workbench.cli import common, culprits, diagnose, lm_eval
 from workbench.cli.answer_judge import Leave, leave_options
 from workbench.cli.compare import carry_out, print_result, stored_result
 
@@ -19,6 +19,7 @@ def command() -> None:
 
 command.add_command(diagnose.command)
 command.add_command(culprits.command)
+command.add_command(lm_eval.command)
 
 
 @command.command("ls")
