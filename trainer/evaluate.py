@@ -165,13 +165,15 @@ def reference_losses(
     Items without a reference have neither.
     """
     items = [item for item in items if item.own]
-    own = _mean_losses(base, model, [item.own for item in items if item.own], micro_tokens, on_item)
+    own_rows = [item.own for item in items if item.own]
     with_foreign = [item for item in items if item.foreign]
     foreign_rows = [item.foreign for item in with_foreign if item.foreign]
+    both = len(own_rows) + len(foreign_rows)
+    own = _mean_losses(base, model, own_rows, micro_tokens, lambda done, _: on_item(done, both))
     foreign = dict(
         zip(
             (item.item for item in with_foreign),
-            _mean_losses(base, model, foreign_rows, micro_tokens, on_item),
+            _mean_losses(base, model, foreign_rows, micro_tokens, lambda done, _: on_item(len(own_rows) + done, both)),
             strict=True,
         )
     )

@@ -50,7 +50,11 @@ def test_response_nll_is_the_mean_loss_of_the_references_own_tokens(tiny):
 
 def test_prompt_gain_is_the_loss_under_another_items_prompt_minus_that_under_its_own(tiny):
     prepared = prepare(tiny, ITEMS, MaskPolicy())
-    metrics = {(m.item, m.metric): m.value for m in reference_losses(tiny, tiny.model, prepared, 64)}
+    told: list[tuple[int, int]] = []
+    losses = reference_losses(tiny, tiny.model, prepared, 64, lambda *how_far: told.append(how_far))
+    metrics = {(m.item, m.metric): m.value for m in losses}
+    assert told == sorted(told), "progress never goes back"
+    assert told[-1][0] == told[0][1]
     partner = foreign_prompts(ITEMS)[3]
     mixed = EvalItem(0, [partner.messages[0], ITEMS[3].messages[1]], None, "x")
     other = prepare(tiny, [mixed], MaskPolicy())
