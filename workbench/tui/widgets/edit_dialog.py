@@ -133,7 +133,7 @@ class EditDialog(ModalScreen[list[Message] | None]):
         """A box of turns."""
         with Vertical() as box:
             box.border_title = Text(flat(self._title))
-            box.border_subtitle = "ctrl+s save · esc cancel · tab next · ctrl+n new turn · ctrl+x removes it"
+            box.border_subtitle = "ctrl+s save · esc cancel · tab next · ctrl+n new turn · ctrl+x remove"
             yield Static(id="wrong", markup=False)
             with VerticalScroll(can_focus=False):
                 for message in self._messages:
