@@ -51,6 +51,7 @@ def test_comparisons_are_made_in_turn_and_every_step_gets_its_row(ws, faked):
     done = followed.look()
     assert (done.state, done.made, done.runs) == ("done", 6, 6)
     assert [step.get("verdict") for step in done.steps] == ["worse", "no difference detected", None]
+    assert half.steps[0]["p_holm"] == pytest.approx(done.steps[0]["p_holm"]), "what is told early stays so"
     assert done.verdict_told == "1 no difference, 1 worse"
     assert "Without it the model is worse, so it earns its place: exact." in done.told
     assert AblationRuns(ws, followed.jobs).look(followed.jobs.look()) == [done], "all of it is read from what is stored"
@@ -66,7 +67,7 @@ def test_what_it_takes_is_told_before_and_the_same_question_is_the_same_ablation
     assert "this model was not trained here before" in told[2]
     assert rows.states(ws.store) == [], "nothing is written"
     id = followed.begin()
-    followed.look()
+    asked_at = followed.look().created_at
     followed.end()
     followed.look()
     told = outlook(ws, followed.ablation, followed.question)
@@ -74,6 +75,7 @@ def test_what_it_takes_is_told_before_and_the_same_question_is_the_same_ablation
     assert told[2] == "about 12 s in all, by earlier runs of this model"
     assert "smallest effect to be found" in told[3]
     assert followed.begin() == id
+    assert followed.look().created_at == asked_at
     assert len(followed.look().experiments) == 2
 
 
