@@ -23,7 +23,7 @@ class LiveView(Vertical):
     """Shows one experiment; `show` it again when more is known."""
 
     DEFAULT_CSS = """
-    LiveView { height: 100%; background: $surface; }
+    LiveView { height: 100%; background: $background; }
     LiveView > Static { height: auto; padding: 0 1; }
     LiveView > LossPlot { height: 1fr; min-height: 6; display: none; }
     LiveView.-drawn > LossPlot { display: block; }

@@ -26,6 +26,8 @@ def colour(arm: str) -> str:
 _MOST = 240
 """Points of a line: more are averaged, as no terminal shows them."""
 
+_LEAST_SPAN = 0.2  # nats from the bottom of the plot to its top
+
 
 class LossPlot(PlotextPlot):  # type: ignore[misc]
     """Loss (nats per trained token) by optimizer step."""
@@ -55,9 +57,19 @@ class LossPlot(PlotextPlot):  # type: ignore[misc]
         marks = sorted({1, *(round(steps * part / 4) for part in range(1, 5))} - {0})
         plot.xticks(marks, [f"{mark:,}" for mark in marks])
         plot.xlim(1, max(steps, 2))
+        plot.ylim(*_span([loss for run in runs for loss in losses.get(run.id, {}).values()]))
         plot.xaxes(True, False)
         plot.yaxes(True, False)
         self.refresh()
+
+
+def _span(losses: Sequence[float]) -> tuple[float | None, float | None]:
+    """The least and greatest loss to draw; a run that hardly moves is not stretched to the height of the plot."""
+    if not losses:
+        return None, None
+    low, high = min(losses), max(losses)
+    more = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    return low - more, high + more
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> tuple[list[float], list[float]]:
