@@ -14,6 +14,9 @@ from trainer.chat import MaskPolicy, Truncation
 BASE = "base"
 """The name of the arm that is not trained: the model as it came."""
 
+Combination = Literal["linear", "ties", "dare-linear", "dare-ties"]
+"""How the updates of several adapters are combined: see `trainer.merging.combine`."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,9 +72,16 @@ class LikelihoodPlan(_Frozen):
     micro_tokens: int = Field(gt=0)
 
 
-class TrainingSetting(_Frozen):
-    """One LoRA fine-tuning. Practice: r=16, alpha=32 on all linear layers, cosine, 3% warm-up, clip 1.0.
+Method = Literal["lora", "dora", "full", "peft"]
+"""What is trained: low-rank updates (arXiv:2106.09685), these with magnitudes of their own (arXiv:2402.09353), all
+weights, or what a PEFT config says."""
 
+
+class TrainingSetting(_Frozen):
+    """One fine-tuning. Practice for LoRA: r=16, alpha=32 on all linear layers, cosine, 3% warm-up, clip 1.0.
+
+    `method` says what is trained; QLoRA is `lora` on a base in 4 bits. `lora_r` and `lora_alpha` are of the methods
+    `lora` and `dora`; `peft` is the config of the method of that name, with the keys that PEFT gives it.
     `tokens_per_step` counts trained tokens in an optimizer step; `micro_tokens` bounds rows x longest row of
     one forward pass (memory); `max_length` is in tokens, and `truncate` says what becomes of longer rows.
     """
@@ -79,8 +89,10 @@ class TrainingSetting(_Frozen):
     preset: str
     learning_rate: float
     tokens_per_step: int = Field(gt=0)
+    method: Method = "lora"
     lora_r: int = 16
     lora_alpha: int = 32
+    peft: dict[str, Any] = {}
     warmup: float = 0.03
     clip: float = 1.0
     micro_tokens: int = 1024
@@ -119,6 +131,26 @@ class Budget(_Frozen):
     epochs: int | None = Field(default=None, gt=0)
 
 
+class ArmSetting(_Frozen):
+    """How one arm is trained, where an experiment's arms are not all trained alike.
+
+    With `epochs` it makes so many passes over its own rows, whatever the budget of the plan is.
+    """
+
+    training: TrainingSetting
+    quantize: Literal["nf4", "none"] = "none"
+    epochs: int | None = Field(default=None, gt=0)
+
+
+class MergedArm(_Frozen):
+    """An arm that is not trained, but made of the adapters of others: `of` has their names and weights."""
+
+    how: Combination
+    of: dict[str, float] = Field(min_length=1)
+    density: float = Field(0.5, gt=0, le=1)
+    """The share of each update that `ties` (its largest numbers) and `dare` (numbers drawn at random) keep."""
+
+
 class Run(_Frozen):
     """One arm with one seed. `id` names the folder of its results."""
 
@@ -137,7 +169,10 @@ class Evaluation(_Frozen):
 
 
 class ExperimentPlan(_Frozen):
-    """`plan.json` of an experiment. `arms` maps an arm's name to its Parquet file in the folder."""
+    """`plan.json` of an experiment. `arms` maps the name of each arm that is trained to its Parquet file in the folder.
+
+    `runs` lists a run of a merged arm behind those that it is made of: of each of its arms the one in the same place.
+    """
 
     kind: Literal["experiment"] = "experiment"
     model: ModelSetting
@@ -146,6 +181,10 @@ class ExperimentPlan(_Frozen):
     """None: `SHORT` or `STANDARD` by the budget."""
     budget: Budget
     arms: dict[str, str]
+    settings: dict[str, ArmSetting] = {}
+    """Arms that are trained in a way of their own; the others as `training` and `budget` say."""
+    merged: dict[str, MergedArm] = {}
+    """Arms that are not trained."""
     whole: list[str] = []
     """Arms that are trained on each of their rows at least once, also where the budget ends before that."""
     token_cache: str | None = None
@@ -161,6 +200,19 @@ class ExperimentPlan(_Frozen):
     stretch: bool = False
     """Whether the fewest steps worth comparing are made where they take longer than the minutes of the budget; else
     the job refuses."""
+
+    @property
+    def all_arms(self) -> list[str]:
+        """The arms that are compared, in order, those that are trained first."""
+        return [*self.arms, *self.merged]
+
+    def parts(self, run: Run) -> list[Run]:
+        """The runs that a run is made of, in the order of its arm's parts; none where it is trained."""
+        if run.arm not in self.merged:
+            return []
+        by_arm = {arm: [other for other in self.runs if other.arm == arm] for arm in self.all_arms}
+        place = by_arm[run.arm].index(run)
+        return [by_arm[arm][place] for arm in self.merged[run.arm].of]
 
 
 class ResolvedBudget(_Frozen):

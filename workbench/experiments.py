@@ -393,12 +393,15 @@ def _write_folder(
     write_atomic(folder / PLAN, job.model_dump_json(indent=1))
 
 
+_NOT_ALWAYS_THERE: dict[str, object] = {"epochs": None, "method": "lora", "peft": {}}
+
+
 def _dump(setting: TrainingSetting | Budget | None) -> dict[str, Any] | None:
-    """What names a setting. A unit of the budget that is not used was not always there, and changes no name."""
+    """What names a setting. What was not always there changes no name where it is not used."""
     if setting is None:
         return None
-    dumped = setting.model_dump()
-    return dumped if dumped.get("epochs") else {key: value for key, value in dumped.items() if key != "epochs"}
+    unused = {key for key, usual in _NOT_ALWAYS_THERE.items() if getattr(setting, key, usual) == usual}
+    return setting.model_dump(exclude=unused)
 
 
 def note_state(ws: Workspace, id: str, state: Literal["running", "stopped", "failed"]) -> None:
