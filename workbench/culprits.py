@@ -27,10 +27,12 @@ from trainer.gradients import PARTS, ROWS, GradientsPlan
 from trainer.models import DEFAULT_EMBEDDER
 from trainer.plan import ExperimentPlan, ModelChoice
 from trainer.protocol import PLAN, write_atomic
+from workbench.arms import CANDIDATE
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import NotFound, UsageProblem
 from workbench.jobs import Event, Wish, run_job, stop
-from workbench.outcomes import compared_runs, finished
+from workbench.outcomes import finished
+from workbench.report.pairs import all_comparisons
 from workbench.results import Finished, item_answers, open_result
 from workbench.store.evalsets import eval_item
 from workbench.store.examples import row_numbers
@@ -102,52 +104,71 @@ def find_culprits(
     experiment: str,
     item: int,
     *,
-    arm: str | None = None,
+    number: int = 0,
     by: Way = "neighbours",
     progress: Progress | None = None,
     wish: Callable[[], Wish] = lambda: "watch",
 ) -> Culprits:
-    """Rank the rows in which an arm's version (default: the candidate's) differs from the baseline's for one item.
+    """Rank the rows in which the two versions of comparison `number` (from 0) differ for one item.
 
-    Raises NotFound for experiment, arm or item; UsageProblem where there is no result yet, one arm, or no difference;
-    what the job reports, and Stopped by `wish`.
+    Raises NotFound for experiment or item; UsageProblem where there is no result yet, one arm, or no difference; what
+    the job reports, and Stopped by `wish`.
     """
-    shown = open_result(ws, experiment)
-    versions = {name: version for name, version in shown.arms.items() if name in shown.runs and name != "base"}
-    baseline, *others = versions
-    if not others:
+    shown = open_result(ws, experiment, number)
+    noted = finished(ws, shown.id)
+    compared = all_comparisons(json.loads(noted.result or "{}"))
+    if not compared:
         raise UsageProblem("it has one arm, and a culprit is what differs between two", where=f"experiment {shown.id}")
-    chosen = arm or others[0]
-    if chosen not in others:
-        raise NotFound(f"no arm {chosen!r} to hold against the baseline", do=f"There is: {', '.join(others)}.")
-    wrong = _item(ws, shown, chosen, item)
-    rows = _differing(ws, versions[chosen], versions[baseline])
+    arm, against = compared[number]["arm"], compared[number]["against"]
+    versions = json.loads(noted.plan)["arms"]
+    wrong = _item(ws, shown, item)
+    rows = _differing(ws, versions[arm], versions[against])
     if not rows:
         raise UsageProblem(
-            f"{versions[chosen]} and {versions[baseline]} have the same rows", where=f"experiment {shown.id}"
+            f"{versions[arm]} and {versions[against]} have the same rows", where=f"experiment {shown.id}"
         )
     if by == "neighbours":
         scores = _by_neighbours(ws, wrong, rows, progress, wish)
     else:
-        scores = _by_gradients(ws, shown, chosen, wrong, rows, progress, wish)
+        scores = _by_gradients(ws, shown, wrong, rows, progress, wish)
     order = sorted(np.flatnonzero(~np.isnan(scores)).tolist(), key=lambda i: (-scores[i], rows[i].id))
     numbers = row_numbers(ws.store, [rows[i].id for i in order])
     suspects = [Suspect(n, float(scores[i]), rows[i], numbers[rows[i].id]) for n, i in enumerate(order, 1)]
-    return Culprits(
-        shown.id, chosen, versions[chosen], versions[baseline], by, wrong, suspects, len(rows) - len(suspects)
-    )
+    return Culprits(shown.id, arm, versions[arm], versions[against], by, wrong, suspects, len(rows) - len(suspects))
+
+
+def comparison_of(ws: Workspace, experiment: str, arm: str) -> int:
+    """The number of the first comparison of an arm, by its name or its version's. Raises NotFound, UsageProblem."""
+    row = finished(ws, experiment)
+    versions = json.loads(row.plan)["arms"]
+    arms = [one["arm"] for one in all_comparisons(json.loads(row.result or "{}"))]
+    found = next((number for number, one in enumerate(arms) if arm in (one, versions[one])), None)
+    if found is None:
+        known = ", ".join(dict.fromkeys(arms)) or "none"
+        raise NotFound(f"no arm {arm!r} that was held against another", do=f"There is: {known}.")
+    return found
+
+
+def dropped_rows(ws: Workspace, found: Culprits) -> set[int]:
+    """The ids of those suspects of the arm's version that its draft drops."""
+    ids = [suspect.row.id for suspect in found.suspects if suspect.row.side == "only in the arm"]
+    return ws.draft(found.version).dropped(ids)
 
 
 def drop_culprits(ws: Workspace, found: Culprits, count: int, reason: str = "") -> int:
     """Drop the first `count` suspects that the arm's version has into its draft; returns how many were not yet."""
     ids = [suspect.row.id for suspect in found.suspects if suspect.row.side == "only in the arm"][:count]
-    why = reason or f"culprit of item {found.item.item} of experiment {found.experiment} by {found.by}"
-    return ws.draft(found.version).drop(ids, why)
+    return ws.draft(found.version).drop(ids, reason or reason_of(found))
 
 
-def _item(ws: Workspace, shown: Finished, arm: str, item: int) -> Item:
+def reason_of(found: Culprits) -> str:
+    """Why its suspects are dropped, as it stands in the version that lacks them."""
+    return f"culprit of item {found.item.item} of experiment {found.experiment} by {found.by}"
+
+
+def _item(ws: Workspace, shown: Finished, item: int) -> Item:
     found = item_answers(ws, shown, item)
-    answer = next((given.text for given in found.answers if given.arm == arm), "")
+    answer = next((given.text for given in found.answers if given.arm == CANDIDATE), "")
     return Item(item, found.asked, found.reference, answer, eval_item(ws.store, shown.evalset, item).tools)
 
 
@@ -184,14 +205,13 @@ def _by_neighbours(
 def _by_gradients(
     ws: Workspace,
     shown: Finished,
-    arm: str,
     item: Item,
     rows: Sequence[Row],
     progress: Progress | None,
     wish: Callable[[], Wish],
 ) -> NDArray[np.float32]:
     """How much a row pulls the adapter to the arm's answer and from the reference; the contrary for missed rows."""
-    plan, adapter = _plan(ws, shown, arm)
+    plan, adapter = _plan(ws, shown)
     # What the arm says instead of the reference; where it says just that, what makes the reference less likely.
     told = [item.answer] if item.answer != item.reference else []
     told += [item.reference] if item.reference else []
@@ -206,11 +226,11 @@ def _by_gradients(
     return scores
 
 
-def _plan(ws: Workspace, shown: Finished, arm: str) -> tuple[GradientsPlan, Path]:
+def _plan(ws: Workspace, shown: Finished) -> tuple[GradientsPlan, Path]:
     """What the job is told, but for where the adapter lies seen from its folder, and where that is."""
     row = finished(ws, shown.id)
     job = ExperimentPlan.model_validate(json.loads(row.plan)["job"])
-    run = next(iter(compared_runs(ws, row)[arm].values())).removeprefix(f"{row.id}/")
+    run = next(iter(shown.runs[CANDIDATE].values())).removeprefix(f"{row.id}/")
     folder = ws.runs_dir / row.id / "results" / run / "adapter"
     if not (folder / "adapter_config.json").exists():
         raise UsageProblem(

@@ -55,6 +55,10 @@ class Draft:
             changes += [(id, "duplicate_of", None) for id in ids]
             return drafts.record(cursor, self.base, "drop", lambda n: f"dropped {_rows(n)} ({reason})", changes)
 
+    def dropped(self, ids: Sequence[int]) -> set[int]:
+        """Those of rows `ids` that the draft drops."""
+        return drafts.dropped_of(self._store, self.base, ids)
+
     def down_for(self, ids: Sequence[int]) -> int:
         """How many rows are down as duplicates of rows `ids`."""
         return duplicates.down_for(self._store, self.base, ids)

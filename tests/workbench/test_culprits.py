@@ -16,7 +16,7 @@ from filters.vectors import VectorCache, text_key, write_vectors
 from trainer.models import DEFAULT_EMBEDDER
 from workbench import culprits, experiments, outcomes
 from workbench.cli import app
-from workbench.culprits import drop_culprits, find_culprits
+from workbench.culprits import comparison_of, drop_culprits, find_culprits
 from workbench.embeddings import _identity
 from workbench.errors import NotFound, UsageProblem
 from workbench.workspace import Workspace
@@ -160,7 +160,7 @@ def test_what_cannot_be_looked_into_is_said(ws, compared):
     with pytest.raises(NotFound, match="0 to 1"):
         find_culprits(ws, "right vs wrong", 9)
     with pytest.raises(NotFound, match="no arm 'nobody'") as caught:
-        find_culprits(ws, "right vs wrong", 0, arm="nobody")
+        comparison_of(ws, "right vs wrong", "nobody")
     assert "candidate" in caught.value.do
     id = find_culprits(ws, "right vs wrong", 0, by="gradients").experiment
     adapter = ws.runs_dir / id / "results" / "candidate-0" / "adapter"

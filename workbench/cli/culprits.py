@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     help="By meaning (embeddings), or by what training on a row does to the model at this item (gradients of the "
     "arm's adapter; slow the first time).",
 )
-@click.option("--arm", metavar="ARM", help="Whose rows, held against the baseline's. Default: the first candidate.")
+@click.option("--arm", metavar="ARM", help="Whose rows, by arm or version. Default: the first candidate's.")
 @click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, metavar="K", help="Rows shown.")
 @click.option("--drop", type=click.IntRange(min=1), metavar="K", help="Drop the first K of the arm's own rows by hand.")
 @click.option("--reason", metavar="TEXT", help="With --drop: why. Default: that they are culprits of this item.")
@@ -53,9 +53,10 @@ def command(
     if reason and not drop:
         raise click.UsageError("--reason says why rows are dropped: give --drop, too.")
     with common.workspace(ctx) as ws, common.progress_bar("reading rows") as progress:
-        from workbench.culprits import drop_culprits, find_culprits
+        from workbench.culprits import comparison_of, drop_culprits, find_culprits
 
-        found = find_culprits(ws, experiment, item, arm=arm, by=by, progress=progress)
+        number = comparison_of(ws, experiment, arm) if arm else 0
+        found = find_culprits(ws, experiment, item, number=number, by=by, progress=progress)
         dropped = drop_culprits(ws, found, drop, reason or "") if drop else None
     if as_json:
         common.print_json(_data(found, top, dropped))

@@ -145,6 +145,16 @@ def dropped(store: Store, base: Named) -> list[Drop]:
     ]
 
 
+def dropped_of(store: Store, base: Named, ids: Sequence[int]) -> set[int]:
+    """Those of rows `ids`, named by the id that they came with, that the draft drops."""
+    found = store.rows(
+        "SELECT example_id FROM draft_rows WHERE base_kind = ? AND base_id = ? AND field = 'dropped' "
+        "AND example_id IN (SELECT unnest(?))",
+        [base.kind, base.id, list(ids)],
+    )
+    return {int(id) for (id,) in found}
+
+
 def inside(cursor: Connection, base: Named, ids: Sequence[int], *, or_restored: bool = False) -> set[int]:
     """Those of `ids` that `base` came with: the others were dropped on the way to it, if not `or_restored` by hand."""
     rows = f"SELECT example_id FROM ({rows_sql(base)})"
