@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from trainer.adapters import with_adapters
 from trainer.base import Base, load_chosen, with_policy
 from trainer.errors import BadInput, Problem
-from trainer.plan import ModelChoice, ModelSetting, PolicySetting
+from trainer.plan import Combination, ModelChoice, ModelSetting, PolicySetting
 from trainer.protocol import Events, read_plan, write_atomic
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 MERGED = "merged"
 CHECKS = "checks.json"
-
-Combination = Literal["linear", "ties", "dare-linear", "dare-ties"]
 
 _CONTINUED = 24
 """Tokens that the models write after each prompt for the check; all positions of prompt and answer are compared."""
@@ -114,7 +112,7 @@ def merge_folder(folder: Path, events: Events) -> None:
     untuned = [_log_probabilities(base.model, base, ids) for ids in prompts]
     names = {f"adapter-{i}": folder / adapter.folder for i, adapter in enumerate(plan.adapters)}
     for path in names.values():
-        _check_adapter(base, path)
+        check_adapter(base, path)
     with with_adapters(base, names)(next(iter(names))) as model:
         events.emit("stage", what="combining the adapters")
         wear_all(model, {name: adapter.weight for name, adapter in zip(names, plan.adapters, strict=True)})
@@ -196,7 +194,7 @@ def _largest(update: torch.Tensor, density: float) -> torch.Tensor:
     return kept.view_as(update)
 
 
-def _check_adapter(base: Base, folder: Path) -> None:
+def check_adapter(base: Base, folder: Path) -> None:
     """Raise BadInput for an adapter that is more than an update of weights, or lies on weights that are shared."""
     path = folder / "adapter_config.json"
     try:

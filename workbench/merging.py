@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.conversation import split_reference
-from trainer.merging import CHECKS, MERGED, Checks, Combination, MergedAdapter, MergePlan
-from trainer.plan import BASE, ExperimentPlan, ModelChoice
+from trainer.merging import CHECKS, MERGED, Checks, MergedAdapter, MergePlan
+from trainer.plan import BASE, Combination, ExperimentPlan, ModelChoice
 from trainer.protocol import PLAN, write_atomic
 from workbench.errors import NotFound, UsageProblem
 from workbench.formats.whole import check_free, whole_folder

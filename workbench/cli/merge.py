@@ -62,7 +62,7 @@ def command(
     workbench tokens curated --model ./tuned
     """
     with common.workspace(ctx) as ws:
-        from trainer.merging import Combination
+        from trainer.plan import Combination
         from workbench import merging
 
         merged = merging.merge(
