@@ -15,7 +15,7 @@ from textual.widgets import Static
 from workbench.report.verdict import metric_name, number
 from workbench.tables import Value
 from workbench.tui.widgets.table import Cell, Column, Table
-from workbench.tui.widgets.verdict_lines import GLYPHS
+from workbench.tui.widgets.verdict_lines import COLOURS, GLYPHS
 from workbench.tui.workers import Cancelled, background
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from workbench.results import Finished, Item
 
 _WIDE = 130  # cells from which the changes of all metrics have a column
-_COLOURS = {"better": "trained", "worse": "ignored"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class ItemsPane(Vertical):
         if about == self._about:
             return
         self._about = about
-        colours = {won: Style(color=self.app.theme_variables[name]) for won, name in _COLOURS.items()}
+        colours = {won: Style(color=self.app.theme_variables[name]) for won, name in COLOURS.items()}
         spec = shown.metrics[about.metric]
 
         def work(cancelled: Cancelled) -> ItemsPane._Listed:

@@ -61,7 +61,8 @@ class Tabs(Widget):
             strong = Style(color=self.app.theme_variables["accent"], bold=True, underline=True)
             line.append(name, strong if number == self.open else Style())
             line.append("  ")
-        line.append(self.note.rjust(self.size.width - line.cell_len))
+        room = self.size.width - line.cell_len
+        line.append(self.note.rjust(room) if len(self.note) <= room else "")
         return line
 
     def on_click(self, event: events.Click) -> None:

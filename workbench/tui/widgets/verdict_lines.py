@@ -23,6 +23,9 @@ LETTERS = {"base": "base", "baseline": "A", "candidate": "B"}
 
 GLYPHS = {"better": "▲", "worse": "▼", "mixed": "◆", "no difference detected": "=", "equal": "="}
 
+COLOURS = {"better": "trained", "worse": "ignored"}
+"""Theme colours of what is better or worse; a glyph tells it first."""
+
 SIDE_BY_SIDE = 100
 """Cells from which answers stand beside each other."""
 

@@ -18,6 +18,8 @@ from workbench.tui.widgets.ask_pane import AskPane
 from workbench.tui.widgets.items_pane import ItemsPane
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.preview import Tabs
+from workbench.tui.widgets.result_pane import ResultPane
+from workbench.tui.widgets.slices_pane import SlicesPane
 from workbench.tui.widgets.table import Table
 from workbench.tui.widgets.verdict_lines import item_lines, verdict_lines
 from workbench.tui.workers import Cancelled, background
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
 _MARGIN = 2  # cells beside the text: one on the left, and the scroll bar
 
-TABS = ("verdict", "items", "answers", "ask")
+PANES: tuple[type[ResultPane], ...] = (SlicesPane,)
+"""Tabs with a widget of their own, behind the first four."""
+
+TABS = ("verdict", "items", "answers", "ask", *(pane.NAME for pane in PANES))
 
 RESULT_ACTIONS = declare(
     Action("tab(1)", ("right_square_bracket",), "next tab", "Open the next tab of the result.", "results"),
@@ -38,6 +43,7 @@ RESULT_ACTIONS = declare(
     Action("open_tab('items')", ("2",), "items", "List the eval items with their numbers, the worst first.", "results"),
     Action("open_tab('answers')", ("3",), "answers", "Show the answers to one item side by side.", "results"),
     Action("ask", ("a", "4"), "ask", "Ask the base, A and B something of your own.", "results", takes="PROMPT"),
+    *(Action(f"open_tab('{pane.NAME}')", (pane.KEY,), pane.NAME, pane.HELP, "results") for pane in PANES),
     Action("item(1)", ("n",), "next item", "Show the answers to the next item of the list.", "results"),
     Action("item(-1)", ("N",), "previous item", "Show the answers to the item before.", "results"),
     Action("go_to_item", (), "item", "Show the answers to an item by its number.", "results", takes="NUMBER"),
@@ -56,7 +62,7 @@ _HINTS = {
     "items": "enter answers · m metric · s sort",
     "answers": "n N next, previous item · . seed",
     "ask": "a type a prompt · . seed",
-}
+} | {pane.NAME: pane.HINT for pane in PANES}
 
 
 class VerdictView(Vertical):
@@ -93,6 +99,8 @@ class VerdictView(Vertical):
         yield ItemsPane(id="items")
         yield LineView(id="answers")
         yield AskPane(id="ask")
+        for pane in PANES:
+            yield pane()
 
     def on_mount(self) -> None:
         """Begin with the verdict."""
@@ -115,6 +123,8 @@ class VerdictView(Vertical):
         self.query_one("#verdict", LineView).set_lines([[("reading the result …", "muted")]])
         self.query_one(ItemsPane).clear()
         self.query_one(AskPane).show(None)
+        for pane in self.query(ResultPane):
+            pane.show(None)
         workspace = cast("WorkbenchApp", self.app).workspace
 
         def work(cancelled: Cancelled) -> Finished:
@@ -131,6 +141,8 @@ class VerdictView(Vertical):
         self.query_one(AskPane).seed = 0
         self.query_one(AskPane).show(message.shown)
         self.query_one(ItemsPane).show(message.shown)
+        for pane in self.query(ResultPane):
+            pane.show(message.shown)
         self._lay_out()
 
     def on_failure(self, message: Failure) -> None:
@@ -146,6 +158,11 @@ class VerdictView(Vertical):
         return TABS[self.query_one(Tabs).open]
 
     @property
+    def shown(self) -> Finished | None:
+        """The result that is shown, where it is read already."""
+        return self._shown
+
+    @property
     def item(self) -> int | None:
         """The number of the item that the answers are shown of."""
         return self.query_one(ItemsPane).item
@@ -157,7 +174,7 @@ class VerdictView(Vertical):
             "verdict": self.query_one("#verdict"), "items": self.query_one(ItemsPane).table,
             "answers": self.query_one("#answers"), "ask": ask.text,
         }  # fmt: skip
-        return homes[self.tab]
+        return homes.get(self.tab) or self.query_one(f"#{self.tab}", ResultPane).home()
 
     def escape(self) -> bool:
         """Call off the question, leave the prompt box, or go back from an item to the list; False where there is none.
@@ -173,7 +190,7 @@ class VerdictView(Vertical):
         if self.tab == "answers":
             self.action_open_tab("items")
             return True
-        return False
+        return any(pane.escape() for pane in self.query(ResultPane) if pane.display)
 
     # Actions
 
