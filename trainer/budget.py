@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.errors import UsageProblem
 from trainer.finetune import finetune
+from trainer.methods import untrained
 from trainer.plan import (
     MAX_EPOCHS,
     MIN_STEPS,
@@ -24,8 +25,6 @@ from trainer.plan import (
 )
 
 if TYPE_CHECKING:
-    from peft import PeftModel
-
     from trainer.arms import Arm
     from trainer.base import Base
 
@@ -172,11 +171,11 @@ def _measure_speed(
     moments: list[tuple[float, int]] = []
     sampled: list[float] = []
 
-    def time_samples(model: PeftModel) -> None:
+    def time_samples(model: Any) -> None:
         for used in (True, False):
-            with contextlib.nullcontext() if used else model.disable_adapter():
+            with contextlib.nullcontext(model) if used else untrained(base, model) as one:
                 begun = time.monotonic()
-                sample(model)
+                sample(one)
                 sampled.append(time.monotonic() - begun)
 
     started = time.monotonic()

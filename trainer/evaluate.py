@@ -206,7 +206,7 @@ def generate(
     model.eval()
     # The last position's slice of the hidden states is not contiguous, and PyTorch answers that by copying the
     # vocabulary matrix once for every row of the batch: gigabytes, and more time than the prompts themselves.
-    hook = base.model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, args: (args[0].contiguous(),))
     try:
         for start in range(0, len(order), batch_size):
             answers += _answers(base, model, order[start : start + batch_size], max_new_tokens, stops, pad, on_tokens)
@@ -279,7 +279,7 @@ def _mean_losses(
     results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
     model.eval()
     done = 0
-    with scored_positions(base.model) as select:
+    with scored_positions(model) as select:
         for cut in micro_batches([len(ids) for ids, _ in rows], micro_tokens):
             batch = {key: value.to(base.device) for key, value in padded([rows[i] for i in cut]).items()}
             with torch.inference_mode(), base.autocast():

@@ -1,4 +1,4 @@
-"""One QLoRA run: TRL's SFTTrainer fed with our labels, our schedule, and logits only where they are trained.
+"""One fine-tuning run: TRL's SFTTrainer fed with our labels, our schedule, and logits only where they are trained.
 
 TRL brings the loop, the optimizer, mixed precision, checkpoints and resume. What it lacks is added here: an
 optimizer step made of rows that are matched in trained tokens across arms, cut into micro-batches of like
@@ -11,27 +11,28 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainer.base import Base
 from trainer.errors import BadInput, Problem, Stopped
+from trainer.footprint import footprint, loaded_shape, peak_bytes, reset_peak
 from trainer.losses import Select, mean_loss, padded, scored_positions, token_losses
+from trainer.methods import trainable, trainable_share
 from trainer.plan import TrainingSetting
 from trainer.protocol import write_atomic
 from trainer.quantize import bitsandbytes
-from trainer.sanity import Sanity, note_gradients, step0_difference, trainable_share
+from trainer.sanity import Sanity, note_gradients, step0_difference
 from trainer.schedule import TrainRow, epochs_in_steps, micro_batches, steps_of
 
 bitsandbytes()  # before peft and trl, which import it without our guard
 
 import datasets  # noqa: E402
 import torch  # noqa: E402
-from peft import LoraConfig, PeftModel, get_peft_model  # noqa: E402
-from transformers import PrinterCallback, TrainerCallback, set_seed  # noqa: E402
+from peft import PeftModel  # noqa: E402
+from transformers import PrinterCallback, TrainerCallback  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 CHECKPOINT_SECONDS = 60.0
@@ -39,6 +40,18 @@ CHECKPOINT_SECONDS = 60.0
 
 OnStep = Callable[[int, int, float, int], None]
 """`on_step(step, steps, loss, trained_tokens_so_far)`, after every optimizer step."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training took: trained tokens a second (None of a single step), the most memory in use meanwhile and what
+    was estimated before, and what was saved, in bytes. See `trainer.footprint`.
+    """
+
+    tokens_per_second: float | None
+    peak_bytes: int
+    estimated_bytes: int | None
+    saved_bytes: int
 
 
 @dataclass
@@ -50,30 +63,8 @@ class RunResult:
     seconds: float
     losses: list[float]
     sanity: Sanity
+    cost: Cost
     stopped_early: bool = False
-
-
-@contextmanager
-def adapter(base: Base, setting: TrainingSetting, seed: int) -> Iterator[PeftModel]:
-    """The base with a fresh LoRA adapter on all its linear layers, initialised by `seed`; removed afterwards.
-
-    The base itself is handed out, not a copy: only one adapter at a time.
-    """
-    set_seed(seed)
-    forward = base.model.__dict__.get("forward")
-    config = LoraConfig(
-        r=setting.lora_r, lora_alpha=setting.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    model = get_peft_model(base.model, config)
-    try:
-        yield model
-    finally:
-        model.unload()
-        # SFTTrainer patches the base's `forward` on the instance; patches must not pile up over the runs.
-        if forward is None:
-            base.model.__dict__.pop("forward", None)
-        base.model.requires_grad_(False)
-        base.model.eval()
 
 
 class _Trainer(SFTTrainer):  # type: ignore[misc]
@@ -126,6 +117,16 @@ class _Schedule:
             self._steps = epochs_in_steps(rows, seed=seed, epochs=epochs, steps=steps)
         self.tokens = [sum(rows[i].trained for i in step) for step in self._steps]
 
+    def largest(self) -> tuple[int, int]:
+        """The most tokens that a forward pass has, with its padding, and the most that are trained."""
+        tokens, trained = 0, 0
+        for step in self._steps:
+            rows = [self._rows[i] for i in step]
+            for cut in micro_batches([len(row.input_ids) for row in rows], self._micro_tokens):
+                tokens = max(tokens, len(cut) * max(len(rows[i].input_ids) for i in cut))
+                trained = max(trained, sum(rows[i].trained for i in cut))
+        return tokens, trained
+
     def collate(self, items: list[dict[str, int]]) -> dict[str, Any]:
         """The batch of one step: what our trainer's `training_step` takes."""
         [item] = items
@@ -164,6 +165,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self.on_step, self.tokens, self.wants_stop = on_step, tokens, wants_stop
         self.early_stop: _EarlyStop | None = None
         self.saved = time.monotonic()
+        self.steps: list[tuple[float, int]] = []
         self.interrupted = False
         self.stopped_early = False
 
@@ -181,6 +183,14 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             self.stopped_early = True
             control.should_save = control.should_training_stop = True
 
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Trained tokens a second after the first step that this process made, which warms up."""
+        if len(self.steps) < 2:
+            return None
+        (begun, before), (ended, after) = self.steps[0], self.steps[-1]
+        return (after - before) / max(ended - begun, 1e-6)
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         """Report the loss of the step."""
         if "loss" in logs:
@@ -190,6 +200,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
                     do="The learning rate is too high for this model or the numbers overflow: try --preset standard.",
                 )
             done = state.global_step
+            self.steps.append((time.monotonic(), sum(self.tokens[:done])))
             self.on_step(done, len(self.tokens), float(logs["loss"]), sum(self.tokens[:done]))
 
 
@@ -205,28 +216,32 @@ def finetune(
     validation: Sequence[TrainRow] = (),
     on_step: OnStep = lambda *_: None,
     wants_stop: Callable[[], bool] = lambda: False,
-    then: Callable[[PeftModel], None] = lambda _: None,
+    then: Callable[[Any], None] = lambda _: None,
 ) -> RunResult:
-    """Train one adapter for `steps` optimizer steps, save it in PEFT form to `out/adapter`, pass it to `then`.
+    """Train for `steps` optimizer steps, save to `out/adapter` what was trained, pass the model to `then`.
 
-    With `epochs` the steps are so many passes over the rows, whatever their size comes to. Resumes from the newest
-    checkpoint below `out/checkpoints`. `wants_stop` is asked after every step; when it says yes a checkpoint is written
-    and Stopped raised. `then(model)` runs with the trained adapter in place (evaluation). Raises BadInput where no row
-    has a trained token, Problem where gradients do not reach the whole adapter.
+    That is an adapter in PEFT form or, where all weights were trained, a model folder. With `epochs` the steps are so
+    many passes over the rows, whatever their size comes to. Resumes from the newest checkpoint below
+    `out/checkpoints`. `wants_stop` is asked after every step; when it says yes a checkpoint is written and Stopped
+    raised. `then(model)` runs with what was trained in place (evaluation). Raises BadInput where no row has a trained
+    token or the method does not go with the model, Problem where gradients do not reach what is trained.
     """
     schedule = _Schedule(rows, setting, seed, steps, epochs)
     checkpoints, first_step = out / "checkpoints", out / "first_step.json"
     checkpoint = _whole_checkpoint(checkpoints)
     watch = _Watch(on_step, schedule.tokens, wants_stop)
     started = time.monotonic()
-    with adapter(base, setting, seed) as model:
-        with scored_positions(base.model) as select:
+    estimated = _estimate(base, setting, schedule)
+    reset_peak(base.device)
+    with trainable(base, setting, seed) as model:
+        step0 = step0_difference(base, model, [row for row in rows[:4] if row.trained])
+        with scored_positions(model) as select:
 
             def validation_loss() -> float | None:
                 return mean_loss(base, model, select, validation, setting.micro_tokens)
 
             sanity: dict[str, Any] = {
-                "step0_difference": step0_difference(base, model, select, [r for r in rows[:4] if r.trained]),
+                "step0_difference": step0,
                 "trainable_share": trainable_share(model),
                 "validation_before": validation_loss(),
             }
@@ -252,7 +267,8 @@ def finetune(
                 raise Stopped("Stopped", do="The same command resumes where it was.")
             sanity |= json.loads(first_step.read_text())
             sanity["validation_after"] = validation_loss()
-            model.save_pretrained(str(out / "adapter"))
+            peak = peak_bytes(base.device)
+            saved_bytes = _save(base, model, out / "adapter")
             seconds = time.monotonic() - started
         losses = [float(log["loss"]) for log in trainer.state.log_history if "loss" in log]
         del trainer
@@ -264,8 +280,29 @@ def finetune(
         seconds=seconds,
         losses=losses,
         sanity=Sanity(**sanity),
+        cost=Cost(watch.tokens_per_second, peak, estimated, saved_bytes),
         stopped_early=watch.stopped_early,
     )
+
+
+def _estimate(base: Base, setting: TrainingSetting, schedule: _Schedule) -> int | None:
+    """The memory that the run will take, in bytes; None for a model whose weights are named in no known way."""
+    on_gpu = base.device.type == "cuda"
+    shape = loaded_shape(base.model)
+    if shape is None:
+        return None
+    tokens, trained = schedule.largest()
+    bits16 = base.dtype == "bfloat16"
+    found = footprint(shape, setting, held=base.held, bits16=bits16, tokens=tokens, trained=trained, on_gpu=on_gpu)
+    return found.total
+
+
+def _save(base: Base, model: Any, folder: Path) -> int:
+    """Write what was trained and return its size in bytes; a whole model gets its tokenizer, to be used alone."""
+    model.save_pretrained(str(folder))
+    if not isinstance(model, PeftModel):
+        base.tokenizer.save_pretrained(str(folder))
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _arguments(base: Base, setting: TrainingSetting, seed: int, steps: int, checkpoints: Path) -> SFTConfig:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from peft import PeftModel
 
 from trainer.base import Base
 from trainer.errors import BadInput
 from trainer.evaluate import Metric
+from trainer.methods import untrained
 
 GENERAL_NLL: Final = "general_nll"
 GENERAL_KL: Final = "general_kl"
@@ -48,10 +48,10 @@ def read_windows(base: Base, path: Path) -> list[list[int]]:
 
 
 def forgetting(base: Base, model: Any, windows: Sequence[Sequence[int]]) -> list[Metric]:
-    """`general_nll` of each window, in nats per token, and, for a model with an adapter, `general_kl`.
+    """`general_nll` of each window, in nats per token, and, for any model but the base itself, `general_kl`.
 
     The latter is KL(base || model), the mean over tokens in nats: how far its predictions moved.
-    The base is the same forward pass with the adapter switched off: an adapter that was not trained has exactly 0.
+    Of an adapter, the base is the same forward pass with it switched off: one that was not trained has exactly 0.
     """
     metrics = []
     model.eval()
@@ -63,9 +63,9 @@ def forgetting(base: Base, model: Any, windows: Sequence[Sequence[int]]) -> list
             metrics += [
                 Metric(-1 - n, GENERAL_NLL, float(x), ids.shape[1] - 1) for n, x in zip(batch, nll, strict=True)
             ]
-            if isinstance(model, PeftModel):
-                with model.disable_adapter():
-                    log_p = _log_probabilities(model, ids)
+            if model is not base.model:
+                with untrained(base, model) as before:
+                    log_p = _log_probabilities(before, ids)
                 kl = (log_p.exp() * (log_p - log_q)).sum(-1).double().mean(1)
                 metrics += [
                     Metric(-1 - n, GENERAL_KL, float(x), ids.shape[1] - 1) for n, x in zip(batch, kl, strict=True)

@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch")
 from trainer.base import load_base  # noqa: E402
 from trainer.chat import tokenise  # noqa: E402
 from trainer.errors import BadInput, Problem, Stopped  # noqa: E402
-from trainer.finetune import adapter, finetune  # noqa: E402
+from trainer.finetune import finetune  # noqa: E402
 from trainer.losses import padded, scored_positions, token_losses  # noqa: E402
+from trainer.methods import adapter  # noqa: E402
 from trainer.schedule import TrainRow, micro_batches  # noqa: E402
 
 

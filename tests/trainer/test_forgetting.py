@@ -7,8 +7,9 @@ torch = pytest.importorskip("torch")
 import random  # noqa: E402
 
 from trainer.errors import BadInput  # noqa: E402
-from trainer.finetune import adapter, finetune  # noqa: E402
+from trainer.finetune import finetune  # noqa: E402
 from trainer.forgetting import GENERAL_KL, GENERAL_NLL, WINDOW, forgetting, read_windows  # noqa: E402
+from trainer.methods import adapter  # noqa: E402
 from trainer.schedule import TrainRow  # noqa: E402
 
 TEXT = "The bus stopped at the last house, and nobody got off. " * 12

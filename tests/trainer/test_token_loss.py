@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 from trainer import token_loss  # noqa: E402
 from trainer.errors import BadInput  # noqa: E402
-from trainer.finetune import adapter  # noqa: E402
+from trainer.methods import adapter  # noqa: E402
 from trainer.plan import ModelChoice  # noqa: E402
 from trainer.protocol import Events, read_events  # noqa: E402
 from trainer.token_loss import LOSSES, SEQUENCES, TokenLossPlan, measure_folder, token_losses  # noqa: E402

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from trainer.base import load_base  # noqa: E402
 from trainer.conversation import canonical_json  # noqa: E402
 from trainer.errors import Stopped  # noqa: E402
-from trainer.finetune import adapter  # noqa: E402
+from trainer.methods import adapter  # noqa: E402
 from trainer.models import resolve_model  # noqa: E402
 from trainer.plan import Budget, ExperimentPlan, ModelSetting, Run, TrainingSetting  # noqa: E402
 from trainer.token_loss import token_losses  # noqa: E402
