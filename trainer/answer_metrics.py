@@ -85,7 +85,7 @@ def _followed(item: PreparedItem, answer: Generation) -> list[Metric]:
 
 
 def regurgitation(
-    rows: Path,
+    rows: Sequence[Path],
     items: Sequence[PreparedItem],
     answers: Sequence[Generation],
     control: Sequence[tuple[int, str]],
@@ -94,15 +94,16 @@ def regurgitation(
 
     `regurgitation_control` is the same of what a model that was never trained answered (`control`: item, text): how
     much of this stands there anyway. Runs that stand in the item's own prompt do not count. An answer of fewer words
-    has no run and recites nothing. `rows` is an arm's Parquet file. Linear in the words of rows and answers; memory
-    grows with the answers alone.
+    has no run and recites nothing. `rows` are the Parquet files of what was trained on. Linear in the words of rows
+    and answers; memory grows with the answers alone.
     """
     asked = {item.item: set(grams(item.asked)) for item in items}
     told = [(REGURGITATION, answer.item, answer.text) for answer in answers]
     told += [(REGURGITATION_CONTROL, item, text) for item, text in control if item in asked]
     runs = [(name, item, [gram for gram in grams(text) if gram not in asked[item]]) for name, item, text in told]
     wanted = {gram for _, _, found in runs for gram in found}
-    there = {gram for text in _trained_texts(rows) for gram in grams(text) if gram in wanted} if wanted else set()
+    trained = (text for file in rows for text in _trained_texts(file)) if wanted else ()
+    there = {gram for text in trained for gram in grams(text) if gram in wanted}
     return [
         Metric(item, name, sum(gram in there for gram in found) / len(found) if found else 0.0, 1.0)
         for name, item, found in runs

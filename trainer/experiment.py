@@ -45,6 +45,7 @@ from trainer.evaluate import (
 from trainer.failures import comparable, failures, forget_failures, note_failure, run_problem
 from trainer.finetune import RunResult, finetune
 from trainer.forgetting import forgetting, read_windows
+from trainer.merged_arm import merged_adapter
 from trainer.plan import BASE, SHORT, ExperimentPlan, ModelChoice, ResolvedBudget, Run
 from trainer.protocol import Events, deferred_stop, read_plan, write_atomic
 from trainer.schedule import TrainRow, epoch_steps
@@ -90,7 +91,7 @@ def run_experiment(folder: Path, events: Events) -> None:
     told = json.loads(budget.model_dump_json()) | {"trained_tokens": budget.trained_tokens, "steps_of": lengths}
     events.emit("budget", **told)
     for run in plan.runs:
-        if arms[run.arm].trained_tokens and not job.is_complete(run.id):
+        if not job.is_empty(run.arm) and not job.is_complete(run.id):
             job.attempt(run, budget)
     job.check_comparable()
 
@@ -116,6 +117,10 @@ class _Job:
         """Whether a run was trained and measured to its end."""
         return (self.results(run) / SUMMARY).exists()
 
+    def is_empty(self, arm: str) -> bool:
+        """Whether an arm is to be trained and has nothing to train on."""
+        return arm in self.arms and not self.arms[arm].trained_tokens
+
     def finish(self, run: str, summary: dict[str, Any]) -> None:
         """Write the file that makes a run complete: `summary`, and what its numbers depend on besides the plan."""
         facts = {
@@ -132,14 +137,17 @@ class _Job:
         what = "no row with trained tokens is left to train on"
         do = "`workbench tokens VERSION --audit` shows why rows are not trained."
         for run in self.plan.runs:
-            if not self.arms[run.arm].trained_tokens:
+            if self.is_empty(run.arm):
                 self.fail(run, BadInput(what, where=f"arm {run.arm}", do=do))
         self.check_comparable()
 
     def attempt(self, run: Run, budget: ResolvedBudget) -> None:
         """Make a run; what goes wrong with it alone is noted, so that the others go on."""
         try:
-            self.train_and_measure(run, budget)
+            if run.arm in self.plan.merged:
+                self.merge_and_measure(run)
+            else:
+                self.train_and_measure(run, budget)
         except Exception as error:
             problem = run_problem(error)
             if problem is None:
@@ -237,6 +245,25 @@ class _Job:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         self.events.emit("run-done", run=run.id, seconds=seconds)
 
+    def merge_and_measure(self, run: Run) -> None:
+        """Make a run's adapter of those of other runs, evaluate it, and write its results.
+
+        Raises Problem where one of these failed.
+        """
+        parts = self.plan.parts(run)
+        if missing := [part.id for part in parts if not self.is_complete(part.id)]:
+            raise Problem(f"it is made of {', '.join(missing)}, which failed", where=f"run {run.id}")
+        out, started = self.results(run.id), time.monotonic()
+        self.events.emit("stage", what="combining adapters")
+        folders = [self.results(part.id) / "adapter" for part in parts]
+        with merged_adapter(self.base, self.plan.merged[run.arm], folders, run.seed, out / "adapter") as (model, kept):
+            self.measure(run.id, run.arm, model)
+        seconds = round(time.monotonic() - started, 1)
+        made = {"made_of": [part.id for part in parts], "kept": round(kept, 4)}
+        trained: dict[str, Any] = {"steps": 0, "trained_tokens": 0, "seconds": 0.0, "losses": [], "left_out": {}}
+        self.finish(run.id, {"arm": run.arm, "seed": run.seed, "wall_seconds": seconds} | trained | made)
+        self.events.emit("run-done", run=run.id, seconds=seconds)
+
     def measure(self, run: str, arm: str | None, model: Any, wants_stop: WantsStop = lambda: False) -> None:
         """Evaluate `model` on all items and write the run's metrics and answers. Raises Stopped when asked to.
 
@@ -259,7 +286,9 @@ class _Job:
         if arm is None:
             metrics += prompt_lengths(self.items)
         else:
-            metrics += regurgitation(self.folder / self.plan.arms[arm], self.items, answers, self._base_answers())
+            trained_on = self.plan.merged[arm].of if arm in self.plan.merged else [arm]
+            rows = [self.folder / self.plan.arms[part] for part in trained_on]
+            metrics += regurgitation(rows, self.items, answers, self._base_answers())
         if broken := {metric.metric for metric in metrics if not math.isfinite(metric.value)}:
             raise Problem(
                 f"{', '.join(sorted(broken))} of the trained model is no number",

@@ -59,7 +59,7 @@ def comparable(plan: ExperimentPlan, failed: Collection[str]) -> dict[str, list[
     The first arm is the one that the others are compared with. An arm without any run is left out, and the first arm
     may have a run more than the others, which measures the noise.
     """
-    by_arm = {arm: [run for run in plan.runs if run.arm == arm] for arm in plan.arms}
+    by_arm = {arm: [run for run in plan.runs if run.arm == arm] for arm in plan.all_arms}
     seeds = range(min(len(runs) for runs in by_arm.values()))
     whole = {arm: {i for i in seeds if runs[i].id not in failed} for arm, runs in by_arm.items()}
     whole = {arm: places for arm, places in whole.items() if places}

@@ -151,7 +151,7 @@ def test_regurgitation_is_the_share_of_word_runs_that_stand_in_the_training_answ
     recited = "one two three four five six seven eight nine ten"  # of three runs, two stand there
     texts = [recited, "a b c d e f g h i", "too short to tell", "one two", recited]
     answers = [Generation(i, text, "stop", 9) for i, text in enumerate(texts)]
-    measured = regurgitation(tmp_path / "rows.parquet", items, answers, [(0, "nothing"), (1, recited), (77, recited)])
+    measured = regurgitation([tmp_path / "rows.parquet"], items, answers, [(0, "nothing"), (1, recited), (77, recited)])
     found = {(m.metric, m.item): m.value for m in measured}
     assert [found["regurgitation", i] for i in range(5)] == pytest.approx([2 / 3, 0, 0, 0, 1 / 2])  # 4: one was asked
     assert (found["regurgitation_control", 0], found["regurgitation_control", 1]) == pytest.approx((0, 2 / 3))
