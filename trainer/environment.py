@@ -22,6 +22,25 @@ LIBRARIES = (
 )
 """Distributions whose version may change a number; the last is ours."""
 
+NEEDED = (
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "gguf",
+    "jinja2",
+    "numpy",
+    "peft",
+    "psutil",
+    "py3langid",
+    "pyarrow",
+    "pydantic",
+    "scipy",
+    "torch",
+    "transformers",
+    "trl",
+)
+"""Distributions that this package works with; the others of the workbench are not needed to run a job."""
+
 
 @functools.cache
 def environment() -> dict[str, str]:
@@ -51,6 +70,14 @@ def libraries() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[library] = importlib.metadata.version(library)
     return found
+
+
+def requirements() -> list[str]:
+    """What to install where only this package is to run, in the versions that are installed here.
+
+    A version's local part (`+cpu`) is left out: another machine has other devices.
+    """
+    return [f"{library}=={importlib.metadata.version(library).partition('+')[0]}" for library in NEEDED]
 
 
 def _processor() -> str:

@@ -125,7 +125,7 @@ def run_as_job(folder: Path, work: Callable[[Path, Events], None]) -> int:
     """Run `work(folder, events)` as this process's whole purpose and return the exit code.
 
     SIGTERM and SIGINT raise `Stopped` in the main thread, so that work can leave a checkpoint. Library output
-    goes to the folder's `log.txt`: nobody watches this process's terminal.
+    goes to the folder's `log.txt`: as a rule nobody watches this process's terminal. What it ends of is said there.
     """
     if not folder.is_dir():
         sys.stderr.write(f"{folder}: no such run folder\n")
@@ -152,21 +152,22 @@ def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:
             work(folder, events)
             write_atomic(folder / DONE, json.dumps({"t": round(time.time(), 3)}))
             events.emit("done")
-        except Stopped:
+            return 0
+        except Stopped as stopped:
+            told: Problem = stopped
             events.emit("stopped")
-            return Stopped.exit_code
         except Problem as problem:
             traceback.print_exc()
-            events.emit("error", what=problem.what, where=problem.where, do=problem.do, exit_code=problem.exit_code)
-            return problem.exit_code
+            told = problem
+            events.emit("error", what=told.what, where=told.where, do=told.do, exit_code=told.exit_code)
         except BaseException as error:
             traceback.print_exc()
             bug = f"This is our bug; {folder.name}/{LOG} has the traceback."
             told = disk_problem(error) or memory_problem(error) or Problem(f"{type(error).__name__}: {error}", do=bug)
             with contextlib.suppress(OSError):  # on a full disk there may be no room for the event either
-                events.emit("error", what=told.what, where=told.where, do=told.do, exit_code=1)
-            return 1
-    return 0
+                events.emit("error", what=told.what, where=told.where, do=told.do, exit_code=told.exit_code)
+    sys.stderr.write(f"{told}\n")
+    return told.exit_code
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -54,6 +55,12 @@ def setting_options(command: F) -> F:
             "--max-new-tokens", type=click.IntRange(min=1), default=96, show_default=True, help="Length of answers."
         ),
         click.option("--early-stop", is_flag=True, help="End a run whose validation loss rises twice in a row."),
+        click.option(
+            "--export",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Train nothing here: write a folder to run on another machine. See `experiments export`.",
+        ),
     ]
     command = common.mask_options(command)
     for option in reversed(options):
@@ -165,6 +172,9 @@ def command(
         from workbench import experiments
 
         experiment = experiments.plan(ws, replace(asked, judge=answer_judge.asked(ws, options)))
+    if options["export"]:
+        export(experiment, options["export"], as_json=as_json)
+        return
     result = carry_out(ctx, experiment, as_json=as_json, answers=answers, leave=leave)
     if gate and any(one["verdict"] == "worse" for one in comparisons(result)):
         sys.exit(WORSE_EXIT)
@@ -218,6 +228,24 @@ def carried_out(ctx: click.Context, experiment: Experiment) -> dict[str, Any]:
         if not experiment.done:
             outcomes.conclude(ws, experiment.id)
         return stored_result(find_experiment(ws.store, experiment.id).result or "null")
+
+
+def export(experiment: Experiment, out: Path, *, as_json: bool) -> None:
+    """Write the job of a planned experiment to a folder for another machine, and say how to go on."""
+    from workbench.elsewhere import pack
+    from workbench.text import safe_text
+
+    packed = pack(experiment.folder, out)
+    if as_json:
+        common.print_json({"experiment": experiment.id, "folder": str(out), "command": packed.command})
+        return
+    folder, model = safe_text(str(out)), safe_text(experiment.plan.model.name)
+    common.out().print(f"{folder}: experiment {experiment.id} ({safe_text(experiment.name)}), to be run elsewhere")
+    common.note(f"there, in the folder: pip install -r requirements.txt, then {packed.command}")
+    common.note(f"the model must be known there as {model}")
+    if packed.began:
+        common.note("runs that were made here come along; the others are made by the same arithmetic and budget")
+    common.note(f"back here: workbench experiments resume {experiment.id} --from {folder}")
 
 
 def describe(experiment: Experiment) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from workbench.cli import common, culprits, diagnose, lm_eval
+from workbench.cli import compare as comparison
 from workbench.cli.answer_judge import Leave, leave_options
 from workbench.cli.compare import carry_out, print_result, stored_result
 
 
 @click.group("experiments")
 def command() -> None:
-    """List, show, diagnose, report, repeat, resume and delete experiments."""
+    """List, show, diagnose, report, repeat, resume, export and delete experiments."""
 
 
 command.add_command(diagnose.command)
@@ -80,12 +81,25 @@ def show(ctx: click.Context, experiment: str, answers: int, as_json: bool) -> No
 
 @command.command("resume")
 @click.argument("experiment")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Take the results from a folder that `experiments export` wrote, run on another machine and copied back.",
+)
 @click.option("--answers", type=click.IntRange(min=0), default=3, show_default=True, help="Answers shown side by side.")
 @leave_options
 @common.json_option
 @click.pass_context
 def resume(
-    ctx: click.Context, experiment: str, answers: int, judge_key_variable: str | None, yes: bool, as_json: bool
+    ctx: click.Context,
+    experiment: str,
+    source: Path | None,
+    answers: int,
+    judge_key_variable: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Go on with EXPERIMENT where it was, or attach to it where it still runs.
 
@@ -95,11 +109,35 @@ def resume(
     with common.workspace(ctx) as ws:
         from workbench import experiments, outcomes
 
-        found = experiments.open_again(ws, experiments.find(ws, experiment))
+        found = experiments.find(ws, experiment)
+        if source:
+            from workbench.elsewhere import fetch
+
+            fetch(found.folder, source)
+        else:
+            found = experiments.open_again(ws, found)
         if found.done and outcomes.is_measured(ws, found.id):
             outcomes.conclude(ws, found.id)
     leave = Leave(yes, judge_key_variable, may_ask=not as_json)
     carry_out(ctx, found, as_json=as_json, answers=answers, leave=leave)
+
+
+@command.command("export")
+@click.argument("experiment")
+@click.argument("out", metavar="DIR", type=click.Path(path_type=Path))
+@common.json_option
+@click.pass_context
+def export(ctx: click.Context, experiment: str, out: Path, as_json: bool) -> None:
+    """Write the job of EXPERIMENT to the new folder DIR, to be run on another machine.
+
+    That machine needs Python and what DIR/requirements.txt lists, and no workbench. `experiments resume --from` takes
+    the results in when the folder is copied back.
+    """
+    with common.workspace(ctx) as ws:
+        from workbench import experiments
+
+        found = experiments.find(ws, experiment)
+    comparison.export(found, out, as_json=as_json)
 
 
 @command.command("rerun")

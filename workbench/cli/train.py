@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from workbench.cli import common
-from workbench.cli.compare import carry_out, question, setting_options
+from workbench.cli.compare import carry_out, export, question, setting_options
 
 
 @click.command("train")
@@ -27,6 +27,9 @@ def command(ctx: click.Context, /, version: str, answers: int, as_json: bool, **
         from workbench import experiments
 
         experiment = experiments.plan(ws, question(version, (), options))
+    if options["export"]:
+        export(experiment, options["export"], as_json=as_json)
+        return
     result = carry_out(ctx, experiment, as_json=as_json, answers=answers)
     for run, folder in result["adapters"].items():
         common.note(f"adapter {run}: {folder}")
