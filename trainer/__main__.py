@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from trainer import processes
 from trainer.models import quiet_libraries
 from trainer.protocol import Events, read_plan, run_as_job
 
@@ -18,7 +19,10 @@ class _Plan(BaseModel):
 
 def _work(folder: Path, events: Events) -> None:
     # Imported here: whatever fails in loading the libraries is reported like any other error of the job.
-    match read_plan(folder, _Plan).kind:
+    kind = read_plan(folder, _Plan).kind
+    if kind != "experiment" and not processes.is_first():
+        return  # of the jobs, only experiments are made by several processes
+    match kind:
         case "experiment":
             from trainer.experiment import run_experiment
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from trainer import processes
 from trainer.chat import MaskPolicy, configured_stops, with_template
 from trainer.errors import BadInput, ModelUnavailable
 from trainer.models import ModelSource, load_tokenizer, quiet_libraries, resolve_model
@@ -159,7 +160,9 @@ def pick_device(wish: Literal["auto", "cpu", "cuda"]) -> torch.device:
             where="--device cuda",
             do="Leave --device away to train on the CPU, or install a PyTorch build for your GPU.",
         )
-    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
+    if wish == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", processes.local_rank()) if processes.count() > 1 else torch.device("cuda")
 
 
 def pick_dtype(wish: Literal["auto", "float32", "bfloat16"], device: torch.device) -> DtypeName:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer import processes
 from trainer.errors import UsageProblem
 from trainer.finetune import finetune
 from trainer.methods import untrained
@@ -166,8 +167,10 @@ def _measure_speed(
     """Trained tokens a second of real steps, the seconds a run costs besides, and how many times as long an
     evaluation takes with an adapter: its small matrices cost little arithmetic but many calls.
     """
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    if processes.is_first():
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+    processes.wait()
     moments: list[tuple[float, int]] = []
     sampled: list[float] = []
 
@@ -190,7 +193,9 @@ def _measure_speed(
         then=time_samples,
     )
     total = time.monotonic() - started - sum(sampled)
-    shutil.rmtree(scratch)
+    processes.wait()
+    if processes.is_first():
+        shutil.rmtree(scratch)
     (first, tokens_first), (last, tokens_last) = moments[0], moments[-1]
     speed = (tokens_last - tokens_first) / max(last - first, 1e-6)
     with_adapter, without = sampled

@@ -9,6 +9,8 @@ import os
 import platform
 from pathlib import Path
 
+from trainer import processes
+
 LIBRARIES = (
     "torch",
     "transformers",
@@ -59,6 +61,8 @@ def environment() -> dict[str, str]:
     if torch.cuda.is_available():
         found["gpu"] = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         found["cuda"] = str(torch.version.cuda)
+    if processes.count() > 1:
+        found["processes"] = str(processes.count())
     return found | libraries()
 
 

@@ -28,9 +28,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from trainer import processes
 from trainer.answer_metrics import answer_metrics, prompt_lengths, regurgitation
 from trainer.arms import Arm, read_arm, read_items, validation_rows, without
-from trainer.base import Base, load_base, load_chosen, with_policy
+from trainer.base import Base, load_base, load_chosen, pick_device, with_policy
 from trainer.budget import budget_in_epochs, budget_in_minutes, budget_in_tokens
 from trainer.chat import TokenCache, window
 from trainer.environment import environment
@@ -65,8 +66,9 @@ WantsStop = Callable[[], bool]
 def run_experiment(folder: Path, events: Events) -> None:
     """Do what `plan.json` in `folder` says. Raises Problem kinds; see the module's text for the files."""
     plan = read_plan(folder, ExperimentPlan)
+    processes.join(pick_device(plan.model.device))
     events.emit("stage", what="loading the model")
-    base, policy = with_policy(_load_as_before(folder, plan), plan.policy)
+    base, policy = with_policy(_load_alike(folder, plan), plan.policy)
     events.emit("stage", what="tokenising")
     training = plan.training or SHORT
     most = window(base.tokenizer, base.source.path) or training.max_length
@@ -82,11 +84,13 @@ def run_experiment(folder: Path, events: Events) -> None:
     items = prepare(base, read_items(folder / plan.evaluation.items), policy)
     windows = read_windows(base, folder / GENERAL) if plan.evaluation.general else []
     job = _Job(folder, plan, base, arms, validation, items, windows, events)
-    forget_failures(folder / "results")
+    if processes.is_first():
+        forget_failures(folder / "results")
+    processes.wait()
     job.fail_empty_arms()
     if plan.base and not job.is_complete(BASE):
         job.measure_base()
-    budget = job.budget()
+    budget = job.agreed_budget()
     lengths = {name: job.length(name, budget)[0] for name, arm in arms.items() if arm.trained_tokens}
     told = json.loads(budget.model_dump_json()) | {"trained_tokens": budget.trained_tokens, "steps_of": lengths}
     events.emit("budget", **told)
@@ -123,6 +127,9 @@ class _Job:
 
     def finish(self, run: str, summary: dict[str, Any]) -> None:
         """Write the file that makes a run complete: `summary`, and what its numbers depend on besides the plan."""
+        if not processes.is_first():
+            processes.wait()
+            return
         facts = {
             "revision": self.base.source.revision,
             "held": self.base.held,
@@ -131,6 +138,7 @@ class _Job:
             "environment": environment(),
         }
         write_atomic(self.results(run) / SUMMARY, json.dumps(summary | facts, allow_nan=False))
+        processes.wait()
 
     def fail_empty_arms(self) -> None:
         """Note that the runs of arms with nothing to train failed. Raises BadInput where that leaves no comparison."""
@@ -150,14 +158,17 @@ class _Job:
                 self.train_and_measure(run, budget)
         except Exception as error:
             problem = run_problem(error)
-            if problem is None:
+            # What befell one of several processes alone, such as memory that ran out, the others know nothing of.
+            if problem is None or (processes.count() > 1 and not isinstance(error, Problem)):
                 raise
             traceback.print_exc()
             self.fail(run, problem)
 
     def fail(self, run: Run, problem: Problem) -> None:
         """Note that a run failed, and of what."""
-        note_failure(self.results(run.id), problem)
+        if processes.is_first():
+            note_failure(self.results(run.id), problem)
+        processes.wait()
         told = {"what": problem.what, "where": problem.where, "do": problem.do}
         self.events.emit("run-failed", run=run.id, arm=run.arm, **told)
 
@@ -173,6 +184,17 @@ class _Job:
         self.measure(BASE, None, self.base.model)
         self.finish(BASE, {"evaluation_seconds": round(time.monotonic() - started, 1)})
         self.events.emit("run-done", run=BASE)
+
+    def agreed_budget(self) -> ResolvedBudget:
+        """The budget that the first process decides on; all measure the speed together."""
+        try:
+            budget, problem = self.budget(), None
+        except Problem as error:
+            budget, problem = None, error
+        budget, problem = processes.from_first((budget, problem))
+        if problem or budget is None:
+            raise problem or Problem("no budget")
+        return budget
 
     def budget(self) -> ResolvedBudget:
         """What every run trains: as decided before, or decided now and kept. Raises as `budget_in_minutes`."""
@@ -190,7 +212,8 @@ class _Job:
             spent = time.monotonic() - self.events.began
             scratch = self.results(".speed")
             budget = budget_in_minutes(self.plan, self.base, arms, evaluation, self._sample, spent, scratch)
-        write_atomic(path, budget.model_dump_json(indent=1))
+        if processes.is_first():
+            write_atomic(path, budget.model_dump_json(indent=1))
         return budget
 
     def length(self, arm: str, budget: ResolvedBudget) -> tuple[int, int | None]:
@@ -278,9 +301,12 @@ class _Job:
 
             return on_item
 
-        metrics = reference_losses(self.base, model, self.items, self._micro_tokens, teller("reference answers"))
+        items = processes.share(self.items)
+        metrics = reference_losses(self.base, model, items, self._micro_tokens, teller("reference answers"))
         limit = self.plan.evaluation.max_new_tokens
-        answers = generate(self.base, model, self.items, limit, on_item=teller("own answers"))
+        answers = generate(self.base, model, items, limit, on_item=teller("own answers"))
+        metrics = sorted(processes.gathered(metrics), key=lambda metric: metric.item)
+        answers = sorted(processes.gathered(answers), key=lambda answer: answer.item)
         metrics += answer_metrics(self.base, self.items, answers)
         metrics += forgetting(self.base, model, self.windows)
         if arm is None:
@@ -294,10 +320,22 @@ class _Job:
                 f"{', '.join(sorted(broken))} of the trained model is no number",
                 do="Training went wrong in its last steps: try a lower learning rate (--preset standard).",
             )
+        if not processes.is_first():
+            return
         out = self.results(run)
         out.mkdir(parents=True, exist_ok=True)
         write_measured(metrics, out / "metrics.parquet")
         write_measured(answers, out / "generations.parquet")
+
+
+def _load_alike(folder: Path, plan: ExperimentPlan) -> Base:
+    """The base model in each process; the first one decides how it is held."""
+    if processes.is_first():
+        base = _load_as_before(folder, plan)
+        processes.wait()
+        return base
+    processes.wait()
+    return _load_as_before(folder, plan)
 
 
 def _load_as_before(folder: Path, plan: ExperimentPlan) -> Base:

@@ -2,11 +2,13 @@
 
 TRL brings the loop, the optimizer, mixed precision, checkpoints and resume. What it lacks is added here: an
 optimizer step made of rows that are matched in trained tokens across arms, cut into micro-batches of like
-length, whose loss is the mean over all trained tokens of the step however it was cut.
+length, whose loss is the mean over all trained tokens of the step however it was cut, also where several processes
+take their share of its rows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer import processes
 from trainer.base import Base
 from trainer.errors import BadInput, Problem, Stopped
 from trainer.footprint import footprint, loaded_shape, peak_bytes, reset_peak
@@ -78,13 +81,15 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
     ) -> torch.Tensor:
         """Forward and backward of one optimizer step; returns its mean loss per trained token."""
         model.train()
-        total = inputs["trained"]
         loss_sum = torch.zeros((), device=self.args.device)
-        for batch in self._prepare_inputs(inputs["micro"]):
-            with self.compute_loss_context_manager():
-                losses, _ = token_losses(model, self.select, batch)
-                loss = losses.sum() / total
-            self.accelerator.backward(loss)
+        batches = self._prepare_inputs(inputs["micro"])
+        for number, batch in enumerate(batches, 1):
+            # Processes have unlike numbers of micro-batches; they meet once a step, in the last one.
+            with contextlib.nullcontext() if number == len(batches) else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    losses, _ = token_losses(model, self.select, batch)
+                    loss = losses.sum() / inputs["tokens"]
+                self.accelerator.backward(loss)
             loss_sum += loss.detach()
         if self.check_first_step:
             self.check_first_step()
@@ -128,11 +133,24 @@ class _Schedule:
         return tokens, trained
 
     def collate(self, items: list[dict[str, int]]) -> dict[str, Any]:
-        """The batch of one step: what our trainer's `training_step` takes."""
+        """The batch of one step, or of a process's part of it: what our trainer's `training_step` takes."""
         [item] = items
-        pairs = [(self._rows[i].input_ids, self._rows[i].labels) for i in self._steps[item["step"]]]
+        rows = sorted((self._rows[i] for i in self._steps[item["step"]]), key=lambda row: len(row.input_ids))
+        mine = rows[item["part"] :: processes.count()]
+        # PyTorch averages the gradients over processes, as if each had as many tokens; we want the mean over all tokens.
+        tokens = self.tokens[item["step"]] / processes.count()
+        if not mine:  # a step of fewer rows than processes: this one takes part, and adds nothing
+            mine, tokens = rows[:1], math.inf
+        pairs = [(row.input_ids, row.labels) for row in mine]
         cuts = micro_batches([len(ids) for ids, _ in pairs], self._micro_tokens)
-        return {"micro": [padded([pairs[i] for i in cut]) for cut in cuts], "trained": self.tokens[item["step"]]}
+        return {"micro": [padded([pairs[i] for i in cut]) for cut in cuts], "tokens": tokens}
+
+    def parts(self, steps: int) -> datasets.Dataset:
+        """The first `steps` steps as a data set, with an item for each process, which it is dealt in turn."""
+        count = processes.count()
+        return datasets.Dataset.from_dict(
+            {"step": [step for step in range(steps) for _ in range(count)], "part": list(range(count)) * steps}
+        )
 
 
 class _EarlyStop:
@@ -170,16 +188,21 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self.stopped_early = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Save if it is time, stop if asked."""
-        if self.wants_stop():
+        """Save if it is time, stop if asked; all processes alike."""
+        rises = bool(
+            processes.is_first() and self.early_stop and self.early_stop.is_due(state.global_step, len(self.tokens))
+        )
+        old = time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        stop, old, rises = processes.any_of(self.wants_stop(), old, rises)
+        if stop:
             self.interrupted = True
             control.should_save = control.should_training_stop = True
         elif state.global_step == len(self.tokens):
             control.should_save = True  # what follows is evaluation; stopped there, nothing is trained again
-        elif time.monotonic() - self.saved > CHECKPOINT_SECONDS:
+        elif old:
             control.should_save = True
             self.saved = time.monotonic()
-        if self.early_stop and self.early_stop.is_due(state.global_step, len(self.tokens)):
+        if rises:
             self.stopped_early = True
             control.should_save = control.should_training_stop = True
 
@@ -228,7 +251,7 @@ def finetune(
     """
     schedule = _Schedule(rows, setting, seed, steps, epochs)
     checkpoints, first_step = out / "checkpoints", out / "first_step.json"
-    checkpoint = _whole_checkpoint(checkpoints)
+    checkpoint = processes.from_first(_whole_checkpoint(checkpoints) if processes.is_first() else None)
     watch = _Watch(on_step, schedule.tokens, wants_stop)
     started = time.monotonic()
     estimated = _estimate(base, setting, schedule)
@@ -253,7 +276,7 @@ def finetune(
             trainer = _Trainer(
                 model=model,
                 args=_arguments(base, setting, seed, last, checkpoints),
-                train_dataset=datasets.Dataset.from_dict({"step": list(range(last))}),
+                train_dataset=schedule.parts(last),
                 processing_class=base.tokenizer,
                 data_collator=schedule.collate,
                 callbacks=[watch],
@@ -268,7 +291,7 @@ def finetune(
             sanity |= json.loads(first_step.read_text())
             sanity["validation_after"] = validation_loss()
             peak = peak_bytes(base.device)
-            saved_bytes = _save(base, model, out / "adapter")
+            saved_bytes = processes.from_first(_save(base, model, out / "adapter") if processes.is_first() else 0)
             seconds = time.monotonic() - started
         losses = [float(log["loss"]) for log in trainer.state.log_history if "loss" in log]
         del trainer
@@ -323,6 +346,8 @@ def _arguments(base: Base, setting: TrainingSetting, seed: int, steps: int, chec
         max_length=None,
         bf16=base.dtype == "bfloat16",
         gradient_checkpointing=on_gpu,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
         use_cpu=not on_gpu,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer import processes
 from trainer.adapters import with_adapters
 from trainer.base import Base
 from trainer.errors import BadInput
@@ -57,7 +58,8 @@ def merged_adapter(
                 with torch.no_grad():
                     kept = _refill(model, names, merged, torch.Generator().manual_seed(seed))
             model.set_adapter(_MADE, inference_mode=True)
-            model.save_pretrained(str(out), selected_adapters=[_MADE])
+            if processes.is_first():
+                model.save_pretrained(str(out), selected_adapters=[_MADE])
             yield model, kept
         finally:
             model.unload()

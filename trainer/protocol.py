@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from trainer import processes
 from trainer.disk import disk_problem
 from trainer.errors import BadInput, Problem, Stopped
 from trainer.memory import memory_problem
@@ -65,16 +66,20 @@ def read_plan(folder: Path, model: type[Plan]) -> Plan:
 class Events:
     """Appends events to the folder's `events.jsonl`, one JSON object a line, each with its time `t` in seconds.
 
-    `began` is when a job made it, before it loaded any library: a time of the monotonic clock.
+    `began` is when a job made it, before it loaded any library: a time of the monotonic clock. Where several processes
+    make a job, the first one tells of it.
     """
 
     def __init__(self, folder: Path) -> None:
         self.began = time.monotonic()
         self._path = folder / EVENTS
-        _end_torn_line(self._path)
+        if processes.is_first():
+            _end_torn_line(self._path)
 
     def emit(self, event: str, **fields: object) -> None:
         """Append one event. `fields` must be JSON-able and finite."""
+        if not processes.is_first() and event != "error":
+            return
         line = json.dumps({"t": round(time.time(), 3), "event": event, **fields}, ensure_ascii=False, allow_nan=False)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -130,6 +135,8 @@ def run_as_job(folder: Path, work: Callable[[Path, Events], None]) -> int:
     if not folder.is_dir():
         sys.stderr.write(f"{folder}: no such run folder\n")
         return BadInput.exit_code
+    if not processes.is_first():
+        return _run(folder, work)
     for last_try in (False, False, False, True):
         with holding(folder) as ours:
             if ours:
@@ -150,7 +157,8 @@ def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:
         try:
             events.emit("started", pid=os.getpid())
             work(folder, events)
-            write_atomic(folder / DONE, json.dumps({"t": round(time.time(), 3)}))
+            if processes.is_first():
+                write_atomic(folder / DONE, json.dumps({"t": round(time.time(), 3)}))
             events.emit("done")
             return 0
         except Stopped as stopped:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from peft import PeftModel
 
+from trainer import processes
 from trainer.errors import Problem
 from trainer.losses import mean_loss, scored_positions
 from trainer.methods import untrained
@@ -72,7 +73,8 @@ def note_gradients(model: Any, path: Path) -> None:
             f"gradients reached {reach:.0%} of what is trained and {foreign} other parameters in the first step",
             do="The run would not train what it should; try --quantize none and report the model's name.",
         )
-    write_atomic(path, json.dumps({"gradient_reach": reach, "foreign_gradients": foreign}))
+    if processes.is_first():
+        write_atomic(path, json.dumps({"gradient_reach": reach, "foreign_gradients": foreign}))
 
 
 def _own_names(model: Any) -> Callable[[str], bool]:
