@@ -96,7 +96,8 @@ def win_rate(
     if least > variance:
         variance, df = least, max(df, design.df)
     even = np.full_like(values, EVEN)
-    found = infer(even, values, design, math.sqrt(variance), df, noise, confidence, int((~keep).sum()))
+    se = _error_at_even(math.sqrt(variance), float(values.mean()), design.n)
+    found = infer(even, values, design, se, df, noise, confidence, int((~keep).sum()))
     if len(values) == 1 and design.n > 1:
         found = replace(found, p=sign_flip_p(values[0] - EVEN, clusters=kept_clusters(clusters, keep)))
     return _within(found)
@@ -136,7 +137,8 @@ def controlled_win_rate(
     spread_out[:, keep] = pseudo
     variance, df = _variance(pseudo, _by_baseline(spread_out)[:, keep], design)
     even = np.full_like(pseudo, EVEN)
-    return _within(infer(even, pseudo, design, math.sqrt(variance), df, noise, confidence, int((~keep).sum())))
+    se = _error_at_even(math.sqrt(variance), rate, design.n)
+    return _within(infer(even, pseudo, design, se, df, noise, confidence, int((~keep).sum())))
 
 
 def noise_of_pairs(shares: Floats, *, clusters: Clusters | None = None) -> NoiseFloor:
@@ -169,6 +171,7 @@ def _variance(values: Floats, met: Floats, design: Design) -> tuple[float, float
 
     `values` by candidate run, `met` by baseline run. E[MS_run] holds the rest twice, once for each arm, and E[MS_item]
     once; both are taken out once too often, so MS_rest, of which `values` and `met` give one each, is subtracted twice.
+    The floor, and its degrees of freedom, are as there.
     """
     runs, n = len(values), design.n
     if n == 1:
@@ -179,11 +182,24 @@ def _variance(values: Floats, met: Floats, design: Design) -> tuple[float, float
     df_run, df_rest = 2.0 * (runs - 1), 2.0 * (runs - 1) * design.df
     ms_run = n * float(values.mean(1).var(ddof=1) + met.mean(1).var(ddof=1))
     rest = ms_rest(values, design) + ms_rest(met, design)
-    floor, floor_df = max((ms_item, design.df), (ms_run, df_run))
     total = ms_item + ms_run - rest
-    if total <= floor:
-        return floor / (runs * n), floor_df
-    return total / (runs * n), satterthwaite([(ms_item, design.df), (ms_run, df_run), (-rest, df_rest)])
+    if total > max(ms_item, ms_run):
+        return total / (runs * n), satterthwaite([(ms_item, design.df), (ms_run, df_run), (-rest, df_rest)])
+    if ms_item > ms_run:
+        return ms_item / (runs * n), satterthwaite([(ms_item - ms_run, design.df), (ms_run, df_run)])
+    return ms_run / (runs * n), df_run
+
+
+def _error_at_even(se: float, rate: float, n: int) -> float:
+    """The standard error of a win rate over `n` items or clusters, on the scale that it has where the rate is even.
+
+    Luck moves a run on the scale of logits, and far from even a logit moves the rate less, by rate * (1 - rate): runs
+    that were lucky together look steady. Tested is whether the rate could be even, so the error is brought to the
+    slope there. Two wins and two losses are added to the rate, as Agresti and Coull (1998) do, or all won would be
+    no evidence at all.
+    """
+    rate = (n * rate + 2) / (n + 4)
+    return se * EVEN**2 / (rate * (1 - rate))
 
 
 def _logistic(x: Floats, y: Floats) -> tuple[float, Floats]:
