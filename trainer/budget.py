@@ -45,7 +45,7 @@ def budget_in_tokens(plan: ExperimentPlan, base: Base, evaluation: float) -> Res
         return None
     training = plan.training or (STANDARD if plan.budget.trained_tokens >= STANDARD_FROM else SHORT)
     return ResolvedBudget(
-        training=_for_device(training, base),
+        training=for_device(training, base),
         steps=max(1, round(plan.budget.trained_tokens / training.tokens_per_step)),
         dtype=base.dtype,
         trained_tokens_per_second=None,
@@ -64,7 +64,7 @@ def budget_in_epochs(plan: ExperimentPlan, base: Base, arms: Sequence[Arm], eval
     fewest = plan.budget.epochs * min(arm.trained_tokens for arm in arms)
     training = plan.training or (STANDARD if fewest >= STANDARD_FROM else SHORT)
     return ResolvedBudget(
-        training=_for_device(training, base),
+        training=for_device(training, base),
         steps=None,
         dtype=base.dtype,
         trained_tokens_per_second=None,
@@ -95,7 +95,7 @@ def budget_in_minutes(
         raise _no_time_to_measure(plan, evaluation, spent)
     training = plan.training or SHORT
     speed, overhead, slower = _measure_speed(
-        base, arms[0], _for_device(training, base), plan.runs[0].seed, sample, scratch
+        base, arms[0], for_device(training, base), plan.runs[0].seed, sample, scratch
     )
     evaluation *= slower
     spent += time.monotonic() - started
@@ -110,7 +110,7 @@ def budget_in_minutes(
     if whole > asked * OVERRUN and not plan.stretch:
         raise _too_few_minutes(plan, training, learning, evaluation, spent)
     return ResolvedBudget(
-        training=_for_device(training, base),
+        training=for_device(training, base),
         steps=steps,
         dtype=base.dtype,
         trained_tokens_per_second=round(speed, 1),
@@ -154,7 +154,7 @@ def round_down(steps: float) -> int:
     return int(max(grid * unit for grid in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8) if grid * unit <= steps))
 
 
-def _for_device(training: TrainingSetting, base: Base) -> TrainingSetting:
+def for_device(training: TrainingSetting, base: Base) -> TrainingSetting:
     """The setting with forward passes that fit the device. The loss does not depend on how a step is cut."""
     if base.device.type == "cuda":
         return training

@@ -5,7 +5,7 @@
     results/<run>/metrics.parquet            item, metric, value, weight
     results/<run>/generations.parquet        item, text, finish, tokens
     results/<run>/summary.json               losses, sanity checks, speed; written last: the run is complete
-    results/<run>/adapter/                   the adapter in PEFT form
+    results/<run>/adapter/                   the adapter in PEFT form, or the model where all weights were trained
     results/<run>/failed.json                in place of all that: what went wrong with this run alone
 
 A killed job resumes: complete runs are kept, the one under way goes on from its checkpoint. So a run of an earlier
@@ -32,7 +32,7 @@ from trainer import processes
 from trainer.answer_metrics import answer_metrics, prompt_lengths, regurgitation
 from trainer.arms import Arm, read_arm, read_items, validation_rows, without
 from trainer.base import Base, load_base, load_chosen, pick_device, with_policy
-from trainer.budget import budget_in_epochs, budget_in_minutes, budget_in_tokens
+from trainer.budget import budget_in_epochs, budget_in_minutes, budget_in_tokens, for_device
 from trainer.chat import TokenCache, window
 from trainer.environment import environment
 from trainer.errors import BadInput, Problem, Stopped
@@ -84,6 +84,8 @@ def run_experiment(folder: Path, events: Events) -> None:
     items = prepare(base, read_items(folder / plan.evaluation.items), policy)
     windows = read_windows(base, folder / GENERAL) if plan.evaluation.general else []
     job = _Job(folder, plan, base, arms, validation, items, windows, events)
+    del base  # the job may come to hold another one
+    job.hold(plan.model.quantize)  # what was taken over may have been held otherwise
     if processes.is_first():
         forget_failures(folder / "results")
     processes.wait()
@@ -94,15 +96,16 @@ def run_experiment(folder: Path, events: Events) -> None:
     lengths = {name: job.length(name, budget)[0] for name, arm in arms.items() if arm.trained_tokens}
     told = json.loads(budget.model_dump_json()) | {"trained_tokens": budget.trained_tokens, "steps_of": lengths}
     events.emit("budget", **told)
-    for run in plan.runs:
+    for run in sorted(plan.runs, key=lambda run: _quantize(plan, run.arm) != plan.model.quantize):
         if not job.is_empty(run.arm) and not job.is_complete(run.id):
+            job.hold(_quantize(plan, run.arm))
             job.attempt(run, budget)
     job.check_comparable()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Job:
-    """What all runs of an experiment share."""
+    """What all runs of an experiment share; the base is held as the run under way wants it."""
 
     folder: Path
     plan: ExperimentPlan
@@ -112,6 +115,15 @@ class _Job:
     items: Sequence[PreparedItem]
     windows: Sequence[Sequence[int]]
     events: Events
+
+    def hold(self, quantize: str) -> None:
+        """Hold the base in 4 bits or as it is; where that is not so, it is loaded again in place of the other."""
+        if quantize == "auto" or (quantize == "nf4") == (self.base.held != "dense"):
+            return
+        self.events.emit("stage", what="loading the model in 4 bits" if quantize == "nf4" else "loading the model")
+        wanted = self.plan.model.model_copy(update={"quantize": quantize, "dtype": self.base.dtype})
+        del self.base  # its weights go before those of the other come
+        self.base, _ = with_policy(load_base(wanted), self.plan.policy)
 
     def results(self, run: str) -> Path:
         """The folder of a run's results."""
@@ -218,10 +230,10 @@ class _Job:
 
     def length(self, arm: str, budget: ResolvedBudget) -> tuple[int, int | None]:
         """The optimizer steps of each run of an arm, and how many passes over its rows they are to be exactly."""
-        rows = self.arms[arm]
+        rows, own = self.arms[arm], self.plan.settings.get(arm)
         cut_short = arm in self.plan.whole and rows.trained_tokens > (budget.trained_tokens or 0)
         if budget.steps is None or cut_short:
-            epochs = self.plan.budget.epochs or 1
+            epochs = (own and own.epochs) or self.plan.budget.epochs or 1
             return epoch_steps(rows.rows, epochs, budget.training.tokens_per_step), epochs
         return budget.steps, None
 
@@ -247,12 +259,13 @@ class _Job:
         out.mkdir(parents=True, exist_ok=True)
         arm = self.arms[run.arm]
         steps, epochs = self.length(run.arm, budget)
+        own = self.plan.settings.get(run.arm)
         started = time.monotonic()
         with deferred_stop() as wants_stop:
             result = finetune(
                 self.base,
                 arm.rows,
-                budget.training,
+                for_device(own.training, self.base) if own else budget.training,
                 seed=run.seed,
                 steps=steps,
                 epochs=epochs,
@@ -349,6 +362,12 @@ def _load_as_before(folder: Path, plan: ExperimentPlan) -> Base:
     return load_chosen(plan.model, ModelChoice.model_validate_json(path.read_bytes()))
 
 
+def _quantize(plan: ExperimentPlan, arm: str) -> str:
+    """How the base is held for an arm."""
+    own = plan.settings.get(arm)
+    return own.quantize if own else plan.model.quantize
+
+
 def _step_teller(run: str, events: Events) -> Callable[[int, int, float, int], None]:
     """What tells of each optimizer step, with the speed since the first one that this process made."""
     first: list[tuple[float, int]] = []
@@ -380,10 +399,11 @@ def _summary(result: RunResult) -> dict[str, Any]:
         "losses": [round(loss, 5) for loss in result.losses],
         "stopped_early": result.stopped_early,
         "sanity": asdict(result.sanity),
+        "cost": asdict(result.cost),
     }
 
 
 def _peak_mb() -> int:
-    """The process's peak resident memory so far, in MB (GPU memory not counted)."""
+    """The process's peak resident memory in MB, since training began where that is told; not a GPU's."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
