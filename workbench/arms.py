@@ -1,7 +1,7 @@
 """The arms of an experiment: how they are called, what each is for, which runs they need, and what tells runs apart.
 
 The first is the baseline, then the candidates that are compared with it, then the controls, by which candidates are
-measured.
+measured, then candidates that are not trained but merged of others (see `workbench.merged_arms`).
 """
 
 from __future__ import annotations
@@ -74,16 +74,24 @@ def plan_runs(hashes: Mapping[str, str], seeds: int, *, measure_noise: bool) -> 
 
 
 def run_keys(
-    setting: str, budget: Budget, seeds: int, hashes: Mapping[str, str], whole: Sequence[str], runs: Sequence[Run]
+    setting: str,
+    budget: Budget,
+    seeds: int,
+    hashes: Mapping[str, str],
+    whole: Sequence[str],
+    runs: Sequence[Run],
+    merged: int = 0,
 ) -> dict[str, str]:
-    """What tells runs apart, whichever experiment they belong to, by run id. Arms in `whole` see all of their rows.
+    """What tells runs that are trained apart, whichever experiment they belong to, by run id. Arms in `whole` see all
+    of their rows.
 
-    How much a run trains by a budget in minutes depends on how many runs share them, hence on the seeds and arms.
+    How much a run trains by a budget in minutes depends on how many runs share them, hence on the seeds and arms, of
+    which so many `merged` ones are measured only.
     """
     metrics = [spec.name for spec in DEFAULT_METRICS]
     shared: object = None
     if budget.minutes:
-        shared = seeds if len(hashes) < 3 else [seeds, len(hashes)]
+        shared = seeds if len(hashes) + merged < 3 else [seeds, len(hashes), *([merged] if merged else [])]
     keys = {}
     for run in runs:
         own = ["whole"] if run.arm in whole else []

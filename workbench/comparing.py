@@ -309,10 +309,12 @@ def promises(experiment: Experiment) -> list[str]:
         size = f"{budget.trained_tokens:,} trained tokens a run"
     else:
         size = f"{round(budget.minutes or 0, 2):g} minutes"
-    runs = counted(len(plan.runs), "run")
+    n_merged = sum(run.arm in plan.merged for run in plan.runs)
+    runs = counted(len(plan.runs) - n_merged, "run") + (f" and {n_merged} merged of them" if n_merged else "")
     told.append(f"{experiment.name} · {runs} · {size} · {plan.model.name} · eval set {experiment.evalset}")
     if len(experiment.arms) > 2:
-        each = (f"{arm} {version} ({counted(experiment.rows[arm], 'row')})" for arm, version in experiment.arms.items())
+        sizes = {arm: counted(count, "row") for arm, count in experiment.rows.items()}
+        each = (f"{arm} {version} ({sizes.get(arm, 'not trained')})" for arm, version in experiment.arms.items())
         told.append(f"{len(experiment.arms)} arms: {', '.join(each)}")
     if experiment.taken:
         earlier = " and ".join(dict.fromkeys(experiment.taken.values()))
@@ -339,7 +341,7 @@ def smallest_effect(experiment: Experiment) -> str:
         return "the smallest effect to be found is not known yet: it takes two runs on the same data by this setting"
     if not math.isfinite(experiment.mde):
         return "the smallest effect to be found is not known: earlier runs on the same data did not differ at all"
-    candidates = sum(name.startswith(CANDIDATE) for name in experiment.arms)
+    candidates = sum(name.startswith(CANDIDATE) for name in experiment.arms) + len(experiment.plan.merged)
     each = f", for each of {candidates} candidates together" if candidates > 1 else ""
     return f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats{each}"
 
@@ -412,7 +414,7 @@ def setup(ws: Workspace, baseline: str, candidate: str) -> Setup:
         return Setup(evalsets, Question(baseline, candidate, model=model, minutes=DEFAULT_MINUTES), "")
     last = asked(known[-1])
     minutes = None if last.trained_tokens else last.minutes or DEFAULT_MINUTES
-    same = replace(last, more=(), controls=(), epochs=None, minutes=minutes, judge=None)
+    same = replace(last, more=(), controls=(), merges=(), epochs=None, minutes=minutes, judge=None)
     return Setup(evalsets, replace(same, baseline=baseline, candidate=candidate), known[-1].name)
 
 

@@ -31,6 +31,7 @@ from workbench.arms import CANDIDATE
 from workbench.embeddings import CachedEmbeddings
 from workbench.errors import NotFound, UsageProblem
 from workbench.jobs import Event, Wish, run_job, stop
+from workbench.merged_arms import merged_of
 from workbench.outcomes import finished
 from workbench.report.pairs import all_comparisons
 from workbench.results import Finished, item_answers, open_result
@@ -121,6 +122,12 @@ def find_culprits(
         raise UsageProblem("it has one arm, and a culprit is what differs between two", where=f"experiment {shown.id}")
     arm, against = compared[number]["arm"], compared[number]["against"]
     versions = json.loads(noted.plan)["arms"]
+    if merged := [versions[side] for side in (arm, against) if side in merged_of(json.loads(noted.plan))]:
+        raise UsageProblem(
+            f"{merged[0]} was trained on no rows, but made of other arms",
+            where=f"experiment {shown.id}",
+            do="Look for culprits in the comparisons of these.",
+        )
     wrong = _item(ws, shown, item)
     rows = _differing(ws, versions[arm], versions[against])
     if not rows:

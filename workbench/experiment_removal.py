@@ -36,7 +36,9 @@ def foresee_removal(ws: Workspace, name: str) -> Removal:
     folder = ws.runs_dir / row.id
     with _at_rest(folder, row.name):
         used = users(ws.store)
-        versions = dict.fromkeys(json.loads(row.plan).get("arms", {}).values())
+        noted = json.loads(row.plan)
+        merged = noted["job"].get("merged", {})
+        versions = dict.fromkeys(version for arm, version in noted.get("arms", {}).items() if arm not in merged)
         freed = tuple(version for version in versions if used[version] == [row.id])
         return Removal(row.id, row.name, _freed_by(folder), freed)
 

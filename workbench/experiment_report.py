@@ -102,8 +102,9 @@ def gather(ws: Workspace, name: str, *, items: int = ITEMS, progress: Progress |
     job = ExperimentPlan.model_validate(noted["job"])
     spec = next((spec for spec in shown.metrics if spec.name == shown.result["primary"]), shown.metrics[0])
     versions: dict[str, str] = noted["arms"]
-    arms = [_arm(ws, arm, version, job, shown.result["settings"], progress) for arm, version in versions.items()]
-    pairs = dict.fromkeys((versions[BASELINE], version) for arm, version in versions.items() if arm != BASELINE)
+    trained = {arm: version for arm, version in versions.items() if arm not in job.merged}
+    arms = [_arm(ws, arm, version, job, shown.result["settings"], progress) for arm, version in trained.items()]
+    pairs = dict.fromkeys((versions[BASELINE], version) for arm, version in trained.items() if arm != BASELINE)
     whole = json.loads(row.result or "{}")
     return Contents(
         id=shown.id,
@@ -126,25 +127,37 @@ def _question(shown: Finished, whole: dict[str, Any], spec: MetricSpec) -> list[
     result, settings = shown.result, shown.result["settings"]
     items = counted(len(shown.items), "item")
     on = f"measured by {metric_name(spec.name)} on the {items} of eval set {shown.evalset.name}"
-    *most, last = [f"{count:,} ({arm})" for arm, count in whole["trained_tokens"].items()]
+    merged = {arm["arm"]: arm["label"] for arm in whole.get("arms", ()) if arm.get("merged")}
+    trained = {arm: count for arm, count in whole["trained_tokens"].items() if arm not in merged}
+    *most, last = [f"{count:,} ({arm})" for arm, count in trained.items()]
     tokens = f"{', '.join(most)} and {last}" if most else last
     how = (
         f"Every run starts from {settings['model']} and trains an adapter on {tokens} trained tokens; "
         f"{counted(result['seeds'], 'seed')} an arm."
     )
+    if merged:
+        how += f" Not trained, but made of their adapters, are {', '.join(merged.values())}."
     if settings.get("epochs"):
         how += f" That is {counted(settings['epochs'], 'epoch')} of its own rows for each arm."
     if CANDIDATE not in shown.arms:
         return [f"What does training on {shown.arms[BASELINE]} do to the model, {on}?", how]
-    *others, last = [one["candidate"] for one in comparisons(whole)]
-    candidates = f"{', '.join(others)} or {last}" if others else last
-    sentence = f"Is the model better after training on {candidates} than on {shown.arms[BASELINE]}, {on}?"
+    candidates = _or([one["candidate"] for one in comparisons(whole) if one["arm"] not in merged])
+    than = f"than on {shown.arms[BASELINE]}"
+    if merged:
+        candidates += f", or made as {_or(list(merged.values()))},"
+        than = f"than after training on {shown.arms[BASELINE]}"
+    sentence = f"Is the model better after training on {candidates} {than}, {on}?"
     told = [sentence, f"{how} What differs is the data alone." if not settings.get("epochs") else how]
     return told + [
         f"Control {arm['arm']}: {SAID[arm['control']]} ({arm['version']}, {counted(arm['rows'], 'row')})."
         for arm in whole.get("arms", ())
         if arm["control"]
     ]
+
+
+def _or(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 # Arms and their rows
@@ -247,6 +260,8 @@ def _runs(ws: Workspace, id: str, noted: dict[str, Any], job: ExperimentPlan) ->
     parts = []
     for run in _stored_runs(ws, id, noted, job):
         summary = json.loads(run.summary)
+        if run.arm in job.merged:
+            continue
         losses, checks = summary.get("losses", []), summary.get("sanity", {})
         parts.append(RunPart(run.arm, run.seed, losses, summary.get("trained_tokens", 0), checks))
     return parts
@@ -302,9 +317,11 @@ def _repeat(
 ) -> Repeat:
     settings = shown.result["settings"]
     steps, per_step = settings["steps"], settings["training"]["tokens_per_step"]
+    trained = {arm: version for arm, version in noted["arms"].items() if arm not in job.merged}
     facts = [
         ("experiment", shown.id),
-        *((f"{arm}: version and manifest hash", _named_hash(ws, version)) for arm, version in noted["arms"].items()),
+        *((f"{arm}: version and manifest hash", _named_hash(ws, version)) for arm, version in trained.items()),
+        *(("an arm that is not trained", noted["arms"][arm]) for arm in job.merged),
         ("eval set and manifest hash", f"{shown.evalset.name} {shown.evalset.manifest_hash}"),
         ("model", job.model.name),
         ("model revision", str(settings.get("revision") or job.model.revision)),
@@ -342,7 +359,7 @@ def _seeds(job: ExperimentPlan, arm: str) -> str:
 
 def _steps(settings: dict[str, Any], whole: dict[str, Any]) -> str:
     """The optimizer steps of each arm, where they differ."""
-    of_arms = {arm["arm"]: arm["steps"] for arm in whole.get("arms", ())}
+    of_arms = {arm["arm"]: arm["steps"] for arm in whole.get("arms", ()) if not arm.get("merged")}
     if len(set(of_arms.values())) < 2:
         return f"{next(iter(of_arms.values()), settings['steps']):,}"
     return ", ".join(f"{steps:,} ({arm})" for arm, steps in of_arms.items())

@@ -32,6 +32,7 @@ from workbench.errors import UsageProblem
 from workbench.forecast import expected_bytes, expected_seconds, least_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.measurements import clusters_of, noise_floors
+from workbench.merged_arms import make_merged, merged_hashes, merged_keys, merged_of, said, spelled
 from workbench.outcomes import expected_mde
 from workbench.preferences import AskedJudge, judge_of
 from workbench.prospects import doubts, gain_of_training
@@ -58,6 +59,8 @@ class Question:
     """Further candidates, each compared with the baseline."""
     controls: tuple[str, ...] = ()
     """Kinds of arms made from the baseline, by which candidates are measured: see `workbench.controls`."""
+    merges: tuple[str, ...] = ()
+    """Arms made of the adapters of others, as `--merge` takes them: see `workbench.merged_arms`."""
     evalset: str | None = None
     model: str | None = None
     quantize: Literal["nf4", "none", "auto"] = "auto"
@@ -131,8 +134,11 @@ class _Plan:
 
     @property
     def name(self) -> str:
-        named = " vs ".join(self.versions[arm].name for arm in (BASELINE, *candidates_of(self.noted)))
-        kinds = dict.fromkeys(made["kind"] for made in controls_of(self.noted).values())
+        arms = [BASELINE, *candidates_of(self.noted)]
+        named = " vs ".join(self.versions[arm].name for arm in arms if arm in self.versions)
+        kinds = list(dict.fromkeys(made["kind"] for made in controls_of(self.noted).values()))
+        if merged := merged_of(self.noted):
+            kinds.append(f"merged by {', '.join(dict.fromkeys(made.how for made in merged.values()))}")
         return f"{named} ({', '.join(kinds)})" if kinds else named
 
     def experiment(self, ws: Workspace) -> Experiment:
@@ -183,9 +189,12 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
         evaluation.model_dump(),
     )  # fmt: skip
     history = noise_floors(ws, setting, evalset) if not budget.minutes else {}
+    called = {arm: version.name for arm, version in versions.items()}
+    merged = make_merged(question.merges, {arm: name for arm, name in called.items() if arm not in controls})
     hashes = {arm: version.manifest_hash for arm, version in versions.items()}
+    all_hashes = hashes | merged_hashes(merged, hashes)
     # What a judge makes of two runs on the same data is known of no other experiment.
-    runs = plan_runs(hashes, question.seeds, measure_noise=not history or question.judge is not None)
+    runs = plan_runs(all_hashes, question.seeds, measure_noise=not history or question.judge is not None)
     base = digest("base", model.model_dump(), policy.model_dump(), evalset.id, evaluation.model_dump())
     known_base = rows.runs_with(ws.store, base)
     experiment_plan = ExperimentPlan(
@@ -194,6 +203,7 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
         training=question.training,
         budget=budget,
         arms={arm: f"{arm}.parquet" for arm in versions},
+        merged=merged,
         whole=whole,
         token_cache="../../cache/tokens",
         runs=runs,
@@ -203,9 +213,11 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
         stretch=question.stretch,
     )
-    keys = run_keys(setting, budget, question.seeds, hashes, whole, runs)
+    trained = [run for run in runs if run.arm not in merged]
+    keys = run_keys(setting, budget, question.seeds, hashes, whole, trained, len(merged))
+    keys |= merged_keys(experiment_plan, keys)
     noted = {
-        "arms": {arm: version.name for arm, version in versions.items()},
+        "arms": called | {arm: said(made, called) for arm, made in merged.items()},
         "rows": {arm: version.rows for arm, version in versions.items()},
         "controls": {arm: {"kind": control.kind, "of": list(control.of)} for arm, control in controls.items()},
         "evalset": evalset.name,
@@ -217,7 +229,7 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
     } | ({"judge": asdict(question.judge)} if question.judge else {})
     planned = _Plan("", versions, evalset, noted)
     judged = [question.judge.scorer, question.judge.fingerprint] if question.judge else []
-    id = digest(setting, planned.name, list(hashes.values()), question.seeds, *judged)[:10]
+    id = digest(setting, planned.name, list(all_hashes.values()), question.seeds, *judged)[:10]
     taken = {run: asdict(earlier) for run, earlier in earlier_runs.find(ws, keys, id).items()}
     return replace(planned, id=id, noted=noted | {"taken": taken})
 
@@ -225,6 +237,8 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
 def _asked_versions(question: Question) -> tuple[str, ...]:
     if question.controls and not question.candidates:
         raise UsageProblem("a control needs a candidate that it is the control of")
+    if question.merges and not question.candidates:
+        raise UsageProblem("a merged arm is made of arms that are compared", do="Name them with `workbench compare`.")
     return (question.baseline, *question.candidates)
 
 
@@ -281,12 +295,14 @@ def asked(row: rows.ExperimentRow) -> Question:
     """The question that an experiment answers."""
     noted = json.loads(row.plan)
     job = ExperimentPlan.model_validate(noted["job"])
-    candidate, *more = [noted["arms"][arm] for arm in candidates_of(noted)] or [None]
+    merged = merged_of(noted)
+    candidate, *more = [noted["arms"][arm] for arm in candidates_of(noted) if arm not in merged] or [None]
     return Question(
         baseline=noted["arms"][BASELINE],
         candidate=candidate,
         more=tuple(more),
         controls=tuple(dict.fromkeys(made["kind"] for made in controls_of(noted).values())),
+        merges=tuple(spelled(made, noted["arms"]) for made in merged.values()),
         evalset=noted["evalset"],
         model=job.model.name,
         quantize=job.model.quantize,
@@ -330,7 +346,8 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
     taken = {run: earlier["experiment"] for run, earlier in noted.get("taken", {}).items()}
     floors = noise_floors(ws, noted["setting"], evalset)
     floor = next((floors[name] for name in PRIMARIES if name in floors), None)
-    left = len(job.runs) - len(taken)
+    left = [run for run in job.runs if run.id not in taken]
+    n_merged = sum(run.arm in job.merged for run in left)
     compared = len(candidates_of(noted))
     return Experiment(
         id=id,
@@ -342,7 +359,7 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
         evalset=evalset.name,
         done=done,
         mde=expected_mde(floors, evalset.rows, noted["seeds"], compared),
-        seconds=expected_seconds(ws, job, evalset.rows, left),
+        seconds=expected_seconds(ws, job, evalset.rows, len(left) - n_merged, n_merged),
         taken=taken,
         disk=expected_bytes(ws, job, left),
         doubts=tuple(

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
-from trainer.plan import MIN_STEPS, SHORT, Budget, ExperimentPlan
+from trainer.plan import MIN_STEPS, SHORT, Budget, ExperimentPlan, Run
 from workbench.diagnosis import tree_size
 from workbench.store import experiments as rows
 from workbench.workspace import Workspace
 
 
-def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int, n_runs: int) -> float | None:
+def expected_seconds(
+    ws: Workspace, job: ExperimentPlan, n_items: int, n_trained: int, n_merged: int = 0
+) -> float | None:
     """How long a job will take, in seconds: its budget of minutes, else at the pace of earlier runs of its model.
 
-    `n_runs` of its runs are still to be made. Evaluations are taken to cost as many seconds as answers may have
-    tokens. None where the model was not trained here before, and where arms are trained on all of their rows, which are
-    counted in tokens by the job. The time to load the model is not counted.
+    `n_trained` of its runs are still to be trained and evaluated, and `n_merged` to be evaluated. Evaluations are taken
+    to cost as many seconds as answers may have tokens. None where the model was not trained here before, and where arms
+    are trained on all of their rows, which are counted in tokens by the job. The time to load the model is not counted.
     """
     if job.budget.epochs or job.whole:
         return None
     if not job.budget.trained_tokens:
-        return (job.budget.minutes or 0) * 60 * n_runs / len(job.runs)
+        return (job.budget.minutes or 0) * 60 * (n_trained + n_merged) / len(job.runs)
     trained = training = answered = evaluation = 0.0
     sizes = {evalset.name: evalset.rows for evalset in ws.evalsets()}
     for plan, told in rows.finished_runs(ws.store):
         noted, summary = json.loads(plan), json.loads(told)
-        if noted["job"]["model"] != job.model.model_dump() or "wall_seconds" not in summary:
+        if noted["job"]["model"] != job.model.model_dump() or "wall_seconds" not in summary or "made_of" in summary:
             continue
         trained += summary["trained_tokens"]
         training += summary["seconds"]
@@ -34,8 +37,8 @@ def expected_seconds(ws: Workspace, job: ExperimentPlan, n_items: int, n_runs: i
     if not trained or not answered:
         return None
     of_an_evaluation = evaluation / answered * n_items * job.evaluation.max_new_tokens
-    of_a_run = job.budget.trained_tokens * training / trained + of_an_evaluation
-    return of_a_run * n_runs + (of_an_evaluation if job.base else 0.0)
+    of_training = job.budget.trained_tokens * training / trained
+    return of_training * n_trained + of_an_evaluation * (n_trained + n_merged + job.base)
 
 
 def least_seconds(ws: Workspace, job: ExperimentPlan, n_items: int) -> float | None:
@@ -45,10 +48,11 @@ def least_seconds(ws: Workspace, job: ExperimentPlan, n_items: int) -> float | N
     return expected_seconds(ws, shortest, n_items, len(job.runs))
 
 
-def expected_bytes(ws: Workspace, job: ExperimentPlan, n_runs: int) -> int | None:
-    """How much disk `n_runs` new runs of a job will fill, by the results of the newest run of its model; None without.
+def expected_bytes(ws: Workspace, job: ExperimentPlan, left: Sequence[Run]) -> int | None:
+    """How much disk new runs of a job will fill, by the results of the newest run of its model; None without.
 
-    What training needs meanwhile for its checkpoint, some three adapters, is counted once.
+    What training needs meanwhile for its checkpoint, some three adapters, is counted once. A merged adapter is as large
+    as those that it is made of together.
     """
     for experiment in reversed(rows.experiments(ws.store)):
         earlier = json.loads(experiment.plan)["job"]
@@ -56,6 +60,8 @@ def expected_bytes(ws: Workspace, job: ExperimentPlan, n_runs: int) -> int | Non
             continue
         for run in earlier["runs"]:
             results = ws.runs_dir / experiment.id / "results" / run["id"]
-            if (results / "summary.json").exists():
-                return tree_size(results) * n_runs + 3 * tree_size(results / "adapter") * min(n_runs, 1)
+            if run["arm"] not in earlier.get("merged", {}) and (results / "summary.json").exists():
+                adapters = sum(len(job.merged[run.arm].of) - 1 for run in left if run.arm in job.merged)
+                of_checkpoint = 3 if any(run.arm not in job.merged for run in left) else 0
+                return tree_size(results) * len(left) + tree_size(results / "adapter") * (adapters + of_checkpoint)
     return None

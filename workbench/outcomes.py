@@ -22,6 +22,7 @@ from workbench.arms import BASELINE, CANDIDATE, NOISE, controls_of, is_noise, la
 from workbench.contrasts import Contrast, Tables, contrast_arms, control_sentence, length_sentences, ranks
 from workbench.errors import Problem, UsageProblem
 from workbench.measurements import Noise, clusters_of, metric_tables
+from workbench.merged_arms import Merged, merged_of
 from workbench.own_measures import measure_own
 from workbench.preferences import JudgedState, judge_of, known_preferences, match_ups, note_win_rates
 from workbench.report.pairs import all_comparisons
@@ -38,13 +39,15 @@ from workbench.workspace import Workspace
 class ArmResult:
     """What became of an arm. `label` is how it is called, `control` its kind where it is one, for the arms `of`.
 
-    `trained_tokens` and `steps` are per run; `rank` is its place by the mean of the primary metric.
+    `merged` is there for one that was not trained: what it was made of. `trained_tokens` and `steps` are per run;
+    `rank` is its place by the mean of the primary metric.
     """
 
     version: str
     label: str
     control: str | None
     of: list[str]
+    merged: Merged | None
     rows: int | None
     manifest_hash: str | None
     trained_tokens: int
@@ -133,7 +136,8 @@ class Result:
         found["sentences"] += [*length_sentences(contrast.verdict), *self.own_metrics]
         if self.judge:
             found["sentences"] += self.judge.sentences(self.experiment)
-        if self.epochs:
+        found["sentences"] += [side.merged.sentence(side.label) for side in (arm, against) if side.merged]
+        if self.epochs and not arm.merged:
             each = counted(self.epochs, "epoch")
             found["scope"] += f", each version trained for {each} of its own rows"
             found["sentences"].append(
@@ -370,7 +374,7 @@ def _arm_results(
     places: dict[str, int] = {}
     if by:
         places = ranks({arm: m[by.name] for arm, m in means.items()}, higher_is_better=by.higher_is_better)
-    controls, labels = controls_of(noted), labels_of(noted)
+    controls, labels, merged = controls_of(noted), labels_of(noted), merged_of(noted)
     found = {}
     for arm, run in first_runs.items():
         name = noted["arms"][arm]
@@ -380,6 +384,7 @@ def _arm_results(
             label=labels[arm],
             control=controls[arm]["kind"] if arm in controls else None,
             of=list(controls[arm]["of"]) if arm in controls else [],
+            merged=Merged.of_run(merged[arm], labels, run) if arm in merged else None,
             rows=version.rows if version else None,
             manifest_hash=version.manifest_hash if version else None,
             trained_tokens=run["trained_tokens"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 
@@ -65,7 +66,7 @@ def doubts(
 def gain_of_training(ws: Workspace, noted: Mapping[str, str]) -> float | None:
     """How far training by a setting moved the mean NLL of answers from the untrained model's, in nats a token."""
     base = rows.runs_with(ws.store, noted["base"])
-    trained = rows.runs_with(ws.store, noted["setting"])
+    trained = [run for run in rows.runs_with(ws.store, noted["setting"]) if "made_of" not in json.loads(run.summary)]
     if not base or not trained:
         return None
     before, after = _mean_nll(ws, [base[0].id]), _mean_nll(ws, [run.id for run in trained])

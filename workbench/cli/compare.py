@@ -122,6 +122,14 @@ def question(baseline: str, candidates: Sequence[str], options: dict[str, Any]) 
     help="Train arms made from BASELINE, too: random-k and longest-k, as many rows as a candidate has; full, all rows.",
 )
 @click.option(
+    "--merge",
+    "merges",
+    multiple=True,
+    metavar="HOW:V+V[:W,W]",
+    help="Measure an arm made of the adapters of others, too, times the weights: linear, ties, dare-linear, dare-ties; "
+    "ties=0.3 sets the density. May be repeated.",
+)
+@click.option(
     "--match",
     type=click.Choice(["trained-tokens", "epochs"]),
     default="trained-tokens",
@@ -139,6 +147,7 @@ def command(
     baseline: str,
     candidates: tuple[str, ...],
     controls: str,
+    merges: tuple[str, ...],
     match: str,
     epochs: int | None,
     gate: bool,
@@ -155,6 +164,7 @@ def command(
     \b
     workbench compare raw curated --control random-k --trained-tokens 8000
     workbench compare main one two three --evalset gold --minutes 60
+    workbench compare both code chat --merge ties:code+chat --merge linear:code+chat:0.5,0.5
     """
     from dataclasses import replace
 
@@ -165,6 +175,7 @@ def command(
     asked = replace(
         question(baseline, candidates, options),
         controls=tuple(kind.strip() for kind in controls.split(",") if kind.strip()),
+        merges=merges,
         epochs=(epochs or 1) if match == "epochs" else None,
     )
     leave = Leave(options["yes"], options["judge_key_variable"], may_ask=not as_json)

@@ -15,6 +15,7 @@ from trainer.plan import BASE, ExperimentPlan
 from workbench import outcomes
 from workbench.failures.symptoms import question_of
 from workbench.measurements import metric_tables
+from workbench.merged_arms import merged_of
 from workbench.store import experiments as rows
 from workbench.store.evalsets import eval_batches, get_eval_set
 from workbench.workspace import Workspace
@@ -75,7 +76,9 @@ def open_case(ws: Workspace, name: str) -> Case:
     evalset = get_eval_set(ws.store, noted["evalset"])
     items = [item for batch in eval_batches(ws.store, evalset) for item in batch.to_pylist()]
     split = [split_reference(json.loads(item["messages"])) for item in items]
-    runs = {column: list(ids.values()) for column, ids in outcomes.compared_runs(ws, row).items()}
+    merged = merged_of(noted)  # what such an arm does wrong no row of a version explains
+    compared = {column: ids for column, ids in outcomes.compared_runs(ws, row).items() if column not in merged}
+    runs = {column: list(ids.values()) for column, ids in compared.items()}
     places = {run: (column, place) for column, ids in runs.items() for place, run in enumerate(ids)}
     n = len(items)
     given = {column: [[Given("", "stop")] * len(ids) for _ in range(n)] for column, ids in runs.items()}
