@@ -20,6 +20,7 @@ def command_line(question: Question) -> tuple[str, list[str]]:
     words += question.candidates
     if question.controls:
         words += ["--control", ",".join(question.controls)]
+    words += [word for merge in question.merges for word in ("--merge", merge)]
     if question.model:
         words += ["--model", question.model]
     if question.evalset:
