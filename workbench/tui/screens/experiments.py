@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from workbench.tui.evalset_flow import import_evalset
 from workbench.tui.experiment_list import COLUMNS, ablation_key, listed_rows
 from workbench.tui.messages import Said
 from workbench.tui.screen import BenchScreen
+from workbench.tui.screens.culprits import CulpritsScreen
 from workbench.tui.widgets.ablation_view import AblationView
 from workbench.tui.widgets.compare_dialog import CompareDialog
 from workbench.tui.widgets.dialogs import ask_text, choose, confirm, dialogue
@@ -36,8 +39,8 @@ from workbench.tui.workers import Cancelled, background
 
 EXPERIMENT_ACTIONS = declare(
     Action(
-        "compare", ("c",), "compare", "Train two versions alike and compare them.", "experiments",
-        takes="BASELINE CANDIDATE",
+        "compare", ("c",), "compare", "Train versions alike and compare them with the first.", "experiments",
+        takes="BASELINE CANDIDATE..",
     ),
     Action(
         "ablate", (), "ablate", "Train with and without each step of a recipe: what each is worth.", "experiments",
@@ -49,6 +52,8 @@ EXPERIMENT_ACTIONS = declare(
         "remove", ("X",), "delete", "Delete this one with its runs, answers and adapters.", "experiments",
         takes="EXPERIMENT",
     ),
+    Action("culprits", ("C",), "culprits", "Rank the rows that may have made the item under the cursor worse.",
+           "experiments"),
     Action("report", ("w",), "report", "Write its report as .html or .md.", "experiments", takes="FILE"),
     Action("evalset", (), "eval set", "Make an eval set of a file.", "experiments", takes="FILE"),
 )  # fmt: skip
@@ -123,12 +128,12 @@ class ExperimentsScreen(BenchScreen):
     def arrive(self, **args: Any) -> None:
         """Look at what there is; go to the experiment of id `show`, or ask for a comparison.
 
-        `compare` is (baseline, candidate), or empty: then it is asked which.
+        `compare` is the baseline and its candidates, or empty: then it is asked which.
         """
         self._go_to = args.get("show") or self._go_to
         self.bench.experiments.look()
         if compare := args.get("compare"):
-            self._ask(*compare)
+            self._ask(compare)
         elif compare is not None:
             self.action_compare()
 
@@ -236,10 +241,10 @@ class ExperimentsScreen(BenchScreen):
 
     @dialogue
     async def action_compare(self, versions: str = "") -> None:
-        """Compare two versions that are named, or ask which."""
+        """Compare versions that are named, or ask which two."""
         named = versions.split()
-        if len(named) not in (0, 2):
-            raise UsageProblem("two versions are compared", do="Type :compare BASELINE CANDIDATE.")
+        if len(named) == 1:
+            raise UsageProblem("two versions are compared, or more", do="Type :compare BASELINE CANDIDATE.")
         if not named:
             there = await asyncio.to_thread(self.bench.workspace.versions)
             if not there:
@@ -249,14 +254,16 @@ class ExperimentsScreen(BenchScreen):
                 if (name := await choose(self.app, title, options)) is None:
                     return
                 named.append(name)
-        await self._compare(*named)
+        await self._compare(named)
 
     @dialogue
-    async def _ask(self, baseline: str, candidate: str) -> None:
-        await self._compare(baseline, candidate)
+    async def _ask(self, versions: Sequence[str]) -> None:
+        await self._compare(versions)
 
-    async def _compare(self, baseline: str, candidate: str) -> None:
+    async def _compare(self, versions: Sequence[str]) -> None:
+        baseline, candidate, *more = versions
         begin_with = await asyncio.to_thread(setup, self.bench.workspace, baseline, candidate)
+        begin_with = replace(begin_with, question=replace(begin_with.question, more=tuple(more)))
         self._go_to = await self.app.push_screen_wait(CompareDialog(begin_with))
         self.bench.experiments.look()
 
@@ -352,6 +359,14 @@ class ExperimentsScreen(BenchScreen):
 
         self.say("Writing the report …")
         background(self, work, lambda said: said, group="report")
+
+    def action_culprits(self) -> None:
+        """Show the rows that may have done it, of the item under the cursor; at first that is the worst one."""
+        verdict = self.query_one(VerdictView)
+        if verdict.display and verdict.shown is not None and verdict.item is not None:
+            self.app.push_screen(CulpritsScreen(verdict.shown, verdict.item))
+        else:
+            self.say("Culprits are looked for from an item of a finished experiment.")
 
     @dialogue
     async def action_evalset(self, file: str = "") -> None:
