@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from typing import Any
 
 from trainer.chat.plain_formats import PLAIN_FORMATS
 from trainer.plan import SHORT, STANDARD, STANDARD_FROM, TrainingSetting
-from workbench.experiments import Question
+from workbench.experiments import Question, asked
+from workbench.preferences import AskedJudge
+from workbench.store.experiments import find_experiment
+from workbench.workspace import Workspace
 
 _TOLD = {"preset", "early_stop", "max_length", "truncate"}
 """What of a training setting the options of `compare` can say."""
@@ -41,6 +45,13 @@ def command_line(question: Question) -> tuple[str, list[str]]:
         words += _training(question, question.training, notes)
     words += _policy(question, notes)
     return shlex.join(words), notes
+
+
+def judging_command(ws: Workspace, name: str) -> str:
+    """The shell line that has the answers of a finished experiment judged: its question, with a judge."""
+    question = asked(find_experiment(ws.store, name))
+    line, _ = command_line(replace(question, judge=AskedJudge({"rubric": "helpfulness"}, "", "")))
+    return line
 
 
 def _judge(params: dict[str, Any], notes: list[str]) -> list[str]:

@@ -61,14 +61,15 @@ class Item:
 class Finished:
     """A finished experiment, looked at as one of its comparisons: number `number` (from 0) of `comparisons`.
 
-    `result` is the JSON of `compare` for these two arms, `arms` the name of what each side was trained on, base first,
-    `runs` its runs by seed, `metrics` what was measured, the primary metric first. `comparisons` are named as people
-    call them; there is none where one version was trained alone.
+    `result` is the JSON of `compare` for these two arms, `whole` that for all, `arms` the name of what each side was
+    trained on, base first, `runs` its runs by seed, `metrics` what was measured, the primary metric first.
+    `comparisons` are named as people call them; there is none where one version was trained alone.
     """
 
     id: str
     name: str
     result: dict[str, Any]
+    whole: dict[str, Any]
     arms: dict[str, str]
     runs: dict[str, dict[int, str]]
     metrics: tuple[MetricSpec, ...]
@@ -133,6 +134,7 @@ def open_result(ws: Workspace, name: str, number: int = 0) -> Finished:
         id=row.id,
         name=row.name,
         result=pair(result, number),
+        whole=result,
         arms=sides.labels,
         runs=sides.runs,
         metrics=(*specs_for(known), *_own(result, known)),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import inspect
 import json
+import math
 import re
 import threading
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,19 +18,26 @@ import pytest
 from rich.cells import cell_len
 from textual import events
 
-from workbench import results
+from trainer.slices import Slice, SlicedMetric
+from trainer.verdict import MetricResult
+from workbench import experiments, outcomes, results
 from workbench.asking import Given
 from workbench.errors import Problem
+from workbench.experiment_command import judging_command
 from workbench.store import experiments as table
 from workbench.tui.actions import actions_of
 from workbench.tui.messages import Failure
 from workbench.tui.screen import BenchScreen
 from workbench.tui.widgets import items_pane, verdict_view
+from workbench.tui.widgets.arms_pane import ArmsPane
 from workbench.tui.widgets.ask_pane import AskPane, Question, question_lines
 from workbench.tui.widgets.items_pane import ItemsPane
+from workbench.tui.widgets.judge_pane import judge_lines
 from workbench.tui.widgets.verdict_lines import item_lines, verdict_lines
 from workbench.tui.widgets.verdict_view import VerdictView
 from workbench.workspace import Workspace
+
+from ..planted import plant
 
 
 class ResultScreen(BenchScreen):
@@ -394,9 +402,9 @@ async def test_a_version_that_was_trained_alone_is_shown_without_a_verdict(view,
     alone = {"verdict": None, "candidate": None, "metrics": [], "sentences": []}
     arms = {arm: name for arm, name in shown.arms.items() if arm != "candidate"}
     runs = {arm: ids for arm, ids in shown.runs.items() if arm != "candidate"}
-    trained = dataclasses.replace(shown, result=shown.result | alone, arms=arms, runs=runs)
+    trained = replace(shown, result=shown.result | alone, arms=arms, runs=runs)
     async with view() as (pilot, found):
-        found.post_message(VerdictView._Opened(dataclasses.replace(trained, id="alone")))
+        found.post_message(VerdictView._Opened(replace(trained, id="alone")))
         await tui.until(pilot, lambda: "yes, trained alone" in tui.screen_text(pilot.app))
         [line] = [line for line in tui.screen_text(pilot.app).splitlines() if "response NLL" in line]
         assert len(line.split()) == 5, "base and A"
@@ -422,6 +430,126 @@ async def test_commands_typed_over_an_open_result_are_meant_for_it(ws, tui, show
         assert {"item", "B - A", "prompt"} <= set(json.loads(out.read_text())[0])
 
 
+SLICED = [
+    Slice("maths", 40, 40, 2.0, 1.9, -0.1, (-0.15, -0.05), 0.0001, 0.00003, "better"),
+    Slice("history", 20, 12, 2.0, 2.2, 0.2, (0.1, 0.3), 0.01, 0.02, "worse"),
+    Slice("[/INST] \x1b[2J", 15, 15, 2.0, 2.01, 0.01, (-math.inf, math.inf), 0.8, 0.8, "no difference detected"),
+    Slice("verse", 3, 3),
+]
+
+
+def sliced(shown: results.Finished) -> results.Finished:
+    """The result as if its eval set had tasks, and a guardrail had got worse in one."""
+    by_task = SlicedMetric("response_nll", "task", tuple(SLICED), 7).as_json()
+    other = SlicedMetric("stop_rate", "language", (replace(SLICED[1], name="de"),), 0).as_json()
+    found = replace(shown, result=shown.result | {"slices": [by_task, other]})
+    return replace(found, id="sliced")
+
+
+async def test_slices_are_listed_with_what_was_tested_and_by_another_metric_on_demand(view, tui, shown, tmp_path):
+    async with view((80, 24)) as (pilot, found):
+        found.post_message(VerdictView._Opened(sliced(shown)))
+        await pilot.press("5")
+        await tui.until(pilot, lambda: "maths" in tui.screen_text(pilot.app))
+        lines = [" ".join(line.split()) for line in tui.screen_text(pilot.app).splitlines()]
+        for told in (
+            "task maths 40 -0.100 -0.150 … -0.050 <.0001 ▲ better",
+            "task history 20 +0.200 +0.100 … +0.300 0.02 ▼ worse 12",
+            "task [/INST] ␛[2J 15 +0.010 unknown 0.8 =",
+            "task verse 3 too few",
+            "task 7 no slice",
+        ):
+            assert any(told in line for line in lines), (told, lines)
+        text = " ".join(tui.screen_text(pilot.app).split())
+        assert "response NLL (nats/token) · ↓ lower is better · it decides the verdict" in text
+        assert "p is corrected over the slices of a kind (Holm)" in text
+        assert "stop rate is worse in language de: +0.200 on 20 items." in text
+        await pilot.press("m")
+        await tui.until(pilot, lambda: "a guardrail of the verdict" in tui.screen_text(pilot.app))
+        assert "maths" not in tui.screen_text(pilot.app)
+        tui.type_text(pilot.app, ":metric nonsense\n")
+        await tui.until(pilot, lambda: tui.said(pilot.app) == "Metrics with slices: response_nll, stop_rate.")
+        tui.type_text(pilot.app, ":metric response_nll\n")
+        await tui.until(pilot, lambda: "maths" in tui.screen_text(pilot.app))
+        out = tmp_path / "slices.json"
+        tui.type_text(pilot.app, f":export-table {out}\n")
+        await tui.until(pilot, lambda: "5 rows are in" in tui.said(pilot.app))
+        assert [row["p"] for row in json.loads(out.read_text())] == [0.00003, 0.02, 0.8, None, None]
+
+
+async def test_where_there_are_no_slices_and_no_judge_it_is_said_how_to_get_them(view, tui, shown, ws):
+    async with view((100, 40)) as (pilot, _):
+        await pilot.press("5")
+        await tui.until(pilot, lambda: "The items of items make no slices" in tui.screen_text(pilot.app))
+        assert "`workbench evalset import`" in tui.screen_text(pilot.app)
+        await pilot.press("6")
+        await tui.until(pilot, lambda: "No judge was asked" in tui.screen_text(pilot.app))
+        command = judging_command(ws, shown.id)
+        assert command.startswith("workbench compare yes no --model ")
+        assert command.endswith("--judge helpfulness")
+        assert command.replace(" ", "") in "".join(tui.screen_text(pilot.app).split())
+        await pilot.press("7")
+        await tui.until(pilot, lambda: "Two versions were compared." in tui.screen_text(pilot.app))
+
+
+def judged(shown: results.Finished, **state) -> results.Finished:
+    """The result as if a judge had been asked."""
+    told = {"scorer": "judge-pairs-helpfulness", "pairs": 12, "judged": 10, "flips": 3, "failed": 2, "waiting": 0}
+    rates = [
+        MetricResult(name, "primary", True, 0.5, rate, rate - 0.5, ci, 0.02, 0.03, 0.2, verdict).as_json()
+        for name, rate, ci, verdict in (
+            ("win_rate", 0.7, (0.1, 0.3), "better"),
+            ("win_rate_controlled", 0.55, (-math.inf, math.inf), "no difference detected"),
+        )
+    ]
+    metrics = rates if not state.get("waiting") else shown.result["metrics"]
+    judge = {"state": "", "why": "", **told, **state}
+    return replace(shown, result=shown.result | {"judge": judge, "metrics": metrics})
+
+
+def test_a_judge_is_told_with_both_orders_equal_length_and_what_was_not_judged(shown):
+    lines = ["".join(text for text, _ in line) for line in judge_lines(judged(shown), 78)]
+    [rate] = [line for line in lines if line.startswith("win rate  ")]
+    assert "70%" in rate
+    assert rate.index("│") < rate.index("●"), "better is on the right"
+    text = " ".join(" ".join(lines).split())
+    assert "▲ better · 95% interval 60% to 80% · p 0.03 · smallest found 20%" in text
+    assert "win rate, of equal length" in text
+    assert "55% interval unknown" in text
+    assert "10 of 12 pairs of answers" in text
+    assert "3 (30%) of them got another verdict in the other order: these are ties." in text
+    assert "2 pairs had no usable verdict" in text
+
+
+def test_a_judge_that_is_not_through_is_told_with_what_goes_on_with_it(shown):
+    waiting = judged(shown, waiting=8, judged=4, why="the budget of 8 calls is spent")
+    text = " ".join("".join(text for text, _ in line) for line in judge_lines(waiting, 78))
+    assert "spoken on 4 of 12 pairs of answers (the budget of 8 calls is spent)" in text
+    assert f"`workbench experiments resume {shown.id}`" in text
+    assert "Leave the app" in text, "it has the workspace open"
+
+
+async def test_every_pair_of_many_arms_is_listed_and_opens(view, tui, ws, shown):
+    asked = experiments.asked(table.find_experiment(ws.store, shown.id))
+    many = experiments.plan(ws, replace(asked, more=("yes",)))
+    plant(many, {"yes": 2.0, "no": 2.5, "base": 3.0}.__getitem__)
+    outcomes.conclude(ws, many.id)
+    async with view((80, 24), experiment=many.id) as (pilot, found):
+        await pilot.press("7")
+        await tui.until(pilot, lambda: "against A" in tui.screen_text(pilot.app))
+        pairs = found.query_one(ArmsPane).table
+        assert (pairs.keys, pairs.current) == (["0", "1"], "0")
+        text = tui.screen_text(pilot.app)
+        assert "over the 2 pairs with the baseline." in " ".join(text.split())
+        assert "Ranked by the mean" in text
+        assert "not trained" in text
+        await pilot.press("j", "enter")
+        await tui.until(pilot, lambda: "Pair 2 of 2" in tui.screen_text(pilot.app))
+        assert (found.tab, found.shown.number) == ("verdict", 1)
+        await pilot.press("7")
+        assert pairs.current == "1"
+
+
 @pytest.mark.parametrize("width", [30, 79, 118, 158])
 def test_every_line_fits_its_width_whatever_the_text_holds(shown, tui, width):
     hostile = tui.hostile + "long " * 100 + "漢" * 300
@@ -430,7 +558,9 @@ def test_every_line_fits_its_width_whatever_the_text_holds(shown, tui, width):
     found = results.ItemAnswers(item, [{"role": hostile, "content": hostile}], hostile, answers)
     question = Question([{"role": "user", "content": hostile}], 0, given={"base": Given(hostile, "stop", 3)})
     lines = item_lines(shown, found, width) + question_lines(shown, [question], width)
-    texts = ["".join(text for text, _ in line) for line in [*lines, *verdict_lines(shown, width)]]
+    named = replace(judged(shown), result=judged(shown).result | {"candidate": hostile})
+    lines += [*judge_lines(named, width), *verdict_lines(shown, width)]
+    texts = ["".join(text for text, _ in line) for line in lines]
     assert not set("\x1b\x07\u202e\ud800\n") & set("".join(texts))
     if width >= 79:
         assert max(cell_len(text) for text in texts) <= width
@@ -441,7 +571,7 @@ def test_where_the_interval_alone_did_not_decide_it_is_said_what_did(shown):
         {**metric, "ci": [0.1, 0.3], "delta": 0.2, "p": 0.01, "p_decisive": p, "verdict": "no difference detected"}
         for metric, p in zip(shown.result["metrics"][:4], (0.2, 0.01, 0.01, 0.01), strict=True)
     ]
-    told = dataclasses.replace(shown, result=shown.result | {"metrics": metrics})
+    told = replace(shown, result=shown.result | {"metrics": metrics})
     lines = ["".join(text for text, _ in line) for line in verdict_lines(told, 100)]
     [said] = [line for line in lines if "decided on p = 0.2" in line]
     assert "= no difference detected" in said

@@ -309,17 +309,19 @@ async def test_delete_is_refused_while_something_needs_it_and_asks_first(tui, ed
         await tui.until(pilot, lambda: "\n curated · 54 rows" in tui.screen_text(pilot.app))
 
 
-async def test_two_marked_versions_go_to_the_comparison_the_first_as_baseline(tui, edited, monkeypatch):
+async def test_marked_versions_go_to_the_comparison_the_first_as_baseline(tui, edited, monkeypatch):
     async with versions(tui, edited) as pilot:
         went = []
         monkeypatch.setattr(pilot.app, "go", lambda name, **args: went.append((name, args)))
         await pilot.press("c")
-        assert "Mark two versions" in tui.said(pilot.app)
+        assert "Mark versions with space" in tui.said(pilot.app)
         await pilot.press("space", "g", "c")
         assert tui.said(pilot.app).startswith("rows is a source")
         await pilot.press("j", "space", "c")
         await tui.until(pilot, lambda: bool(went))
-        assert went == [("experiments", {"compare": ("mended", "curated")})]
+        assert went == [("experiments", {"compare": ["mended", "curated"]})]
+        await pilot.press("g", "space")
+        await tui.until(pilot, lambda: "then curated, rows: c trains all 3" in tui.screen_text(pilot.app))
         await pilot.press("escape")
         assert the(pilot, Table).marked == []
 

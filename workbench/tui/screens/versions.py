@@ -31,7 +31,7 @@ from workbench.tui.workers import Cancelled, background
 
 VERSIONS_ACTIONS = declare(
     Action("diff", ("d",), "diff", "Show what lies between the two marked, or this one and its origin.", "versions"),
-    Action("compare", ("c",), "compare", "Train the two marked versions and compare; the first is the baseline.",
+    Action("compare", ("c",), "compare", "Train the marked versions and compare; the first is the baseline.",
            "versions"),
     Action("recipe", ("R",), "recipe", "Change a recipe over this one, and see what each step drops.", "versions"),
     Action("export", ("w",), "export", "Write this one with its dataset card.", "versions", takes="FILE"),
@@ -168,13 +168,13 @@ class VersionsScreen(BenchScreen):
         told = f"{versions:,} version{'s' * (versions != 1)}, {sources:,} source{'s' * (sources != 1)}"
         match self.table.marked:
             case []:
-                told += " · space marks two, the baseline first" if versions else ""
+                told += " · space marks versions, the baseline first" if versions else ""
             case [one]:
                 told += f" · marked: {one}"
             case [a, b]:
                 told += f" · marked: {a}, then {b}: d shows what lies between, c trains both"
             case marked:
-                told += f" · {len(marked)} marked"
+                told += f" · marked: {marked[0]}, then {', '.join(marked[1:])}: c trains all {len(marked)}"
         lines = [flat(told), *(() if versions else _EMPTY)]
         self.query_one("#about", Static).update(Text("\n".join(lines)))
 
@@ -232,32 +232,32 @@ class VersionsScreen(BenchScreen):
     def _chosen(self, message: Table.Chosen) -> None:
         self.app.post_message(BaseChanged(message.key))
 
-    def _pair(self) -> tuple[str, str] | None:
-        """The two that are marked, or the one marked and the one under the cursor."""
+    def _meant(self) -> list[str]:
+        """Those that are marked; where that is one, it and the one under the cursor."""
         marked, current = self.table.marked, self.table.current
         if len(marked) == 1 and current not in (None, *marked):
             marked.append(current or "")
-        return (marked[0], marked[1]) if len(marked) == 2 else None
+        return marked
 
     def action_diff(self) -> None:
         """Show what lies between two; without marks, between what this one was made from and it."""
-        pair, entry = self._pair(), self._entries.get(self.table.current or "")
-        if pair is None and not self.table.marked and entry and entry.inputs and entry.inputs[0] in self._entries:
-            pair = entry.inputs[0], entry.name
-        if pair:
-            self.app.push_screen(DiffScreen(*pair))
+        two, entry = self._meant(), self._entries.get(self.table.current or "")
+        if not two and entry and entry.inputs and entry.inputs[0] in self._entries:
+            two = [entry.inputs[0], entry.name]
+        if len(two) == 2:
+            self.app.push_screen(DiffScreen(*two))
         else:
             self.say("Mark the two to look between with space: first the older one, then the newer.")
 
     def action_compare(self) -> None:
-        """Train two versions and compare them."""
-        pair = self._pair()
-        if pair is None:
-            self.say("Mark two versions with space: the first is the baseline, the second the candidate.")
-        elif source := next((name for name in pair if self._entries[name].kind == "source"), None):
+        """Train versions and compare them."""
+        meant = self._meant()
+        if len(meant) < 2:
+            self.say("Mark versions with space: the first is the baseline, the others are candidates.")
+        elif source := next((name for name in meant if self._entries[name].kind == "source"), None):
             self.say(f"{source} is a source: enter opens it, and f there freezes it as a version that can be trained.")
         else:
-            self.bench.go("experiments", compare=pair)
+            self.bench.go("experiments", compare=meant)
 
     @dialogue
     async def action_export(self, file: str = "") -> None:

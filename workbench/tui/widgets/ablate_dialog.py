@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+from textual.app import ComposeResult
 from textual.widgets import Static
 
 from workbench.ablation_runs import WAYS, outlook
@@ -28,6 +29,7 @@ class AblateDialog(CompareDialog):
     HEADING = "Train with and without each step of a recipe"
     FOOT = "enter starts · ↑↓ ←→ choose · ctrl+e ctrl+o eval set"
     LEAVE_OUT = ""
+    BUDGETS = ("minutes", "tokens")
     DEFAULT_CSS = "AblateDialog > Vertical { width: 78; }"
 
     def __init__(self, setup: Setup, recipe: str, inputs: Sequence[str], ablation: Ablation) -> None:
@@ -38,7 +40,11 @@ class AblateDialog(CompareDialog):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The versions are what they are."""
-        return False if action in ("swap", "leave_out") else super().check_action(action, parameters)
+        return False if action in ("candidate", "swap", "leave_out") else super().check_action(action, parameters)
+
+    def arms(self) -> ComposeResult:
+        """Nothing: the versions are those of the steps."""
+        yield from ()
 
     def name_versions(self) -> None:
         """Say which recipe is asked about, over what, and how."""

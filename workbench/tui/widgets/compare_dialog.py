@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
@@ -16,12 +17,14 @@ from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from workbench.comparing import Setup, apart_from, promises
+from workbench.controls import KINDS
 from workbench.errors import BadInput, Problem, SharedPrompts
 from workbench.tui.cells import flat
 from workbench.tui.evalset_flow import hold_out, import_evalset
 from workbench.tui.messages import Failure
+from workbench.tui.widgets.checks import Checks
 from workbench.tui.widgets.choice import Choice
-from workbench.tui.widgets.dialogs import Dialog, dialogue
+from workbench.tui.widgets.dialogs import Dialog, choose, dialogue
 from workbench.tui.workers import Cancelled, background
 
 if TYPE_CHECKING:
@@ -31,7 +34,16 @@ if TYPE_CHECKING:
 _PAUSE = 0.3  # seconds without a key before what was typed is looked into
 
 _QUANTIZE = [("auto", "auto: 4 bits where memory needs it"), ("nf4", "nf4: 4 bits (QLoRA)"), ("none", "none")]
-_BUDGETS = [("minutes", "minutes, all runs together"), ("tokens", "trained tokens a run")]
+_BUDGETS = {
+    "minutes": "minutes, all runs together",
+    "tokens": "trained tokens a run",
+    "epochs": "epochs of each version's own rows",
+}
+_BUDGET_IS = {
+    "minutes": "the budget is a number: the minutes for all runs",
+    "tokens": "the budget is a number: the trained tokens of each run",
+    "epochs": "the budget is a whole number: how often each version's own rows are trained on",
+}
 _NO_EVALSET = (
     "There is no eval set to measure on. ctrl+e makes one of a file; ctrl+o holds rows out of a source or version."
 )
@@ -49,23 +61,27 @@ class _Started(Message):
 
 
 class CompareDialog(Dialog[str]):
-    """Asks for a comparison of two versions and starts it. Gives the experiment's id, None where it was called off."""
+    """Asks for a comparison of versions and starts it. Gives the experiment's id, None where it was called off.
+
+    The first version is the baseline; each of the others is compared with it.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "start", "start", show=False),
         Binding("down", "app.focus_next", "next field", show=False),
         Binding("up", "app.focus_previous", "field before", show=False),
+        Binding("ctrl+n", "candidate", "another candidate", show=False, priority=True),
         Binding("ctrl+x", "swap", "swap", show=False, priority=True),
         Binding("ctrl+w", "leave_out", "leave shared rows out", show=False, priority=True),
         Binding("ctrl+e", "make_evalset('import')", "import an eval set", show=False, priority=True),
         Binding("ctrl+o", "make_evalset('hold out')", "hold rows out", show=False, priority=True),
     ]
     DEFAULT_CSS = """
-    CompareDialog > Vertical { width: 78; }
+    CompareDialog > Vertical { width: 78; overflow-y: auto; scrollbar-size-vertical: 1; }
     CompareDialog Horizontal { height: 1; }
     CompareDialog .label { width: 12; color: $muted; }
     CompareDialog #versions { height: auto; margin: 0 0 1 0; }
-    CompareDialog Input, CompareDialog Choice { width: 1fr; }
+    CompareDialog Input, CompareDialog Choice, CompareDialog Checks { width: 1fr; }
     CompareDialog Input:focus { background: $cursor; }
     CompareDialog #budget { width: 14; }
     CompareDialog #outlook { height: auto; margin: 1 0 0 0; color: $foreground; }
@@ -74,14 +90,15 @@ class CompareDialog(Dialog[str]):
     CompareDialog.-wrong #outlook { display: none; }
     """
 
-    HEADING = "Train two versions alike and compare them"
-    FOOT = "enter starts · ↑↓ ←→ choose · ctrl+x swaps · ctrl+e ctrl+o eval set"
+    HEADING = "Train versions alike and compare them"
+    FOOT = "enter starts · ↑↓ ←→ choose · ctrl+n candidate · ctrl+x swap · ctrl+e ctrl+o eval set"
+    BUDGETS: ClassVar[Sequence[str]] = ("minutes", "tokens", "epochs")
     LEAVE_OUT = "ctrl+w does that here and compares what it froze."
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(self.HEADING, foot=self.FOOT)
         self._setup = setup
-        self._versions = (setup.question.baseline, setup.question.candidate or setup.question.baseline)
+        self._versions = [setup.question.baseline, *(setup.question.candidates or (setup.question.baseline,))]
         self._timer: Timer | None = None
         self._starting = False
         self._wanted: Question | None = None
@@ -99,14 +116,19 @@ class CompareDialog(Dialog[str]):
         yield Static(id="versions", markup=False)
         yield from _field("model", Input(ask.model, id="model", compact=True))
         yield from _field("quantise", Choice(_QUANTIZE, ask.quantize, id="quantize"))
-        unit = Choice(_BUDGETS, "tokens" if tokens else "minutes", id="unit")
+        unit = Choice([(name, _BUDGETS[name]) for name in self.BUDGETS], "tokens" if tokens else "minutes", id="unit")
         yield from _field(
             "budget", Input(str(tokens) if tokens else f"{ask.minutes:g}", id="budget", compact=True), unit
         )
         yield from _field("seeds", Input(str(ask.seeds), id="seeds", compact=True))
         yield from _field("eval set", Choice(_evalsets(self._setup), ask.evalset, id="evalset"))
+        yield from self.arms()
         yield Static(id="outlook", markup=False)
         yield Static(id="wrong", markup=False)
+
+    def arms(self) -> ComposeResult:
+        """What is trained beside the versions."""
+        yield from _field("controls", Checks(KINDS, id="controls"))
 
     def on_mount(self) -> None:
         """Begin with the budget: it is what changes most."""
@@ -119,6 +141,7 @@ class CompareDialog(Dialog[str]):
 
     @on(Input.Changed)
     @on(Choice.Changed)
+    @on(Checks.Changed)
     def _changed(self) -> None:
         if self._timer:
             self._timer.stop()
@@ -188,33 +211,39 @@ class CompareDialog(Dialog[str]):
             return None
 
     def _read(self) -> Question:
-        tokens = self.query_one("#unit", Choice).value == "tokens"
+        unit = str(self.query_one("#unit", Choice).value)
         text = self.query_one("#budget", Input).value.replace(",", "").strip()
-        what = "trained tokens of each run" if tokens else "minutes for all runs"
-        budget = _number(text, f"the budget is a number: the {what}")
+        budget = _number(text, _BUDGET_IS[unit])
+        if unit == "epochs" and budget != int(budget):
+            raise BadInput(_BUDGET_IS[unit])
         seeds = _number(self.query_one("#seeds", Input).value.strip(), "seeds is a whole number, 1 or more")
         if seeds < 1 or seeds != int(seeds):
             raise BadInput("seeds is a whole number, 1 or more")
-        baseline, candidate = self._versions
+        baseline, candidate, *more = self._versions
         return replace(
             self._setup.question,
             baseline=baseline,
             candidate=candidate,
+            more=tuple(more),
+            controls=tuple(kind for checks in self.query(Checks) for kind in checks.chosen),
             evalset=self.query_one("#evalset", Choice).value,
             model=self.query_one("#model", Input).value.strip() or None,
             quantize=cast('Literal["nf4", "none", "auto"]', self.query_one("#quantize", Choice).value),
             seeds=int(seeds),
-            trained_tokens=int(budget) if tokens else None,
-            minutes=None if tokens else budget,
+            trained_tokens=int(budget) if unit == "tokens" else None,
+            minutes=budget if unit == "minutes" else None,
+            epochs=int(budget) if unit == "epochs" else None,
         )
 
     def name_versions(self) -> None:
         """Say what is compared."""
-        baseline, candidate = self._versions
-        text = Text.assemble(("baseline    ", self.app.theme_variables["muted"]), (flat(baseline), "bold"), "\n")
-        text.append("candidate   ", self.app.theme_variables["muted"])
-        text.append(flat(candidate), "bold")
-        if baseline == candidate:
+        muted = self.app.theme_variables["muted"]
+        baseline, *candidates = self._versions
+        text = Text.assemble(("baseline    ", muted), (flat(baseline), "bold"))
+        for number, candidate in enumerate(candidates, 1):
+            called = f"candidate {number}" if len(candidates) > 1 else "candidate"
+            text.append("\n").append(f"{called:<12}", muted).append(flat(candidate), "bold")
+        if candidates == [baseline]:
             text.append("\nThe same version twice, by other seeds: shows what training alone moves.")
         self.query_one("#versions", Static).update(text)
 
@@ -250,9 +279,29 @@ class CompareDialog(Dialog[str]):
         self.dismiss(message.id)
 
     def action_swap(self) -> None:
-        """Take the candidate for the baseline."""
-        baseline, candidate = self._versions
-        self._versions = (candidate, baseline)
+        """Take the first candidate for the baseline, and the other way round."""
+        self._versions[:2] = reversed(self._versions[:2])
+        self._renew()
+
+    @dialogue
+    async def action_candidate(self) -> None:
+        """Ask for another candidate; one that is among them is taken out, unless it is the only one."""
+        there = await asyncio.to_thread(self.bench.workspace.versions)
+        _, *candidates = self._versions
+        options = [
+            (one.name, f"{'- ' if one.name in candidates else '+ '}{one.rows:>9,} rows  {one.name}")
+            for one in reversed(there)
+        ]
+        name = await choose(self.app, "Which candidate?", options, detail="+ adds one, - takes one out.")
+        if name is None:
+            return
+        if name not in candidates:
+            self._versions.append(name)
+        elif len(candidates) > 1:
+            self._versions[1:] = [candidate for candidate in candidates if candidate != name]
+        self._renew()
+
+    def _renew(self) -> None:
         self.name_versions()
         self._look()
 
@@ -261,13 +310,11 @@ class CompareDialog(Dialog[str]):
         """Compare versions without the rows that they share with the eval set."""
         if evalset := self.query_one("#evalset", Choice).value:
             self._tell("Freezing …")
-            baseline, candidate = [
+            self._versions = [
                 await asyncio.to_thread(apart_from, self.bench.workspace, version, evalset)
                 for version in self._versions
             ]
-            self._versions = (baseline, candidate)
-            self.name_versions()
-            self._look()
+            self._renew()
 
     @dialogue
     async def action_make_evalset(self, how: Literal["import", "hold out"]) -> None:
@@ -286,7 +333,7 @@ def flat_lines(text: str) -> str:
     return "\n".join(flat(line) for line in text.split("\n"))
 
 
-def _field(label: str, *fields: Input | Choice) -> ComposeResult:
+def _field(label: str, *fields: Input | Choice | Checks) -> ComposeResult:
     with Horizontal():
         yield Static(label, classes="label", markup=False)
         yield from fields

@@ -14,13 +14,12 @@ from textual.widgets import Static
 from workbench.report.slices import ABOUT, other_slices
 from workbench.report.verdict import metric_name, number
 from workbench.tables import Value
-from workbench.text import counted
 from workbench.tui.actions import Action, bindings, declare
-from workbench.tui.cells import flat
+from workbench.tui.cells import fit, flat
 from workbench.tui.messages import Said
 from workbench.tui.widgets.result_pane import ResultPane
 from workbench.tui.widgets.table import Cell, Column, Table
-from workbench.tui.widgets.verdict_lines import COLOURS, GLYPHS
+from workbench.tui.widgets.verdict_lines import COLOURS, GLYPHS, p_told
 
 if TYPE_CHECKING:
     from workbench.results import Finished
@@ -41,7 +40,10 @@ _EARLIER = (
     "budget or number of seeds (c), or on another eval set."
 )
 _ALONE = "One version was trained alone. Slices show where two differ: c compares it with another."
-_NAME = 40  # cells of the name of a slice
+_WIDE = 100  # cells from which names of slices have `_NAMES` cells and not `_NAME`
+_NAME, _NAMES = 19, 40
+_KINDS = {"prompt length": "prompt", "answer length": "answer"}
+"""Kinds in fewer cells: their slices are named by tokens."""
 
 
 class SlicesPane(ResultPane):
@@ -95,6 +97,11 @@ class SlicesPane(ResultPane):
             text = text.format(evalset=flat(shown.evalset.name))
         self.query_one("#by", Static).update(Text(text))
 
+    def on_resize(self) -> None:
+        """Give names the room that there is."""
+        if self._metric:
+            self._fill()
+
     def action_metric(self, name: str = "") -> None:
         """Take the next metric, or the one that is named."""
         names = self._metrics
@@ -111,7 +118,7 @@ class SlicesPane(ResultPane):
     def _fill(self) -> None:
         result, metric = self._result, self._metric
         colours = {won: Style(color=self.app.theme_variables[name]) for won, name in COLOURS.items()}
-        self.table.show(*slice_rows(result, metric, colours))
+        self.table.show(*slice_rows(result, metric, colours, _NAMES if self.size.width >= _WIDE else _NAME))
         higher = next((m["higher_is_better"] for m in result["metrics"] if m["name"] == metric), False)
         decides = " · it decides the verdict" if metric == result["primary"] else " · a guardrail of the verdict"
         by = f"{metric_name(metric)} · {'↑ higher' if higher else '↓ lower'} is better{decides}\n{ABOUT}"
@@ -129,50 +136,55 @@ class SlicesPane(ResultPane):
 
 
 def slice_rows(
-    result: Mapping[str, Any], metric: str, colours: Mapping[str, Style]
+    result: Mapping[str, Any], metric: str, colours: Mapping[str, Style], name: int
 ) -> tuple[list[Column], list[tuple[str, list[Value | Cell]]]]:
-    """The slices of a result by one metric, as columns and rows of a `Table`: kind by kind, the largest first."""
+    """The slices of a result by one metric, as columns and rows of a `Table`: kind by kind, the largest first.
+
+    Those that were only counted come behind all that were tested. Names have at most `name` cells.
+    """
     columns = [
         Column("kind"),
         Column("slice"),
         Column("items", right=True),
         Column("B - A", right=True),
         Column("95% interval", right=True),
-        Column("p (Holm)", right=True),
+        Column("p", right=True),
         Column(""),
+        Column("clusters", right=True, optional=True),
         Column("A", right=True, optional=True),
         Column("B", right=True, optional=True),
     ]
-    rows = []
-    for sliced in result["slices"]:
-        if sliced["metric"] != metric:
-            continue
+    rows: list[tuple[str, list[Value | Cell]]] = []
+    counted: list[tuple[str, list[Value | Cell]]] = []
+    nothing: list[Value | Cell] = [None, None, None, "no slice", None, None, None]
+    for sliced in (sliced for sliced in result["slices"] if sliced["metric"] == metric):
         kind = sliced["dimension"]
-        rows += [(f"{kind}/{one['name']}", _cells(kind, one, colours)) for one in sliced["slices"]]
+        for one in sliced["slices"]:
+            (rows if one["verdict"] else counted).append((f"{kind}/{one['name']}", _cells(kind, one, colours, name)))
         if out := sliced["unlabelled"]:
-            nothing: list[Value | Cell] = [None, None, None, "in no slice", None, None]
-            rows.append((f"{kind}/", [kind, "", out, *nothing]))
-    return columns, rows
+            counted.append((f"{kind}/", [Cell(kind, _KINDS.get(kind, kind)), "", out, *nothing]))
+    return columns, rows + counted
 
 
-def _cells(kind: str, one: Mapping[str, Any], colours: Mapping[str, Style]) -> list[Value | Cell]:
-    name = flat(one["name"])
-    first: list[Value | Cell] = [kind, Cell(one["name"], name if len(name) <= _NAME else f"{name[: _NAME - 1]}…")]
-    items = f"{one['items']:,}"
-    if one["units"] != one["items"]:
-        items += f" in {counted(one['units'], 'cluster')}"
+def _cells(kind: str, one: Mapping[str, Any], colours: Mapping[str, Style], name: int) -> list[Value | Cell]:
+    clusters = one["units"] if one["units"] != one["items"] else None
+    first: list[Value | Cell] = [
+        Cell(kind, _KINDS.get(kind, kind)),
+        Cell(one["name"], fit(flat(one["name"]), name).rstrip()),
+        one["items"],
+    ]
     if one["verdict"] is None:
-        return [*first, Cell(one["items"], items), None, None, None, "too few", None, None]
+        return [*first, None, None, None, "too few", clusters, None, None]
     low, high = one["ci"]
     interval = "unknown" if low is None else f"{number(low, signed=True)} … {number(high, signed=True)}"
     p, verdict = one["p_decisive"], one["verdict"]
     said = f"{GLYPHS[verdict]} {verdict}" if verdict in COLOURS else GLYPHS[verdict]
     return [
         *first,
-        Cell(one["items"], items),
         Cell(one["delta"], number(one["delta"], signed=True)),
         Cell(low, interval),
-        Cell(p, f"{p:.2g}" if p >= 0.0001 else "< 0.0001"),
+        Cell(p, p_told(p)),
         Cell(verdict, said, colours.get(verdict)),
+        clusters,
         *(Cell(one[arm], number(one[arm])) for arm in ("baseline", "candidate")),
     ]
