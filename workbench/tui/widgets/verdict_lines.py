@@ -40,6 +40,11 @@ def letter(arm: str, arms: Mapping[str, str]) -> str:
     return LETTERS[arm] if arm == "base" else f"{LETTERS[arm]} {flat(arms.get(arm, arm))}"
 
 
+def p_told(value: float) -> str:
+    """A p value in few cells."""
+    return f"{value:.2g}" if value >= 0.0001 else "<.0001"
+
+
 def verdict_lines(shown: Finished, width: int) -> list[Line]:
     """The verdict with its intervals, reasons and checks, in `width` cells. It says what `compare` said, no more."""
     result = shown.result

@@ -14,8 +14,10 @@ from textual.widget import Widget
 from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.cells import wrap
 from workbench.tui.messages import Failure, Said
+from workbench.tui.widgets.arms_pane import ArmsPane
 from workbench.tui.widgets.ask_pane import AskPane
 from workbench.tui.widgets.items_pane import ItemsPane
+from workbench.tui.widgets.judge_pane import JudgePane
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.preview import Tabs
 from workbench.tui.widgets.result_pane import ResultPane
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 _MARGIN = 2  # cells beside the text: one on the left, and the scroll bar
 
-PANES: tuple[type[ResultPane], ...] = (SlicesPane,)
+PANES: tuple[type[ResultPane], ...] = (SlicesPane, JudgePane, ArmsPane)
 """Tabs with a widget of their own, behind the first four."""
 
 TABS = ("verdict", "items", "answers", "ask", *(pane.NAME for pane in PANES))
@@ -271,6 +273,13 @@ class VerdictView(Vertical):
             self._say("Two versions were compared: there is no other pair.")
             return
         self._open(shown.id, (shown.number + 1) % len(shown.comparisons))
+
+    def on_arms_pane_pair_chosen(self, message: ArmsPane.PairChosen) -> None:
+        """Show the verdict on that pair."""
+        message.stop()
+        if self._shown is not None:
+            self._open(self._shown.id, message.number)
+            self.action_open_tab("verdict")
 
     def action_metric(self, name: str = "") -> None:
         """Compare the items by the next metric, or the one that is named."""
