@@ -34,6 +34,11 @@ _HERE: tuple[tuple[str, str], ...] = (
     (r"Give --evalset NAME", "Choose one"),
     (r"Ask for fewer with --n\b", "Ask for fewer"),
     (r"--quantize none", "quantise: none"),
+    (r"--control (\S+) takes", r"the control \1 takes"),
+    (r"give the larger version first", "make the larger version the baseline (ctrl+x swaps)"),
+    (r"Give --trained-tokens for the other arms", "Give a budget in trained tokens"),
+    (r"--match epochs trains", "a budget in epochs trains"),
+    (r"Leave full out", "Leave the control full out"),
     (r"; the same command (?:resumes|goes on) where it was", "; asked for again, it goes on where it was"),
     (r"The same command (?:resumes|goes on) where it was", "Asked for again, it goes on where it was"),
 )

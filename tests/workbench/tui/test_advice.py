@@ -65,6 +65,10 @@ def test_such_advice_is_found_in_the_source():
          "Free some space; asked for again, it goes on where it was."),
         ("The same command resumes where it was.", "Asked for again, it goes on where it was."),
         ("Ask for fewer with --n.", "Ask for fewer."),
+        ("--control full takes as long as rows do. Give --trained-tokens for the other arms.",
+         "the control full takes as long as rows do. Give a budget in trained tokens."),
+        ("--match epochs trains on all of its rows. Leave full out.",
+         "a budget in epochs trains on all of its rows. Leave the control full out."),
         ("`workbench doctor` says whether it is whole.", "`workbench doctor` says whether it is whole. Leave the app "
          "(ctrl+q) before you type that: it has the workspace open."),
         ("The workbench needs rows.", "The workbench needs rows."),
