@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,8 @@ from typing import Literal
 from pydantic import BaseModel
 
 from trainer import processes
+from trainer.devices import parse_devices, write_devices
+from trainer.errors import Problem
 from trainer.models import quiet_libraries
 from trainer.protocol import Events, read_plan, run_as_job
 
@@ -51,11 +54,18 @@ def _work(folder: Path, events: Events) -> None:
 
 def main() -> None:
     """Entry point; exits with the job's exit code."""
-    if len(sys.argv) != 2:
-        sys.stderr.write("usage: python -m trainer RUN_FOLDER\n")
-        sys.exit(2)
+    parser = argparse.ArgumentParser(prog="python -m trainer", description="Run or resume the job of a run folder.")
+    parser.add_argument("folder", type=Path, metavar="RUN_FOLDER")
+    parser.add_argument("--devices", metavar="LIST", help="GPUs to make the runs on side by side, as in 0,1; or auto.")
+    arguments = parser.parse_args()
     quiet_libraries()
-    sys.exit(run_as_job(Path(sys.argv[1]), _work))
+    if arguments.devices and arguments.folder.is_dir():
+        try:
+            write_devices(arguments.folder, parse_devices(arguments.devices))
+        except Problem as problem:
+            sys.stderr.write(f"{problem}\n")
+            sys.exit(problem.exit_code)
+    sys.exit(run_as_job(arguments.folder, _work))
 
 
 if __name__ == "__main__":

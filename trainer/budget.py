@@ -81,34 +81,35 @@ def budget_in_minutes(
     sample: Callable[[Any], object],
     spent: float,
     scratch: Path,
+    turns: int,
 ) -> ResolvedBudget:
     """The steps that the minutes of the plan buy at the speed of this machine, which a few real steps measure.
 
     `evaluation` is the seconds that evaluating the base takes, and `sample(model)` does a small part of that, to see
     how much slower the model is with an adapter. `spent` are the seconds already gone; `scratch` is a folder for
-    the steps that measure, removed afterwards. Raises UsageProblem where even `MIN_STEPS` take longer than was asked,
-    unless the plan has them made nevertheless.
+    the steps that measure, removed afterwards; `turns` are the runs that one device makes, one after another. Raises
+    UsageProblem where even `MIN_STEPS` take longer than was asked, unless the plan has them made nevertheless.
     """
     started = time.monotonic()
     asked = (plan.budget.minutes or 0) * 60
-    if not plan.stretch and spent + len(plan.runs) * evaluation > asked * OVERRUN:
-        raise _no_time_to_measure(plan, evaluation, spent)
+    if not plan.stretch and spent + turns * evaluation > asked * OVERRUN:
+        raise _no_time_to_measure(plan, turns, evaluation, spent)
     training = plan.training or SHORT
     speed, overhead, slower = _measure_speed(
         base, arms[0], for_device(training, base), plan.runs[0].seed, sample, scratch
     )
     evaluation *= slower
     spent += time.monotonic() - started
-    seconds = (asked - spent) * SAFETY / len(plan.runs) - evaluation - overhead
+    seconds = (asked - spent) * SAFETY / turns - evaluation - overhead
     most = MAX_EPOCHS * min(arm.trained_tokens for arm in arms)
     tokens = min(seconds * speed, most)
     if plan.training is None and tokens >= STANDARD_FROM:
         training = STANDARD
     steps = max(MIN_STEPS, round_down(tokens / training.tokens_per_step))
     learning = steps * training.tokens_per_step / speed + overhead
-    whole = spent + len(plan.runs) * (learning + evaluation)
+    whole = spent + turns * (learning + evaluation)
     if whole > asked * OVERRUN and not plan.stretch:
-        raise _too_few_minutes(plan, training, learning, evaluation, spent)
+        raise _too_few_minutes(plan, turns, training, learning, evaluation, spent)
     return ResolvedBudget(
         training=for_device(training, base),
         steps=steps,
@@ -121,10 +122,10 @@ def budget_in_minutes(
     )
 
 
-def _no_time_to_measure(plan: ExperimentPlan, evaluation: float, spent: float) -> UsageProblem:
+def _no_time_to_measure(plan: ExperimentPlan, turns: int, evaluation: float, spent: float) -> UsageProblem:
     """Why the minutes of a plan do not do, where that is plain before any step is made."""
     runs = f"{len(plan.runs)} runs" if len(plan.runs) > 1 else "1 run"
-    alone = math.ceil((spent + len(plan.runs) * evaluation) / 30) / 2
+    alone = math.ceil((spent + turns * evaluation) / 30) / 2
     return UsageProblem(
         f"{plan.budget.minutes:g} minutes are too few for {runs} here: measuring them takes {alone:g} without training",
         do=f"Preparing took {spent:.0f} s, and measuring what comes of a run takes about {evaluation:.0f} s. Allow "
@@ -133,11 +134,11 @@ def _no_time_to_measure(plan: ExperimentPlan, evaluation: float, spent: float) -
 
 
 def _too_few_minutes(
-    plan: ExperimentPlan, training: TrainingSetting, learning: float, evaluation: float, spent: float
+    plan: ExperimentPlan, turns: int, training: TrainingSetting, learning: float, evaluation: float, spent: float
 ) -> UsageProblem:
     """Why the minutes of a plan do not do, and which would. `learning` and `evaluation` are the least of a run."""
     runs = f"{len(plan.runs)} runs" if len(plan.runs) > 1 else "1 run"
-    enough = math.ceil((spent + len(plan.runs) * (learning + evaluation) / SAFETY) / 30) / 2
+    enough = math.ceil((spent + turns * (learning + evaluation) / SAFETY) / 30) / 2
     return UsageProblem(
         f"{plan.budget.minutes:g} minutes are too few for {runs} here: the least is about {enough:g}",
         do=f"A run has {MIN_STEPS} steps of {training.tokens_per_step:,} trained tokens or more, since fewer teach "

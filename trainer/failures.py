@@ -53,6 +53,13 @@ def failures(results: Path, plan: ExperimentPlan) -> dict[str, Problem]:
     return found
 
 
+def check_comparable(results: Path, plan: ExperimentPlan) -> None:
+    """Raise the first failure of a run where the failures leave nothing to compare."""
+    failed = failures(results, plan)
+    if failed and not comparable(plan, failed):
+        raise next(iter(failed.values()))
+
+
 def comparable(plan: ExperimentPlan, failed: Collection[str]) -> dict[str, list[Run]]:
     """The runs of each arm that stand beside one of every other arm, in order; nothing where none do.
 

@@ -137,7 +137,7 @@ class _Schedule:
         [item] = items
         rows = sorted((self._rows[i] for i in self._steps[item["step"]]), key=lambda row: len(row.input_ids))
         mine = rows[item["part"] :: processes.count()]
-        # PyTorch averages the gradients over processes, as if each had as many tokens; we want the mean over all tokens.
+        # PyTorch averages gradients over processes, as if each had as many tokens; we want the mean over all tokens.
         tokens = self.tokens[item["step"]] / processes.count()
         if not mine:  # a step of fewer rows than processes: this one takes part, and adds nothing
             mine, tokens = rows[:1], math.inf
@@ -347,7 +347,6 @@ def _arguments(base: Base, setting: TrainingSetting, seed: int, steps: int, chec
         bf16=base.dtype == "bfloat16",
         gradient_checkpointing=on_gpu,
         ddp_find_unused_parameters=False,
-        ddp_broadcast_buffers=False,
         use_cpu=not on_gpu,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

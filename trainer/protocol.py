@@ -112,14 +112,14 @@ def read_events(folder: Path, position: int = 0) -> tuple[list[dict[str, object]
 
 
 @contextlib.contextmanager
-def holding(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock for the block; yields False where another process holds it.
+def holding(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold the folder's lock for the block; yields False where another process holds it, or waits until it is free.
 
     The kernel drops the lock with its process, so a killed job never blocks the next one.
     """
     with (folder / LOCK).open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError:
             yield False
             return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trainer
+from trainer.devices import DEVICES
 from trainer.environment import requirements
 from trainer.plan import ExperimentPlan
 from trainer.protocol import DONE, EVENTS, LOCK, LOG, PLAN, STARTING, read_plan
@@ -23,7 +24,7 @@ from workbench.jobs import ending, is_running
 _DECIDED = ("model.json", "budget.json")
 """What the first minute decides on the machine where it passes."""
 _RESULTS = "results"
-_OF_THIS_MACHINE = frozenset({EVENTS, LOG, LOCK, STARTING, DONE, "answers", "__pycache__"})
+_OF_THIS_MACHINE = frozenset({EVENTS, LOG, LOCK, STARTING, DONE, DEVICES, "answers"})
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ class Progress:
     phase: str = ""
     """What is done now, in a word or two; empty before the job has begun and when it has ended."""
     run: str = ""
-    """The run under way: an id of `runs`, or the base's while the untrained model is evaluated."""
+    """The run under way: an id of `runs`, or the base's while the untrained model is evaluated. Of several that are
+    made side by side, the one last told of."""
     step: int = 0
     steps: int = 0
     """Optimizer steps of the run under way; 0 until the budget is known."""
@@ -49,9 +50,11 @@ class Progress:
     """When the last event was told, in seconds since the epoch."""
     _planned_seconds: float | None = None  # of a run, as the budget has it
     _step_seconds: float | None = None
-    _first_step: tuple[float, int] = (0.0, 0)  # when, and which, in this run and process
-    _trained_at: float = 0.0
+    _first_step: dict[str, tuple[float, int]] = field(default_factory=dict)  # when, and which, in this process
+    _trained_at: dict[str, float] = field(default_factory=dict)
     _evaluation_seconds: float | None = None
+    _under_way: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Of each run under way, the shares of its steps and of its evaluation that are done."""
 
     def take(self, event: dict[str, Any]) -> None:
         """Go on by one event of the job."""
@@ -59,7 +62,8 @@ class Progress:
         match event["event"]:
             case "started":
                 self.failed = {}  # it tries again
-                self._between_runs()
+                self._first_step, self._under_way = {}, {}
+                self._after_run("")
             case "stage":
                 self.phase = str(event["what"])
             case "budget":
@@ -74,14 +78,15 @@ class Progress:
                 self._run_done(event)
             case "run-failed":
                 self.failed[event["run"]] = str(event["what"])
-                self._between_runs()
+                self._after_run(event["run"])
             case "done" | "stopped" | "error":
-                self.phase, self.run = "", ""
+                self.phase, self.run, self._under_way = "", "", {}
 
     def snapshot(self) -> Progress:
         """As it stands, for another thread to read."""
         losses = {run: dict(steps) for run, steps in self.losses.items()}
-        return replace(self, losses=losses, seconds=dict(self.seconds), failed=dict(self.failed))
+        under_way = dict(self._under_way)
+        return replace(self, losses=losses, seconds=dict(self.seconds), failed=dict(self.failed), _under_way=under_way)
 
     def current(self) -> PlannedRun | None:
         """The run of the plan that is under way."""
@@ -89,55 +94,62 @@ class Progress:
 
     def share(self) -> float:
         """How much of the job is done, from 0 to 1."""
-        return min((self._ended() + self._run_share()) / max(len(self.runs), 1), 1.0)
+        return min((self._ended() + sum(self._shares())) / max(len(self.runs), 1), 1.0)
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds to the end at `now` (seconds since the epoch); None where nothing tells yet."""
         whole = self._run_seconds()
         if whole is None:
             return None
-        under_way = 1 if self.current() else 0
-        waiting = len(self.runs) - self._ended() - under_way
-        left = whole * (waiting + under_way * (1 - self._run_share()))
+        shares = self._shares()
+        waiting = len(self.runs) - self._ended() - len(shares)
+        left = whole * (waiting + sum(1 - share for share in shares)) / max(len(shares), 1)
         return max(left - max(now - self.at, 0.0), 0.0)
 
     def _train(self, event: dict[str, Any]) -> None:
-        if event["run"] != self.run or self.phase != "training":
-            self.run, self.phase, self.evaluated = event["run"], "training", 0.0
-            self._first_step = (event["t"], event["step"])
-            self.seconds.pop(self.run, None)  # its results were lost
+        run, at = event["run"], event["t"]
+        self.run, self.phase, self.evaluated = run, "training", 0.0
+        if run not in self._first_step:
+            self._first_step[run] = (at, event["step"])
+            self.seconds.pop(run, None)  # its results were lost
         self.step, self.steps, self.speed = event["step"], event["steps"], event["tokens_per_second"]
-        self.losses.setdefault(self.run, {})[self.step] = event["loss"]
-        self._trained_at = event["t"]
-        since, first = self._first_step
+        self.losses.setdefault(run, {})[self.step] = event["loss"]
+        self._under_way[run] = (self.step / max(self.steps, 1), 0.0)
+        self._trained_at[run] = at
+        since, first = self._first_step[run]
         if self.step > first:
-            self._step_seconds = (event["t"] - since) / (self.step - first)
+            self._step_seconds = (at - since) / (self.step - first)
 
     def _evaluate(self, event: dict[str, Any]) -> None:
-        if event["run"] != self.run:  # resumed in its evaluation, or the base's
-            self.run, self.step, self._trained_at = event["run"], self.steps, event["t"]
-        self.phase = "evaluating"
+        run = event["run"]
+        self._trained_at.setdefault(run, event["t"])  # resumed in its evaluation, or the base's
+        self.run, self.step, self.phase = run, self.steps, "evaluating"
         before = _PASSES.index(event["what"]) if event["what"] in _PASSES else 0
         self.evaluated = (before + event["done"] / max(event["total"], 1)) / len(_PASSES)
+        self._under_way[run] = (1.0, self.evaluated)
 
     def _run_done(self, event: dict[str, Any]) -> None:
+        run = event["run"]
         if "seconds" in event:
-            self.seconds[event["run"]] = event["seconds"]
-            self._evaluation_seconds = event["t"] - self._trained_at
-        self._between_runs()
+            self.seconds[run] = event["seconds"]
+            self._evaluation_seconds = event["t"] - self._trained_at.get(run, event["t"])
+        self._after_run(run)
 
-    def _between_runs(self) -> None:
+    def _after_run(self, ended: str) -> None:
+        self._first_step.pop(ended, None)
+        self._trained_at.pop(ended, None)
+        self._under_way.pop(ended, None)
         self.phase, self.run, self.step, self.evaluated = _LOADING, "", 0, 0.0
 
     def _ended(self) -> int:
         return len(self.seconds) + len(self.failed)
 
-    def _run_share(self) -> float:
-        if not self.current():
-            return 0.0
+    def _shares(self) -> list[float]:
+        """How much of each run of the plan that is under way is done, from 0 to 1."""
         whole, evaluation = self._run_seconds(), self._evaluation_seconds
         part = min(evaluation / whole, 1.0) if whole and evaluation else _EVALUATION
-        return (1 - part) * self.step / max(self.steps, 1) + part * self.evaluated
+        planned = [self._under_way[run.id] for run in self.runs if run.id in self._under_way]
+        return [(1 - part) * trained + part * evaluated for trained, evaluated in planned]
 
     def _run_seconds(self) -> float | None:
         """What a whole run takes: as those before it, as its steps so far, or as the budget has it."""

@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from trainer import experiment as experiments  # noqa: E402
+from trainer import runs  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
 from trainer.errors import BadInput  # noqa: E402
 from trainer.failures import comparable, failures  # noqa: E402
@@ -63,7 +64,7 @@ def of_kind(events: list[dict], kind: str) -> list[str]:
 @pytest.mark.parametrize("fault", ["memory", "no number"])
 def test_a_run_that_fails_is_told_and_the_others_go_on_and_started_again_only_it_is_made(folder, monkeypatch, fault):
     job = folder("a", "b", seeds=2)
-    train = experiments.finetune
+    train = runs.finetune
 
     def faulty(base, rows, setting, *, out, **options):
         if out.name == "a-1" and fault == "memory":
@@ -72,7 +73,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on_and_started_again_only_it
             setting = setting.model_copy(update={"learning_rate": 1e30})
         return train(base, rows, setting, out=out, **options)
 
-    monkeypatch.setattr(experiments, "finetune", faulty)
+    monkeypatch.setattr(runs, "finetune", faulty)
     assert run_as_job(job, experiments.run_experiment) == 0
     events, position = read_events(job)
     assert of_kind(events, "run-failed") == ["a-1"]
@@ -85,7 +86,7 @@ def test_a_run_that_fails_is_told_and_the_others_go_on_and_started_again_only_it
     else:
         assert "the loss of step 2 is nan. The learning rate is too high" in told
     (job / DONE).unlink()
-    monkeypatch.setattr(experiments, "finetune", train)
+    monkeypatch.setattr(runs, "finetune", train)
     assert run_as_job(job, experiments.run_experiment) == 0
     assert of_kind(read_events(job, position)[0], "run-done") == ["a-1"]
     assert failures(job / "results", written_plan(job)) == {}
@@ -157,7 +158,7 @@ def test_a_problem_of_the_job_is_no_failure_of_a_run(folder, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(experiments, "finetune", full)
+    monkeypatch.setattr(runs, "finetune", full)
     assert run_as_job(job, experiments.run_experiment) == 1
     events, _ = read_events(job)
     assert of_kind(events, "run-failed") == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from workbench.following import PlannedRun, Progress
 
 RUNS = [PlannedRun("baseline-0", "baseline", 0), PlannedRun("candidate-0", "candidate", 0)]
@@ -114,3 +116,23 @@ def test_an_event_of_a_later_release_is_passed_over():
     progress = after(event="train", run="baseline-0", step=2)
     progress.take({"event": "something new", "t": 1.0})
     assert progress.phase == "training"
+
+
+def test_runs_side_by_side_are_counted_together():
+    """Two workers tell in turn: the share is of both, and the time left is that of the slower one."""
+    progress = Progress(RUNS)
+    progress.take({"event": "started", "pid": 1, "t": 0.0})
+    for step in range(1, 6):
+        for run in RUNS:
+            progress.take(
+                {"event": "train", "run": run.id, "step": step, "steps": 10, "loss": 3.0, "trained_tokens": step,
+                 "tokens_per_second": None, "t": float(step)}
+            )  # fmt: skip
+    assert progress.share() == pytest.approx(0.7 * 0.5)
+    # Steps of a second each, no evaluation seen: 10 s a run, of which 0.65 are left to either at the same time.
+    assert progress.seconds_left(5.0) == pytest.approx(6.5)
+    progress.take({"event": "run-done", "run": RUNS[0].id, "seconds": 12.0, "t": 12.0})
+    # The evaluation of that run took 7 of its 12 s, as it will of the other one, which has made half of its steps.
+    assert progress.share() == progress.snapshot().share() == pytest.approx((1 + 5 / 12 * 0.5) / 2)
+    progress.take({"event": "stopped", "t": 13.0})
+    assert (progress.share(), progress.run) == (0.5, "")

@@ -23,6 +23,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 WORSE_EXIT = 7
 
 
+def _checked_devices(_ctx: click.Context, _option: click.Parameter, devices: str | None) -> str | None:
+    """Refuse a list that is none before anything is done."""
+    from trainer.devices import parse_devices
+
+    if devices is not None:
+        parse_devices(devices)
+    return devices
+
+
 def setting_options(command: F) -> F:
     """The options that `compare` and `train` share."""
     options = [
@@ -55,6 +64,12 @@ def setting_options(command: F) -> F:
             "--max-new-tokens", type=click.IntRange(min=1), default=96, show_default=True, help="Length of answers."
         ),
         click.option("--early-stop", is_flag=True, help="End a run whose validation loss rises twice in a row."),
+        click.option(
+            "--devices",
+            metavar="LIST",
+            callback=_checked_devices,
+            help="Make runs side by side: numbers of GPUs as in 0,1; auto for all of them; cpu,cpu for two workers.",
+        ),
         click.option(
             "--export",
             type=click.Path(path_type=Path),
@@ -184,8 +199,12 @@ def command(
 
         experiment = experiments.plan(ws, replace(asked, judge=answer_judge.asked(ws, options)))
     if options["export"]:
-        export(experiment, options["export"], as_json=as_json)
+        export(experiment, options["export"], options["devices"], as_json=as_json)
         return
+    if options["devices"]:
+        from workbench.side_by_side import on_devices
+
+        experiment = on_devices(experiment, options["devices"])
     result = carry_out(ctx, experiment, as_json=as_json, answers=answers, leave=leave)
     if gate and any(one["verdict"] == "worse" for one in comparisons(result)):
         sys.exit(WORSE_EXIT)
@@ -241,18 +260,19 @@ def carried_out(ctx: click.Context, experiment: Experiment) -> dict[str, Any]:
         return stored_result(find_experiment(ws.store, experiment.id).result or "null")
 
 
-def export(experiment: Experiment, out: Path, *, as_json: bool) -> None:
+def export(experiment: Experiment, out: Path, devices: str | None = None, *, as_json: bool) -> None:
     """Write the job of a planned experiment to a folder for another machine, and say how to go on."""
     from workbench.elsewhere import pack
     from workbench.text import safe_text
 
     packed = pack(experiment.folder, out)
+    command = packed.command + (f" --devices {devices}" if devices else "")
     if as_json:
-        common.print_json({"experiment": experiment.id, "folder": str(out), "command": packed.command})
+        common.print_json({"experiment": experiment.id, "folder": str(out), "command": command})
         return
     folder, model = safe_text(str(out)), safe_text(experiment.plan.model.name)
     common.out().print(f"{folder}: experiment {experiment.id} ({safe_text(experiment.name)}), to be run elsewhere")
-    common.note(f"there, in the folder: pip install -r requirements.txt, then {packed.command}")
+    common.note(f"there, in the folder: pip install -r requirements.txt, then {command}")
     common.note(f"the model must be known there as {model}")
     if packed.began:
         common.note("runs that were made here come along; the others are made by the same arithmetic and budget")

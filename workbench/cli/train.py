@@ -28,8 +28,12 @@ def command(ctx: click.Context, /, version: str, answers: int, as_json: bool, **
 
         experiment = experiments.plan(ws, question(version, (), options))
     if options["export"]:
-        export(experiment, options["export"], as_json=as_json)
+        export(experiment, options["export"], options["devices"], as_json=as_json)
         return
+    if options["devices"]:
+        from workbench.side_by_side import on_devices
+
+        experiment = on_devices(experiment, options["devices"])
     result = carry_out(ctx, experiment, as_json=as_json, answers=answers)
     for run, folder in result["adapters"].items():
         common.note(f"adapter {run}: {folder}")
