@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
 
+from filters.engines import Engine
 from filters.errors import Wipeout
 from filters.guard import guard
 from filters.recipe import Recipe
@@ -86,6 +87,7 @@ def run(
     scores: ScoreCache | None = None,
     embed: Embed | None = None,
     compute: Compute | None = None,
+    engine: Engine | None = None,
     others: Callable[[str], Rows] | None = None,
     items: Callable[[str], Rows] | None = None,
     finished: Sequence[Collection[int]] = (),
@@ -98,7 +100,8 @@ def run(
     `rows()` must give the same rows in the same order each time it is called, as Arrow batches with `id` int64,
     `content_hash`, `messages`, `tools`, `source` and `category`. `finished` holds the dropped ids of steps already
     done, `rewritten` what these rewrote, in order: they are neither run nor yielded again. `embed` is needed by steps
-    on embeddings only, `compute` by steps whose scores take a model or a service; `others`, the rows of a version or
+    on embeddings only, `compute` by steps whose scores take a model or a service; `engine` does the work of steps
+    elsewhere and changes nothing of what comes out; `others`, the rows of a version or
     source by name, and `items`, those of an eval set, by steps that compare with one.
     `progress(done, total, what)` counts rows within a step.
 
@@ -118,12 +121,14 @@ def run(
         step = recipe.steps[position]
         started = time.perf_counter()
         work = (
-            _judge_rows(step, left, cache, compute, tell)
+            _judge_rows(step, left, cache, compute, engine, tell)
             if isinstance(step, RowStep)
             else _judge_set(
                 step,
                 left,
-                Outside(embed, tell, _named(others), _scored(recipe.steps[:position], cache, left), _named(items)),
+                Outside(
+                    embed, tell, _named(others), _scored(recipe.steps[:position], cache, left), _named(items), engine
+                ),
             )
         )
         if allow_wipeout is not True:
@@ -175,6 +180,21 @@ def score_rows(scorer: Scorer | JobScorer, rows: Sequence[Row], cache: ScoreCach
 
 def compute_missing(scorer: JobScorer, left: Iterable[list[Row]], cache: ScoreCache, compute: Compute | None) -> None:
     """Have the scores computed that `cache` lacks, or has as errors; every part goes there as it comes."""
+    rows = _missing(scorer, left, cache)
+    if rows is None:
+        return
+    if compute is None:
+        raise UsageProblem(
+            f"{scorer.name} needs a model or a service, and the caller gave no way to ask it",
+            where=scorer.name,
+            do="Pass compute= to the pipeline.",
+        )
+    for part in compute(scorer, rows):
+        cache.put(part, scorer.name, scorer.fingerprint)
+
+
+def _missing(scorer: Scorer | JobScorer, left: Iterable[list[Row]], cache: ScoreCache) -> Iterator[list[Row]] | None:
+    """The rows whose scores `cache` lacks, or has as errors, when they are asked for; None where there are none."""
 
     def missing() -> Iterator[list[Row]]:
         for batch in left:
@@ -185,16 +205,7 @@ def compute_missing(scorer: JobScorer, left: Iterable[list[Row]], cache: ScoreCa
 
     rows = missing()
     first = next(rows, None)
-    if first is None:
-        return
-    if compute is None:
-        raise UsageProblem(
-            f"{scorer.name} needs a model or a service, and the caller gave no way to ask it",
-            where=scorer.name,
-            do="Pass compute= to the pipeline.",
-        )
-    for part in compute(scorer, chain([first], rows)):
-        cache.put(part, scorer.name, scorer.fingerprint)
+    return None if first is None else chain([first], rows)
 
 
 def kept_rows(rows: Rows, outcomes: Iterable[StepOutcome]) -> Iterator[list[Row]]:
@@ -224,12 +235,21 @@ class _Work:
 
 
 def _judge_rows(
-    step: RowStep[Any], left: Remaining, cache: ScoreCache, compute: Compute | None, progress: Progress
+    step: RowStep[Any],
+    left: Remaining,
+    cache: ScoreCache,
+    compute: Compute | None,
+    engine: Engine | None,
+    progress: Progress,
 ) -> _Work:
     work, flagged = _Work(), Counter[str]()
     for scorer in step.scorers:
         if isinstance(scorer, JobScorer):
             compute_missing(scorer, left, cache, compute)
+        elif engine and engine.takes(scorer) and (rows := _missing(scorer, left, cache)):
+            for part in engine.score(scorer, rows):
+                cache.put(part, scorer.name, scorer.fingerprint)
+            work.settled["engine"] = engine.name
     done, total = 0, len(left)
     for batch in left:
         columns = [score_rows(scorer, batch, cache) for scorer in step.scorers]

@@ -103,7 +103,7 @@ class Remaining:
                 if not np.array_equal(batch.column("id").to_numpy(zero_copy_only=False), self.ids[here]):
                     raise ValueError("rows() must give the same rows in the same order each time")
                 if mask[here].any():
-                    yield [self._as_it_is(row) for row in _parse(batch.filter(pa.array(mask[here])))]
+                    yield [self._as_it_is(row) for row in parse(batch.filter(pa.array(mask[here])))]
         if start != len(self.ids):
             raise ValueError("rows() must give the same rows in the same order each time")
 
@@ -119,10 +119,11 @@ def parsed(rows: Rows) -> Iterator[list[Row]]:
     """All of `rows`, in batches of at most `BATCH`."""
     for whole in rows():
         for offset in range(0, whole.num_rows, BATCH):
-            yield _parse(whole.slice(offset, BATCH))
+            yield parse(whole.slice(offset, BATCH))
 
 
-def _parse(batch: pa.RecordBatch) -> list[Row]:
+def parse(batch: pa.RecordBatch) -> list[Row]:
+    """The rows of a batch that has the columns of `Rows`."""
     columns = (
         batch.column(name).to_pylist() for name in ("id", "content_hash", "messages", "tools", "source", "category")
     )

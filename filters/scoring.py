@@ -79,7 +79,7 @@ def score_folder(folder: Path, events: Events, score: ScoreRows, what: str) -> N
     events.emit("progress", done=done, total=total, what=what)
     if not missing:
         return
-    _write_part(folder, _read_held(folder))  # of a killed process; its last line may be half a one
+    _next_part(folder, _read_held(folder))  # of a killed process; its last line may be half a one
     held: dict[str, Score] = {}
     written = time.monotonic()
     try:
@@ -88,25 +88,38 @@ def score_folder(folder: Path, events: Events, score: ScoreRows, what: str) -> N
             held.update(part)
             _hold(folder, part)
             if time.monotonic() - written > _EVERY:
-                done += _write_part(folder, held)
+                done += _next_part(folder, held)
                 events.emit("progress", done=done, total=total, what=what)
                 written = time.monotonic()
     finally:  # stopped or failed: what is known is kept
-        done += _write_part(folder, held)
+        done += _next_part(folder, held)
         events.emit("progress", done=done, total=total, what=what)
 
 
 def read_parts(folder: Path) -> Iterator[dict[str, Score]]:
     """The scores that the job of `folder` has written so far, part by part."""
     for path in sorted((folder / PARTS).glob("[0-9]*.parquet")):
-        columns = pq.read_table(path).to_pydict()
-        keys = columns.pop("content_hash")
-        yield {
-            key: Score(*values)
-            for key, *values in zip(keys, *(columns[name] for name in _SCORES.names[1:]), strict=True)
-        }
+        yield read_part(path)
     if held := _read_held(folder):
         yield held
+
+
+def read_part(path: Path) -> dict[str, Score]:
+    """The scores of one part."""
+    columns = pq.read_table(path).to_pydict()
+    keys = columns.pop("content_hash")
+    return {
+        key: Score(*values) for key, *values in zip(keys, *(columns[name] for name in _SCORES.names[1:]), strict=True)
+    }
+
+
+def write_part(path: Path, scores: Mapping[str, Score]) -> None:
+    """Write scores as a part, which is there whole or not at all."""
+    values = list(scores.values())
+    columns: list[Sequence[object]] = [list(scores), *([getattr(v, n) for v in values] for n in _SCORES.names[1:])]
+    part = path.with_name(f".{path.name}.part")
+    pq.write_table(pa.table(columns, schema=_SCORES), part)
+    part.replace(path)
 
 
 def _hold(folder: Path, scores: Mapping[str, Score]) -> None:
@@ -133,21 +146,16 @@ def _writable(score: Score) -> Score:
     return replace(score, label=label, detail=detail)
 
 
-def _write_part(folder: Path, held: dict[str, Score]) -> int:
+def _next_part(folder: Path, held: dict[str, Score]) -> int:
     """Write `held` as the next part, empty it, and return how many scores it held."""
     if not held:
         (folder / HELD).unlink(missing_ok=True)
         return 0
-    values = list(held.values())
-    columns: list[Sequence[object]] = [list(held), *([getattr(v, n) for v in values] for n in _SCORES.names[1:])]
-    table = pa.table(columns, schema=_SCORES)
-    path = folder / PARTS / f"{sum(1 for _ in (folder / PARTS).glob('[0-9]*.parquet')):06d}.parquet"
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(table, part)
-    part.replace(path)
+    written = len(held)
+    write_part(folder / PARTS / f"{sum(1 for _ in (folder / PARTS).glob('[0-9]*.parquet')):06d}.parquet", held)
     (folder / HELD).unlink(missing_ok=True)
     held.clear()
-    return len(values)
+    return written
 
 
 def _read_rows(path: Path) -> list[Row]:

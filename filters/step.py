@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from filters.engines import Engine
+
 Kind = Literal["filter", "dedup", "selector", "report"]
 State = Literal["ok", "error", "unscored"]
 
@@ -288,6 +290,8 @@ class Outside:
     """Scores that an earlier step of the recipe or an earlier run computed, by the scorer's name."""
     items: Callable[[str], Iterable[list[Row]]] | None = None
     """The items of an eval set by its name, in batches; the id of each is its number in the set."""
+    engine: Engine | None = None
+    """Who does the work elsewhere of the steps that can be done there; None where all is done here."""
 
 
 class Survivors(Protocol):

@@ -38,6 +38,7 @@ from workbench.store.scores import StoredScores
 from workbench.store.versions import freeze, manifest_hash, recipe_run_of, refuse_source_name
 
 if TYPE_CHECKING:
+    from filters.engines import Engine
     from filters.recipe import Recipe
 
 _SUFFIXES = {".yaml", ".yml"}
@@ -106,12 +107,14 @@ def run_recipe(
     dry_run: bool,
     allow_wipeout: bool,
     progress: Progress | None,
+    engine: Engine | None = None,
 ) -> RunReport:
     """Run `recipe` over the rows of `from_` and freeze what is left as `version`.
 
     Every finished step is committed, so that a run that was stopped goes on behind it. Rows on which a model or a
-    service failed in an earlier run of the same are asked about again, and no others. Raises BadInput where no row is
-    left, Wipeout where the guard stops a step, UsageProblem where the version is there with other content.
+    service failed in an earlier run of the same are asked about again, and no others. With another `engine` it is the
+    same run. Raises BadInput where no row is left, Wipeout where the guard stops a step, UsageProblem where the version
+    is there with other content.
     """
     from filters.pipeline import run
 
@@ -134,6 +137,7 @@ def run_recipe(
             scores=scores,
             embed=embed,
             compute=compute,
+            engine=engine,
             others=lambda name: others[name].batches,
             items=lambda name: partial(items_as_rows, store, evalsets[name]),
             allow_wipeout=allow_wipeout,

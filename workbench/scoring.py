@@ -1,17 +1,40 @@
-"""Scores that take a model or a service: computed by jobs in other processes (`filters.scoring`)."""
+"""Work for other processes: scores that take a model or a service (`filters.scoring`), steps on other machines."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from workbench.errors import Stopped
+from workbench.errors import Stopped, UsageProblem
 from workbench.jobs import Event, Wish, run_job, stop
 
 if TYPE_CHECKING:
+    from filters.engines import Engine
     from filters.step import JobScorer, Progress, Row, Score
+
+EngineName = Literal["local", "ray"]
+
+
+@contextmanager
+def chosen_engine(
+    name: EngineName, runs: Path, progress: Progress, ray_address: str | None = None
+) -> Iterator[Engine | None]:
+    """The engine of that name, running for the time of the block; None for `local`.
+
+    It keeps what it works on, and what Ray says, in `runs/ray`. Raises UsageProblem where there is none to be had.
+    """
+    if name == "local":
+        if ray_address:
+            raise UsageProblem("no Ray is asked", where="--ray-address", do="Add --engine ray.")
+        yield None
+        return
+    from filters.engines.ray import RayEngine
+
+    with RayEngine(runs / "ray", progress, ray_address) as engine:
+        yield engine
 
 
 class ScoreJobs:

@@ -49,6 +49,7 @@ from workbench.store.windows import View, ViewQuery, open_view
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from filters.engines import Engine
     from filters.overlap import Overlap
     from filters.recipe import Recipe
     from workbench.exporting import Exported
@@ -259,13 +260,15 @@ class Workspace:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] = lambda: False,
         agrees: Agrees = within_budget,
+        engine: Engine | None = None,
     ) -> RunReport:
         """Run a recipe and freeze the result; see `workbench.curation.run_recipe`.
 
         It is given by path, by the name of a shipped one, or as it was read.
 
         `progress` may raise Stopped to call it off between batches; `cancelled` is asked while a job computes.
-        `agrees` is asked before an endpoint is; where it says no, ConsentNeeded is raised.
+        `agrees` is asked before an endpoint is; where it says no, ConsentNeeded is raised. `engine` works on
+        steps elsewhere than here (`workbench.scoring.chosen_engine`).
         """
         from filters.recipe import Recipe, load_recipe
 
@@ -281,6 +284,7 @@ class Workspace:
             dry_run=dry_run,
             allow_wipeout=allow_wipeout,
             progress=progress,
+            engine=engine,
         )
 
     def recipe_overlap(

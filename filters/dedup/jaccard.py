@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
     Floats32 = NDArray[np.float32]
+    Counters = NDArray[np.uint32]
 
 NGRAM = 5  # words; what the literature on near-duplicates of web text and instructions mostly uses
 CROWD = 256
@@ -119,41 +120,47 @@ def similar_pairs(sets: Sets, least: float, progress: Callable[[int, int], None]
     of sets that are equal each is paired with the first only, and with what that one is paired with.
     `progress(done, total)` counts distinct sets that were compared.
     """
-    leaders, leader_of = _equal_sets(sets)
+    leaders, leader_of = equal_sets(marks(sets))
     apart = sets.take(leaders)
-    hashes, rows = _prefixes(apart, least)
-    sketches = _sketches(apart)
+    hashes, rows = prefixes(apart, counters(apart.hashes), least)
+    sketched = sketches(apart)
     found = []
     # A few rows at a time: in data made from a template every row meets a crowd by each of its words.
-    for first, second in _meetings(hashes, rows, len(apart)):
-        possible = _possible(apart.sizes, sketches, first, second, least)
-        found.append(_verified(apart, first[possible], second[possible], least))
+    for first, second in meetings(hashes, rows, len(apart)):
+        likely = possible(apart.sizes, sketched, first, second, least)
+        found.append(verified(apart, first[likely], second[likely], least))
         progress(int(second.max()) + 1, len(apart))
     first, second, similarity = (
         np.concatenate([getattr(one, side) for one in found] or [np.empty(0, dtype=kind)])
         for side, kind in (("first", np.int64), ("second", np.int64), ("similarity", np.float64))
     )
-    return _with_copies(Pairs(leaders[first], leaders[second], similarity), leader_of)
+    return with_copies(Pairs(leaders[first], leaders[second], similarity), leader_of)
 
 
-def _equal_sets(sets: Sets) -> tuple[Ints, Ints]:
-    """The first of each group of equal sets, and for every set the index of its first (-1 for empty sets)."""
+def marks(sets: Sets) -> Hashes:
+    """Three numbers for each set (n, 3), equal for equal sets: its size, and two that its elements come to."""
+    found = np.zeros((len(sets), 3), dtype=np.uint64)
     filled = np.flatnonzero(sets.sizes)
-    starts = sets.starts[:-1][filled]
+    if len(filled):
+        starts = sets.starts[:-1][filled]
+        # The elements are mixed once more: those of texts in another order may have the same sum as they are.
+        mixed = _mixed(sets.hashes)
+        found[filled, 0] = sets.sizes[filled]
+        found[filled, 1] = np.add.reduceat(mixed, starts)
+        found[filled, 2] = np.bitwise_xor.reduceat(mixed, starts)
+    return found
+
+
+def equal_sets(marked: Hashes) -> tuple[Ints, Ints]:
+    """The first of each group of equal sets, and for every set the index of its first (-1 for empty sets).
+
+    `marked` are the `marks` of the sets.
+    """
+    filled = np.flatnonzero(marked[:, 0])
+    leader_of = np.full(len(marked), -1, dtype=np.int64)
     if not len(filled):
-        return np.empty(0, dtype=np.int64), np.full(len(sets), -1, dtype=np.int64)
-    # The elements are mixed once more: those of texts in another order may have the same sum as they are.
-    mixed = _mixed(sets.hashes)
-    marks = np.stack(
-        [
-            sets.sizes[filled].astype(np.uint64),
-            np.add.reduceat(mixed, starts),
-            np.bitwise_xor.reduceat(mixed, starts),
-        ],
-        axis=1,
-    )
-    _, at, group = np.unique(marks, axis=0, return_index=True, return_inverse=True)
-    leader_of = np.full(len(sets), -1, dtype=np.int64)
+        return filled, leader_of
+    _, at, group = np.unique(marked[filled], axis=0, return_index=True, return_inverse=True)
     leader_of[filled] = filled[at[group.reshape(-1)]]
     return np.sort(filled[at]), leader_of
 
@@ -167,7 +174,7 @@ def _mixed(numbers: Hashes) -> Hashes:
     return mixed
 
 
-def _with_copies(near: Pairs, leader_of: Ints) -> Pairs:
+def with_copies(near: Pairs, leader_of: Ints) -> Pairs:
     """The pairs of the leaders, and those of the sets that equal one: with it, and with all that it is paired with."""
     copies = np.flatnonzero((leader_of >= 0) & (leader_of != np.arange(len(leader_of))))
     if not len(copies):
@@ -187,16 +194,29 @@ def _with_copies(near: Pairs, leader_of: Ints) -> Pairs:
     return Pairs(np.concatenate(first), np.concatenate(second), np.concatenate(similarity))
 
 
-def _prefixes(sets: Sets, least: float) -> tuple[Hashes, Ints]:
+def how_many_counters(elements: int) -> int:
+    """How many counters tell which of so many elements are rare: a power of two, 256 MB of them at the most."""
+    return int(2 ** min(26, max(10, int(4 * elements).bit_length())))
+
+
+def counters(hashes: Hashes) -> Counters:
+    """How many of `hashes` have the same low bits, by these."""
+    many = how_many_counters(len(hashes))
+    return np.bincount(counter_of(hashes, many), minlength=many).astype(np.uint32)
+
+
+def counter_of(hashes: Hashes, many: int) -> Ints:
+    """Which of so `many` counters counts each of `hashes`."""
+    return (hashes & np.uint64(many - 1)).astype(np.int64)
+
+
+def prefixes(sets: Sets, counted: Counters, least: float) -> tuple[Hashes, Ints]:
     """The rarest elements of each set, of which it must share one with any set that is near; and whose they are.
 
-    Rarity is counted in a table by the low bits of the hash. Two elements may share a counter: the order is the same
-    for all sets, which is all that is asked of it, and a counter of 1 still means an element that nobody shares.
+    `counted` are the `counters` of the elements of all sets. Two elements may share one: the order is the same for all
+    sets, which is all that is asked of it, and a counter of 1 still means an element that nobody shares.
     """
-    bits = np.uint64(2 ** min(26, max(10, int(4 * len(sets.hashes)).bit_length())) - 1)
-    seen = np.bincount((sets.hashes & bits).astype(np.int64), minlength=int(bits) + 1).astype(np.uint32)
-    counts = seen[(sets.hashes & bits).astype(np.int64)]
-    del seen
+    counts = counted[counter_of(sets.hashes, len(counted))]
     sizes = sets.sizes
     lengths = sizes - np.ceil(sizes * least - _SLACK).astype(np.int64) + 1
     alone = np.add.reduceat(counts == 1, sets.starts[:-1], dtype=np.int64) if len(sets) else sizes
@@ -212,7 +232,7 @@ def _prefixes(sets: Sets, least: float) -> tuple[Hashes, Ints]:
     return np.concatenate(kept), np.repeat(np.array(owners, dtype=np.int64), [len(one) for one in kept])
 
 
-def _meetings(hashes: Hashes, rows: Ints, sets: int) -> Iterator[tuple[Ints, Ints]]:
+def meetings(hashes: Hashes, rows: Ints, sets: int) -> Iterator[tuple[Ints, Ints]]:
     """Pairs of the `sets` that have a hash in common, none twice: all of them, but of a crowd only with its best rows.
 
     A row that would meet more than there are before it, through all the words that it shares, meets each of those
@@ -299,14 +319,14 @@ def _ranges(many: Ints) -> tuple[Ints, Ints]:
     return which, np.arange(len(which)) - np.repeat(np.cumsum(many) - many, many)
 
 
-def _sketches(sets: Sets) -> Hashes:
+def sketches(sets: Sets) -> Hashes:
     """256 bits for each set (n, 4), bit `h % 256` set for each element: sets whose bits differ much differ as much."""
     bits = np.zeros((len(sets), _BITS), dtype=np.bool_)
     bits[np.repeat(np.arange(len(sets)), sets.sizes), (sets.hashes >> np.uint64(32)) % np.uint64(_BITS)] = True
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
-def _possible(sizes: Ints, sketches: Hashes, first: Ints, second: Ints, least: float) -> NDArray[np.bool_]:
+def possible(sizes: Ints, sketches: Hashes, first: Ints, second: Ints, least: float) -> NDArray[np.bool_]:
     """Which pairs can still have Jaccard `least`, by their sizes and by how many bits of their sketches differ."""
     small, large = np.minimum(sizes[first], sizes[second]), np.maximum(sizes[first], sizes[second])
     possible: NDArray[np.bool_] = small >= large * least - _SLACK
@@ -318,7 +338,7 @@ def _possible(sizes: Ints, sketches: Hashes, first: Ints, second: Ints, least: f
     return possible
 
 
-def _verified(sets: Sets, first: Ints, second: Ints, least: float) -> Pairs:
+def verified(sets: Sets, first: Ints, second: Ints, least: float) -> Pairs:
     """Those of the candidates that have Jaccard `least` or more, counted element by element."""
     from scipy.sparse import csr_matrix
 

@@ -40,7 +40,7 @@ def line_up(
     Raises UsageProblem where the caller gave no way to read those, or to look the scores of `keep: best` up.
     """
     known: list[tuple[Rank, T]] = []
-    for batch in _known_rows(params.against, outside, step):
+    for batch in known_rows(params.against, outside, step):
         known += zip(ranks(batch, params, outside, step), map(compared, batch), strict=True)
     own: list[tuple[Rank, T]] = []
     for batch in rows:
@@ -52,7 +52,7 @@ def line_up(
     return Lineup([rank[-1] for rank, _ in ordered], [one for _, one in ordered], len(known))
 
 
-def _known_rows(names: Sequence[str], outside: Outside, step: str) -> Iterator[list[Row]]:
+def known_rows(names: Sequence[str], outside: Outside, step: str) -> Iterator[list[Row]]:
     """The rows of the versions and sources `names` in batches, each row once."""
     if not names:
         return

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from filters.dedup.jaccard import Sets, shingles, similar_pairs
-from filters.dedup.known import line_up
+from filters.dedup.jaccard import Pairs, Sets, shingles, similar_pairs
+from filters.dedup.known import Lineup, line_up
 from filters.dedup.star import FLOOR, settle
 from filters.dedup.survivor import DedupParams, compared_text, frame
 from filters.step import Outside, Row, SetResult, SetStep, Survivors
@@ -54,18 +54,27 @@ class Near(SetStep[NearParams]):
 
     def select(self, rows: Survivors, outside: Outside) -> SetResult:
         """Each dropped row points at a kept one with Jaccard `threshold` or more."""
-        params = self.params
-        lineup = line_up(rows, outside, params, self.name, self._elements)
+        params, least = self.params, min(FLOOR, self.params.threshold)
+        lineup, pairs = (
+            outside.engine.near_pairs(rows, outside, params, self.name, least)
+            if outside.engine
+            else self._near_pairs(rows, outside, least)
+        )
+        result = settle(lineup, pairs, "near duplicate", "Jaccard", params.threshold, params.target)
+        if outside.engine:
+            result.settled["engine"] = outside.engine.name
+        return result
+
+    def _near_pairs(self, rows: Survivors, outside: Outside, least: float) -> tuple[Lineup[Hashes], Pairs]:
+        lineup = line_up(rows, outside, self.params, self.name, lambda row: elements(row, self.params.on))
         sets = Sets.of(lineup.compared)
         lineup.compared.clear()  # as large again
-        pairs = similar_pairs(
-            sets,
-            min(FLOOR, params.threshold),
-            lambda done, total: outside.progress(done, total, f"{self.name}: comparing"),
+        return lineup, similar_pairs(
+            sets, least, lambda done, total: outside.progress(done, total, f"{self.name}: comparing")
         )
-        return settle(lineup, pairs, "near duplicate", "Jaccard", params.threshold, params.target)
 
-    def _elements(self, row: Row) -> Hashes:
-        """What is counted of a row; prompts under different frames have nothing in common."""
-        found = shingles(compared_text(row, self.params.on))
-        return np.sort(found ^ np.uint64(frame(row))) if self.params.on == "prompt" else found
+
+def elements(row: Row, on: Side) -> Hashes:
+    """What is counted of a row, as sorted hashes; prompts under different frames have nothing in common."""
+    found = shingles(compared_text(row, on))
+    return np.sort(found ^ np.uint64(frame(row))) if on == "prompt" else found

@@ -57,24 +57,35 @@ def ranks(rows: Sequence[Row], params: DedupParams, outside: Outside, step: str)
         sign = 1 if params.keep == "first" else -1
         return [(False, sign * row.id, 0, row.content_hash, row.id) for row in rows]
     sign = 1 if params.keep == "shortest" else -1
-    return [(False, 0.0, sign * _length(row), row.content_hash, row.id) for row in rows]
+    return [(False, 0.0, sign * response_length(row), row.content_hash, row.id) for row in rows]
 
 
 def _by_score(rows: Sequence[Row], params: DedupParams, outside: Outside, step: str) -> list[Rank]:
+    sign = 1 if params.lowest else -1
+    return [
+        (value is None, sign * (value or 0.0), -response_length(row), row.content_hash, row.id)
+        for row, value in zip(rows, scores_to_keep(rows, params, outside, step), strict=True)
+    ]
+
+
+def scores_to_keep(rows: Sequence[Row], params: DedupParams, outside: Outside, step: str) -> list[float | None]:
+    """With `keep: best` the score of each row, None where it has none or another `keep` is asked for.
+
+    Raises UsageProblem for a score that there is not.
+    """
+    if params.keep != "best":
+        return [None] * len(rows)
     if outside.scored is None or params.by is None:
         raise UsageProblem(
             f"{step} is to keep the best by {params.by!r}, and the caller gave no way to look scores up",
             where=step,
             do="Pass scores that can be looked up by name to the pipeline.",
         )
-    sign = 1 if params.lowest else -1
-    return [
-        (score.value is None, sign * (score.value or 0.0), -_length(row), row.content_hash, row.id)
-        for row, score in zip(rows, outside.scored(params.by, rows), strict=True)
-    ]
+    return [score.value for score in outside.scored(params.by, rows)]
 
 
-def _length(row: Row) -> int:
+def response_length(row: Row) -> int:
+    """The words of its response."""
     return len(words(row.text("response")))
 
 

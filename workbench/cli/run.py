@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from filters.overlap import Overlap
     from workbench.consent import Agrees
     from workbench.curation import RunReport
+    from workbench.scoring import EngineName
 
 
 @click.command("run")
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 @click.option("--allow-wipeout", is_flag=True, help="Let steps drop more than their max_drop, or a whole group.")
 @click.option("--yes", is_flag=True, help="Let judges at endpoints be asked, which may cost money.")
 @click.option("--overlap", is_flag=True, help="Say what each step would drop by itself, and what only it drops.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where rules and minhash are worked on; the version is the same (docs/scaling.md).",
+)
+@click.option("--ray-address", metavar="ADDRESS", help="A Ray that runs already. Default: one on this machine.")
 @common.json_option
 @click.pass_context
 def command(
@@ -35,6 +44,8 @@ def command(
     allow_wipeout: bool,
     yes: bool,
     overlap: bool,
+    engine: EngineName,
+    ray_address: str | None,
     as_json: bool,
 ) -> None:
     """Run a recipe over rows and freeze what is left as a version.
@@ -53,15 +64,27 @@ def command(
     workbench run recipe.yaml --from alpaca --name curated
     """
     from filters.registry import refused_steps
+    from workbench.scoring import chosen_engine
 
     for sentence in refused_steps():
         common.note(f"Note: {sentence}.")
     inputs = [part.strip() for part in from_.split(",") if part.strip()]
 
     def run(agrees: Agrees) -> tuple[RunReport, Overlap | None]:
-        with common.workspace(ctx) as workspace, common.progress_bar("running") as progress:
+        with (
+            common.workspace(ctx) as workspace,
+            common.progress_bar("running") as progress,
+            chosen_engine(engine, workspace.runs_dir, progress, ray_address) as elsewhere,
+        ):
             report = workspace.run_recipe(
-                recipe, inputs, name, dry_run=dry_run, allow_wipeout=allow_wipeout, progress=progress, agrees=agrees
+                recipe,
+                inputs,
+                name,
+                dry_run=dry_run,
+                allow_wipeout=allow_wipeout,
+                progress=progress,
+                agrees=agrees,
+                engine=elsewhere,
             )
             return report, workspace.recipe_overlap(recipe, inputs, progress) if overlap else None
 

@@ -114,7 +114,7 @@ def _notes(
     rewritten: Mapping[str, int],
 ) -> tuple[str, ...]:
     """What a step did beside dropping by its scores, for people: rows without a score and what became of them, rows
-    rewritten or flagged, how much an index of embeddings saw.
+    rewritten or flagged, how much an index of embeddings saw, where else than here it was done.
 
     `unscored` and `errors` are (rows, how many of them were dropped, if that is known).
     """
@@ -122,6 +122,8 @@ def _notes(
     told += [_told("rewritten", rewritten), _told("flagged", params.get("flagged", {}))]
     if "index_recall" in params:
         told.append(f"index recall {params['index_recall']:.3f} of {params['index_checked_rows']:,} rows checked")
+    if "engine" in params:
+        told.append(f"on {params['engine'].title()}")
     return tuple(filter(None, told))
 
 

@@ -89,8 +89,8 @@ def test_a_crowd_costs_no_square_and_still_falls_to_its_best_row(monkeypatch):
     monkeypatch.setattr(jaccard, "_CHUNK", 1000)
     members = [[*range(50), 100 + i] for i in range(400)]  # 50 of 52 the same: all alike
     sets = sets_of(*members)
-    hashes, rows = jaccard._prefixes(sets, 0.9)
-    held = [len(first) for first, _ in jaccard._meetings(hashes, rows, len(sets))]
+    hashes, rows = jaccard.prefixes(sets, jaccard.counters(sets.hashes), 0.9)
+    held = [len(first) for first, _ in jaccard.meetings(hashes, rows, len(sets))]
     assert sum(held) <= 400 * 8, "a pair is looked at once, however many words it shares"
     assert max(held) <= 1000
     pairs = similar_pairs(sets, 0.9)
@@ -107,7 +107,7 @@ def test_a_crowd_of_a_few_hundred_rows_is_compared_whole():
 def test_a_long_passage_that_rows_share_is_one_word_to_the_join():
     members = [frozenset([*range(600), *range(1000 + 20 * i, 1008 + 20 * i + i % 3)]) for i in range(60)]
     sets = sets_of(*members)
-    hashes, rows = jaccard._prefixes(sets, 0.7)
+    hashes, rows = jaccard.prefixes(sets, jaccard.counters(sets.hashes), 0.7)
     assert len(rows) > 60 * 150
     assert len(jaccard._without_twins(hashes, rows)[1]) < 60 * 8, "else each two rows meet once for each shared word"
     columns, weights = jaccard._columns(sets)
@@ -128,8 +128,8 @@ def test_near_copies_of_one_text_meet_once_however_many_words_they_share():
     chance = random.Random(5)
     members = [frozenset(range(80)) - {*chance.sample(range(80), 6)} | {100 + i} for i in range(120)]
     sets = sets_of(*members)
-    hashes, rows = jaccard._prefixes(sets, 0.7)
-    met = [pair for first, second in jaccard._meetings(hashes, rows, 120) for pair in zip(first, second, strict=True)]
+    hashes, rows = jaccard.prefixes(sets, jaccard.counters(sets.hashes), 0.7)
+    met = [pair for first, second in jaccard.meetings(hashes, rows, 120) for pair in zip(first, second, strict=True)]
     assert len(met) == len(set(met)) == 120 * 119 // 2
     begins = np.flatnonzero(np.diff(np.sort(hashes), prepend=0))
     assert len(hashes) ** 2 / len(begins) / 2 > 5 * len(met), "else nothing is saved here"
