@@ -32,7 +32,7 @@ from workbench.errors import UsageProblem
 from workbench.forecast import expected_bytes, expected_seconds, least_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.measurements import clusters_of, noise_floors
-from workbench.merged_arms import make_merged, merged_hashes, merged_keys, merged_of, said, spelled
+from workbench.merged_arms import check_parts, make_merged, merged_hashes, merged_keys, merged_of, said, spelled
 from workbench.outcomes import expected_mde
 from workbench.preferences import AskedJudge, judge_of
 from workbench.prospects import doubts, gain_of_training
@@ -213,6 +213,7 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
         evaluation_seconds=json.loads(known_base[0].summary)["evaluation_seconds"] if known_base else None,
         stretch=question.stretch,
     )
+    check_parts(experiment_plan, called)
     trained = [run for run in runs if run.arm not in merged]
     keys = run_keys(setting, budget, question.seeds, hashes, whole, trained, len(merged))
     keys |= merged_keys(experiment_plan, keys)

@@ -64,6 +64,26 @@ def make_merged(asked: Sequence[str], labels: Mapping[str, str]) -> dict[str, Me
     return {MERGED if number == 1 else f"{MERGED}{number}": one for number, one in enumerate(made, 1)}
 
 
+def check_parts(plan: ExperimentPlan, labels: Mapping[str, str]) -> None:
+    """Raise UsageProblem where PEFT cannot combine the parts of a merged arm, or they lie on unlike bases."""
+    for made in plan.merged.values():
+        where = f"--merge {spelled(made, labels)}"
+        held = set()
+        for arm in made.of:
+            own = plan.settings.get(arm)
+            training = own.training if own else plan.training
+            if training and training.method not in ("lora", "peft"):
+                what = f"{labels[arm]} is trained by {training.method}, and only LoRA adapters can be combined"
+                raise UsageProblem(what, where=where)
+            held.add(own.quantize if own else plan.model.quantize)
+        if len(held) > 1:
+            raise UsageProblem(
+                "its parts are trained on a base that is held in different ways",
+                where=where,
+                do="Merge arms that are all trained in 4 bits, or none of them.",
+            )
+
+
 def said(merged: MergedArm, labels: Mapping[str, str]) -> str:
     """A merged arm before people: `linear(good - 0.5 bad)`, `ties=0.3(code + chat)`."""
     terms = ""

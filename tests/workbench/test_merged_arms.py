@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from trainer.plan import SHORT, ArmSetting, Budget, ExperimentPlan, ModelSetting
 from workbench import experiments, outcomes
 from workbench.comparing import listing, promises, setup
 from workbench.culprits import comparison_of, find_culprits
@@ -20,7 +22,7 @@ from workbench.experiment_removal import foresee_removal
 from workbench.experiment_report import gather
 from workbench.experiments import Experiment, Question, asked
 from workbench.failures.case import open_case
-from workbench.merged_arms import make_merged, said, spelled
+from workbench.merged_arms import check_parts, make_merged, said, spelled
 from workbench.report.verdict import ranking
 from workbench.store.experiments import find_experiment
 from workbench.workspace import Workspace
@@ -74,6 +76,7 @@ def made(ws: Workspace, question: Question) -> tuple[Experiment, list[str], dict
     return experiment, runs, json.loads(str(find_experiment(ws.store, experiment.id).result))
 
 
+FULL, LARGER = SHORT.model_copy(update={"method": "full"}), SHORT.model_copy(update={"lora_r": 64})
 LABELS = {"baseline": "both", "candidate": "code", "candidate2": "chat", "candidate3": "a+b", "candidate4": "a"}
 
 
@@ -111,6 +114,28 @@ def test_what_is_asked_for_is_told_and_spelled_so_that_it_can_be_asked_again(tex
 def test_what_cannot_be_made_is_refused_with_a_sentence(text, says):
     with pytest.raises(UsageProblem, match=re.escape(says)):
         make_merged([text], LABELS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"candidate": {"training": FULL}}, "code is trained by full, and only LoRA"),
+        ({"candidate2": {"training": SHORT, "quantize": "nf4"}}, "held in different ways"),
+        ({"candidate": {"training": LARGER}}, None),
+    ],
+)
+def test_parts_that_cannot_be_combined_are_refused_and_other_ranks_are_not(settings, says):
+    [merged] = make_merged(["ties:code+chat"], LABELS).values()
+    plan = ExperimentPlan(
+        model=ModelSetting(name="tiny", quantize="none"),
+        budget=Budget(trained_tokens=100),
+        arms=dict.fromkeys(LABELS, ""),
+        settings={arm: ArmSetting(**own) for arm, own in settings.items()},
+        merged={"merged": merged},
+        runs=[],
+    )
+    with pytest.raises(UsageProblem, match=says) if says else nullcontext():
+        check_parts(plan, LABELS)
 
 
 def test_nothing_is_made_where_the_merge_cannot_be(ws):
