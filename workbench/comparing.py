@@ -182,8 +182,10 @@ class Jobs:
             self._stopping.discard(id)
             if followed := self._followed.get(id):
                 followed.why = ""
+            from workbench import outcomes
+
             rows.set_state(self._ws.store, id, "running")
-            if not (folder / DONE).exists():
+            if not (folder / DONE).exists() and not outcomes.is_measured(self._ws, id):
                 self._processes[id] = jobs.start("trainer", folder)
 
     def begin(self, question: Question, cancelled: Callable[[], bool] = lambda: False) -> str:
@@ -319,6 +321,8 @@ def promises(experiment: Experiment) -> list[str]:
     if experiment.taken:
         earlier = " and ".join(dict.fromkeys(experiment.taken.values()))
         told.append(f"{counted(len(experiment.taken), 'run')} taken over from {earlier}: not made again")
+    if experiment.is_taken_over:
+        return [*told, "nothing is left to be trained"]
     if budget.minutes and not experiment.taken:
         told.append("the first steps measure what the minutes buy")
     elif budget.epochs or plan.whole:

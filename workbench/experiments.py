@@ -33,7 +33,7 @@ from workbench.forecast import expected_bytes, expected_seconds, least_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.measurements import clusters_of, noise_floors
 from workbench.merged_arms import check_parts, make_merged, merged_hashes, merged_keys, merged_of, said, spelled
-from workbench.outcomes import expected_mde
+from workbench.outcomes import expected_mde, has_results
 from workbench.preferences import AskedJudge, judge_of
 from workbench.prospects import doubts, gain_of_training
 from workbench.resources import general_text
@@ -108,6 +108,11 @@ class Experiment:
     """Bytes that its results will take, by earlier runs of the model; None without."""
     doubts: tuple[str, ...] = ()
     """Why it will hardly decide anything, as far as that can be told before."""
+
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether earlier experiments made all of its runs."""
+        return not self.plan.base and all(run.id in self.taken for run in self.plan.runs)
 
 
 def plan(ws: Workspace, question: Question) -> Experiment:
@@ -332,8 +337,12 @@ def open_again(ws: Workspace, experiment: Experiment) -> Experiment:
 
 
 def run(experiment: Experiment, on_event: OnEvent) -> None:
-    """Run or resume the experiment's job and wait for it. Needs no database. Raises what the job reports."""
-    run_job("trainer", experiment.folder, on_event)
+    """Run or resume the experiment's job and wait for it. Needs no database. Raises what the job reports.
+
+    Where everything is measured, such as runs that are all taken over, no job is started.
+    """
+    if not has_results(experiment.folder, experiment.plan):
+        run_job("trainer", experiment.folder, on_event)
 
 
 def _experiment(ws: Workspace, id: str) -> Experiment:

@@ -40,7 +40,8 @@ class ArmResult:
     """What became of an arm. `label` is how it is called, `control` its kind where it is one, for the arms `of`.
 
     `merged` is there for one that was not trained: what it was made of. `trained_tokens` and `steps` are per run;
-    `rank` is its place by the mean of the primary metric.
+    `rank` is its place by the mean of the primary metric; `taken_from` are the experiments that runs of it were made
+    for, where they were not made for this one.
     """
 
     version: str
@@ -55,6 +56,7 @@ class ArmResult:
     means: dict[str, float]
     rank: int | None
     left_out: dict[str, int]
+    taken_from: list[str]
 
     def as_json(self) -> dict[str, Any]:
         """An entry of `arms` in the JSON of `compare`, where means and what was left out stand beside it."""
@@ -127,13 +129,24 @@ class Result:
             )
         return told
 
+    def _luck_shared(self, *arms: ArmResult) -> list[str]:
+        """That runs were compared before, and what follows: their luck is no other luck now."""
+        earlier = list(dict.fromkeys(id for arm in arms for id in arm.taken_from))
+        if not earlier:
+            return []
+        versions = " and ".join(arm.label for arm in arms if arm.taken_from)
+        return [
+            f"Runs of {versions} were made for {' and '.join(earlier)}: their luck is the same in both comparisons, "
+            "so that one verdict does not confirm the other."
+        ]
+
     def _comparison(self, contrast: Contrast) -> dict[str, Any]:
         arm, against = self.arms[contrast.arm], self.arms[contrast.against]
         found = contrast.as_json() | {"candidate": arm.label, "baseline": against.label, "control": against.control}
         found["sentences"] += self._failures()
         if self.seeds_compared < self.seeds:
             found["scope"] += f" ({self.seeds_compared} of the {self.seeds} seeds asked for)"
-        found["sentences"] += [*length_sentences(contrast.verdict), *self.own_metrics]
+        found["sentences"] += [*length_sentences(contrast.verdict), *self.own_metrics, *self._luck_shared(against, arm)]
         if self.judge:
             found["sentences"] += self.judge.sentences(self.experiment)
         found["sentences"] += [side.merged.sentence(side.label) for side in (arm, against) if side.merged]
@@ -194,10 +207,15 @@ def conclude(ws: Workspace, id: str, judging: Problem | None = None) -> Result:
 def is_measured(ws: Workspace, id: str) -> bool:
     """Whether the job of experiment `id` is through with every run, and left enough for `conclude` to be called."""
     job = ExperimentPlan.model_validate(json.loads(rows.find_experiment(ws.store, id).plan)["job"])
-    folder = ws.runs_dir / id / "results"
-    failed = failures(folder, job)
+    return has_results(ws.runs_dir / id, job)
+
+
+def has_results(folder: Path, job: ExperimentPlan) -> bool:
+    """Whether every run of a job in its run folder is measured, or failed, and enough to compare is left."""
+    failed = failures(folder / "results", job)
     wanted = [*(run.id for run in job.runs if run.id not in failed), *([BASE] if job.base else [])]
-    return all((folder / name / "summary.json").exists() for name in wanted) and bool(comparable(job, failed))
+    measured = all((folder / "results" / name / "summary.json").exists() for name in wanted)
+    return measured and bool(comparable(job, failed))
 
 
 def finished(ws: Workspace, name: str) -> rows.ExperimentRow:
@@ -326,7 +344,7 @@ def _result(
     budget = json.loads((folder / "budget.json").read_text(encoding="utf-8"))
     return Result(
         experiment=id,
-        arms=_arm_results(ws, noted, means, {arm: summaries[runs[0]] for arm, runs in compared.items()}, by),
+        arms=_arm_results(ws, noted, means, {arm: [summaries[r] for r in runs] for arm, runs in compared.items()}, by),
         seeds=noted["seeds"],
         seeds_compared=seeds,
         failed=failed,
@@ -368,7 +386,7 @@ def _arm_results(
     ws: Workspace,
     noted: dict[str, Any],
     means: dict[str, dict[str, float]],
-    first_runs: dict[str, dict[str, Any]],
+    summaries: dict[str, list[dict[str, Any]]],
     by: MetricResult | None,
 ) -> dict[str, ArmResult]:
     places: dict[str, int] = {}
@@ -376,8 +394,9 @@ def _arm_results(
         places = ranks({arm: m[by.name] for arm, m in means.items()}, higher_is_better=by.higher_is_better)
     controls, labels, merged = controls_of(noted), labels_of(noted), merged_of(noted)
     found = {}
-    for arm, run in first_runs.items():
-        name = noted["arms"][arm]
+    for arm, of_arm in summaries.items():
+        run, name = of_arm[0], noted["arms"][arm]
+        origins = (str(summary["taken_over_from"]) for summary in of_arm if "taken_over_from" in summary)
         version = ws.store.version(name)
         found[arm] = ArmResult(
             version=name,
@@ -392,6 +411,7 @@ def _arm_results(
             means=means[arm],
             rank=places.get(arm),
             left_out=run["left_out"],
+            taken_from=list(dict.fromkeys(origin.split("/")[0] for origin in origins)),
         )
     return found
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from workbench.comparing import listing
 from workbench.errors import NotFound
@@ -19,7 +21,10 @@ ERROR_RATE = 0.05
 
 @dataclass(frozen=True)
 class Compared:
-    """A comparison with its verdict. `p` is that of the primary metric alone, `p_adjusted` by Holm over all listed."""
+    """A comparison with its verdict. `p` is that of the primary metric alone, `p_adjusted` by Holm over all listed.
+
+    `made` has, for both sides, the experiments that runs were made for, with the version.
+    """
 
     id: str
     baseline: str
@@ -31,6 +36,7 @@ class Compared:
     p: float
     p_adjusted: float
     created_at: datetime
+    made: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,12 @@ class History:
         """
         return float(1 - (1 - ERROR_RATE) ** len(self.compared))
 
+    @property
+    def sharing(self) -> int:
+        """How many of the comparisons have runs that another one has, too."""
+        times = Counter(side for one in self.compared for side in one.made)
+        return sum(any(times[side] > 1 for side in one.made) for one in self.compared)
+
     def sentences(self) -> list[str]:
         """What that number means, and what to do; empty before the second comparison."""
         count = len(self.compared)
@@ -58,9 +70,13 @@ class History:
         stand = [one for one in called if one.p_adjusted < ERROR_RATE]
         told = [
             f"{count:,} comparisons were made on {self.evalset!r}, each with a 5% chance to call a difference where "
-            f"there is none: the chance that at least one of {count:,} does is 1 - 0.95^{count} = {self.chance:.0%} "
-            "(less where they share runs)."
+            f"there is none: the chance that at least one of {count:,} does is 1 - 0.95^{count} = {self.chance:.0%}."
         ]
+        if self.sharing:
+            told.append(
+                f"{self.sharing:,} of them have runs in common, and so their luck: where these err, they err together, "
+                "and none of them confirms another."
+            )
         if called:
             told.append(
                 f"{len(called):,} found a difference on the primary metric; corrected for {count:,} comparisons "
@@ -88,8 +104,8 @@ def history(ws: Workspace, evalset: str, model: str | None = None) -> History:
         if listed.verdict is None or model not in (None, listed.model):
             continue
         result = json.loads(rows.find_experiment(ws.store, listed.id).result or "{}")
-        found += [(listed, one) for one in comparisons(result)]
-    adjusted = holm([one["p_alone"] for _, one in found]) if found else []
+        found += [(listed, result, one) for one in comparisons(result)]
+    adjusted = holm([one["p_alone"] for *_, one in found]) if found else []
     return History(
         evalset,
         [
@@ -104,7 +120,13 @@ def history(ws: Workspace, evalset: str, model: str | None = None) -> History:
                 p=one["p_alone"],
                 p_adjusted=float(p),
                 created_at=listed.created_at,
+                made=_made(listed.id, result, one),
             )
-            for (listed, one), p in zip(found, adjusted, strict=True)
+            for (listed, result, one), p in zip(found, adjusted, strict=True)
         ],
     )
+
+
+def _made(id: str, result: dict[str, Any], one: dict[str, Any]) -> frozenset[tuple[str, str]]:
+    sides = [arm for arm in result.get("arms", ()) if arm["arm"] in (one["arm"], one["against"])]
+    return frozenset((made, arm["version"]) for arm in sides for made in (id, *arm.get("taken_from", ())))

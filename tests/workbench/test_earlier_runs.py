@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from trainer.plan import SHORT
-from workbench import experiments, outcomes
-from workbench.comparing import promises
+from workbench import experiments, jobs, outcomes
+from workbench.comparing import Jobs, promises
 from workbench.diagnosis import tree_size
 from workbench.experiment_removal import foresee_removal, remove_experiment
+from workbench.experiment_report import write_report
 from workbench.experiments import Experiment, Question
+from workbench.verdict_history import history
 from workbench.workspace import Workspace
 
 from .planted import plant
@@ -152,3 +154,38 @@ def test_either_experiment_can_be_deleted_without_the_other(ws):
     assert outcomes.conclude(ws, second.id).as_json() == json.loads(str(before))
     third = experiments.plan(ws, ask("a", "b"))
     assert sorted(third.taken) == ["baseline-0", "baseline-1"], "back from the one that took them over"
+
+
+def sentences(ws: Workspace, experiment: Experiment) -> list[str]:
+    found: list[str] = json.loads(str(outcomes.finished(ws, experiment.id).result))["sentences"]
+    return found
+
+
+def test_whoever_reads_a_verdict_is_told_that_its_runs_were_compared_before(ws):
+    first, _ = made(ws, "a", "b")
+    second, _ = made(ws, "a", "c")
+    shared = "their luck is the same in both comparisons, so that one verdict does not confirm the other."
+    assert f"Runs of a were made for {first.id}: {shared}" in sentences(ws, second)
+    assert not any(shared in told for told in sentences(ws, first))
+    third, _ = made(ws, "b", "c")
+    assert f"Runs of b and c were made for {first.id} and {second.id}: {shared}" in sentences(ws, third)
+    made(ws, "a", "b", trained_tokens=5120)
+    looked = history(ws, "items")
+    assert (len(looked.compared), looked.sharing) == (4, 3)
+    assert any(told.startswith("3 of them have runs in common, and so their luck") for told in looked.sentences())
+    report = ws.root.parent / "report.md"
+    write_report(ws, second.id, report)
+    assert f"Runs of a were made for {first.id}" in report.read_text()
+
+
+def test_where_all_runs_were_made_before_no_job_is_started(ws, monkeypatch):
+    made(ws, "a", "b")
+    made(ws, "a", "c")
+    monkeypatch.setattr(jobs, "start", None)
+    asked = experiments.foresee(ws, ask("b", "c"))
+    assert promises(asked)[2:] == ["nothing is left to be trained"]
+    experiments.run(experiments.plan(ws, ask("b", "c")), lambda _: None)
+    followed = Jobs(ws)
+    followed.begin(ask("b", "c"))
+    [ended] = followed.look().ended
+    assert ended.startswith("c against b: ")
