@@ -117,6 +117,7 @@ async def test_items_are_listed_worst_first_sorted_by_any_column_and_written_to_
         await pilot.press("colon", *"metric", "space", *"nonsense", "enter")
         await tui.until(pilot, lambda: "Metrics: response_nll, prompt_gain" in tui.said(pilot.app))
         await pilot.press("colon", *"metric", "space", *"response_nll", "enter")
+        await tui.until(pilot, lambda: "response NLL (nats/token) · ↓ lower is better" in tui.screen_text(pilot.app))
         out = tmp_path / "items.csv"
         tui.type_text(pilot.app, f":export-table {out}\n")
         await tui.until(pilot, lambda: "6 rows are in" in tui.said(pilot.app))
@@ -180,7 +181,9 @@ async def test_the_cursor_in_the_items_is_not_carried_to_another_experiment(view
 
 async def test_answers_stand_side_by_side_where_there_is_room_and_below_each_other_elsewhere(view, tui):
     async with view((120, 40)) as (pilot, found):
-        await pilot.press("2", "enter")
+        await pilot.press("2")
+        await tui.until(pilot, lambda: found.item is not None)
+        await pilot.press("enter")
         await tui.until(pilot, lambda: "reference" in tui.screen_text(pilot.app))
         heads = [line for line in tui.screen_text(pilot.app).splitlines() if "A yes" in line]
         assert len(heads) == 1
@@ -200,6 +203,7 @@ async def test_answers_stand_side_by_side_where_there_is_room_and_below_each_oth
 async def test_one_goes_from_item_to_item_and_from_seed_to_seed(view, tui, ws, shown):
     async with view((100, 60)) as (pilot, found):
         await pilot.press("n")
+        await tui.until(pilot, lambda: found.item is not None)
         first = found.item
         nll = [item.change("response_nll") for item in shown.items]
         assert first == nll.index(max(nll)), "the worst one first"
@@ -346,7 +350,7 @@ async def test_a_system_turn_stands_before_prompts_until_it_is_taken_away(view, 
         await tui.until(pilot, lambda: "A system turn stands" in tui.said(pilot.app))
         tui.type_text(pilot.app, ":ask one\n")
         await tui.until(pilot, lambda: "system turn: Be brief." in tui.screen_text(pilot.app))
-        await tui.until(pilot, lambda: bool(ask.questions) and not ask.running)
+        await tui.until(pilot, lambda: not ask.running and "no longer there" in tui.said(pilot.app))
         tui.type_text(pilot.app, ":system\n")
         await tui.until(pilot, lambda: "without a system turn" in tui.said(pilot.app))
         tui.type_text(pilot.app, ":ask two\n")
