@@ -9,6 +9,7 @@ _HERE: tuple[tuple[str, str], ...] = (
     (r"`workbench experiments resume(?: [^`]*)?` goes on with it", "r on the Experiments screen (E) goes on with it"),
     (r"`workbench experiments rm [^`]*`", "X on the Experiments screen (E)"),
     (r"`workbench experiments ls` lists them", "The Experiments screen (E) lists them"),
+    (r"Name them with `workbench compare`", "Name them as candidates"),
     (r"`workbench compare A B` makes one", "c on the Experiments screen (E) makes one"),
     (
         r"`workbench evalset import [^`]*` brings one in(?:; `workbench evalset hold-out` makes one)?",

@@ -79,6 +79,8 @@ class Checks(Widget, can_focus=True):
             taken = one in self.chosen
             line.append(_box(one, taken), Style(bold=taken, underline=here))
             line.append(" " * _BETWEEN)
+        if self.has_focus:
+            line.append("space", self.app.theme_variables["muted"])
         return line
 
 

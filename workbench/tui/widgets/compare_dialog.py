@@ -11,7 +11,7 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
+from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -70,6 +70,8 @@ class CompareDialog(Dialog[str]):
         Binding("enter", "start", "start", show=False),
         Binding("down", "app.focus_next", "next field", show=False),
         Binding("up", "app.focus_previous", "field before", show=False),
+        Binding("pagedown", "page(1)", "page down", show=False),
+        Binding("pageup", "page(-1)", "page up", show=False),
         Binding("ctrl+n", "candidate", "another candidate", show=False, priority=True),
         Binding("ctrl+x", "swap", "swap", show=False, priority=True),
         Binding("ctrl+w", "leave_out", "leave shared rows out", show=False, priority=True),
@@ -91,7 +93,7 @@ class CompareDialog(Dialog[str]):
     """
 
     HEADING = "Train versions alike and compare them"
-    FOOT = "enter starts · ↑↓ ←→ choose · ctrl+n candidate · ctrl+x swap · ctrl+e ctrl+o eval set"
+    FOOT = "enter starts · ctrl+n candidate · ctrl+x swap · ctrl+e ctrl+o eval set"
     BUDGETS: ClassVar[Sequence[str]] = ("minutes", "tokens", "epochs")
     LEAVE_OUT = "ctrl+w does that here and compares what it froze."
 
@@ -185,8 +187,9 @@ class CompareDialog(Dialog[str]):
         return self.sentences([f"{len(foreseen.plan.runs)} runs", *rest])
 
     def sentences(self, told: list[str]) -> str:
-        """What is told, one sentence a line, and where the settings are from."""
+        """What is told, one sentence a line, warnings first, and where the settings are from."""
         last = [f"all else as in {self._setup.last}"] if self._setup.last else []
+        told = sorted(told, key=lambda line: not line.startswith("warning"))
         return "\n".join(f"{line[:1].upper()}{line[1:]}." for line in told + last)
 
     def on_failure(self, message: Failure) -> None:
@@ -239,23 +242,30 @@ class CompareDialog(Dialog[str]):
         """Say what is compared."""
         muted = self.app.theme_variables["muted"]
         baseline, *candidates = self._versions
-        text = Text.assemble(("baseline    ", muted), (flat(baseline), "bold"))
-        for number, candidate in enumerate(candidates, 1):
-            called = f"candidate {number}" if len(candidates) > 1 else "candidate"
-            text.append("\n").append(f"{called:<12}", muted).append(flat(candidate), "bold")
+        text = Text.assemble(("baseline    ", muted), (flat(baseline), "bold"), "\n")
+        text.append("candidates  " if candidates[1:] else "candidate   ", muted)
+        text.append(flat(", ".join(candidates)), "bold")
         if candidates == [baseline]:
             text.append("\nThe same version twice, by other seeds: shows what training alone moves.")
         self.query_one("#versions", Static).update(text)
 
     def _tell(self, text: str, style: str = "") -> None:
         self.remove_class("-wrong")
-        self.query_one("#outlook", Static).update(Text(flat_lines(text), style))
+        warning = self.app.theme_variables["warning"]
+        lines = [Text(flat(line), warning if line.startswith("Warning") else style) for line in text.split("\n")]
+        self.query_one("#outlook", Static).update(Text("\n").join(lines))
 
     def _wrong(self, text: str) -> None:
-        self.query_one("#wrong", Static).update(Text(flat_lines(text[:1].upper() + text[1:])))
+        lines = (text[:1].upper() + text[1:]).split("\n")
+        self.query_one("#wrong", Static).update(Text("\n".join(map(flat, lines))))
         self.add_class("-wrong")
 
     # What can be done
+
+    def action_page(self, by: int) -> None:
+        """Scroll to what is out of sight on a small screen."""
+        box = self.query_one(Vertical)
+        box.scroll_relative(y=by * box.size.height, animate=False)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -326,11 +336,6 @@ class CompareDialog(Dialog[str]):
         self._setup.evalsets[:] = [(evalset.name, evalset.rows) for evalset in known]
         self.query_one("#evalset", Choice).set_options(_evalsets(self._setup), name)
         self._look()
-
-
-def flat_lines(text: str) -> str:
-    """Text from data with its own line ends and nothing else that a terminal obeys."""
-    return "\n".join(flat(line) for line in text.split("\n"))
 
 
 def _field(label: str, *fields: Input | Choice | Checks) -> ComposeResult:
