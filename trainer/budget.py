@@ -87,8 +87,9 @@ def budget_in_minutes(
 
     `evaluation` is the seconds that evaluating the base takes, and `sample(model)` does a small part of that, to see
     how much slower the model is with an adapter. `spent` are the seconds already gone; `scratch` is a folder for
-    the steps that measure, removed afterwards; `turns` are the runs that one device makes, one after another. Raises
-    UsageProblem where even `MIN_STEPS` take longer than was asked, unless the plan has them made nevertheless.
+    the steps that measure, removed afterwards; `turns` are the runs that one device makes, one after another, of which
+    merged ones are only evaluated. Raises UsageProblem where even `MIN_STEPS` take longer than was asked, unless the
+    plan has them made nevertheless.
     """
     started = time.monotonic()
     asked = (plan.budget.minutes or 0) * 60
@@ -100,16 +101,17 @@ def budget_in_minutes(
     )
     evaluation *= slower
     spent += time.monotonic() - started
-    seconds = (asked - spent) * SAFETY / turns - evaluation - overhead
+    trained = turns * sum(run.arm in plan.arms for run in plan.runs) / len(plan.runs)
+    seconds = ((asked - spent) * SAFETY - turns * evaluation) / trained - overhead
     most = MAX_EPOCHS * min(arm.trained_tokens for arm in arms)
     tokens = min(seconds * speed, most)
     if plan.training is None and tokens >= STANDARD_FROM:
         training = STANDARD
     steps = max(MIN_STEPS, round_down(tokens / training.tokens_per_step))
     learning = steps * training.tokens_per_step / speed + overhead
-    whole = spent + turns * (learning + evaluation)
+    whole = spent + trained * learning + turns * evaluation
     if whole > asked * OVERRUN and not plan.stretch:
-        raise _too_few_minutes(plan, turns, training, learning, evaluation, spent)
+        raise _too_few_minutes(plan, training, learning, evaluation, spent, whole)
     return ResolvedBudget(
         training=for_device(training, base),
         steps=steps,
@@ -134,11 +136,13 @@ def _no_time_to_measure(plan: ExperimentPlan, turns: int, evaluation: float, spe
 
 
 def _too_few_minutes(
-    plan: ExperimentPlan, turns: int, training: TrainingSetting, learning: float, evaluation: float, spent: float
+    plan: ExperimentPlan, training: TrainingSetting, learning: float, evaluation: float, spent: float, whole: float
 ) -> UsageProblem:
-    """Why the minutes of a plan do not do, and which would. `learning` and `evaluation` are the least of a run."""
+    """Why the minutes of a plan do not do, and which would. `learning` and `evaluation` are the least of a run, `whole`
+    of the job.
+    """
     runs = f"{len(plan.runs)} runs" if len(plan.runs) > 1 else "1 run"
-    enough = math.ceil((spent + turns * (learning + evaluation) / SAFETY) / 30) / 2
+    enough = math.ceil((spent + (whole - spent) / SAFETY) / 30) / 2
     return UsageProblem(
         f"{plan.budget.minutes:g} minutes are too few for {runs} here: the least is about {enough:g}",
         do=f"A run has {MIN_STEPS} steps of {training.tokens_per_step:,} trained tokens or more, since fewer teach "

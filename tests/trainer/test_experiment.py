@@ -21,7 +21,7 @@ from trainer.chat import MaskPolicy, TokenCache  # noqa: E402
 from trainer.conversation import canonical_json, content_hash  # noqa: E402
 from trainer.errors import UsageProblem  # noqa: E402
 from trainer.experiment import run_experiment  # noqa: E402
-from trainer.plan import MIN_STEPS, Budget, Evaluation, ExperimentPlan, Run, TrainingSetting  # noqa: E402
+from trainer.plan import MIN_STEPS, Budget, Evaluation, ExperimentPlan, MergedArm, Run, TrainingSetting  # noqa: E402
 from trainer.protocol import Events, read_events  # noqa: E402
 from trainer.schedule import TrainRow  # noqa: E402
 
@@ -156,11 +156,12 @@ def bought(tiny, tmp_path, tiny_setting, monkeypatch):
     """What minutes buy six runs at 100 trained tokens a second, where each costs 2 s besides and 30 s of measuring."""
     monkeypatch.setattr(budgets, "_measure_speed", lambda *_: (100.0, 2.0, 1.5))
 
-    def buy(minutes: float, rows: int = 4000, *, stretch: bool = False):
+    def buy(minutes: float, rows: int = 4000, *, merged: int = 0, stretch: bool = False):
         arm = Arm([TrainRow(str(i), range(101), range(101)) for i in range(rows)], {})
         plan = ExperimentPlan(
             model=tiny_setting, training=TRAINING, budget=Budget(minutes=minutes), arms={"a": "a.parquet"},
-            runs=[Run(id=f"a-{seed}", arm="a", seed=seed) for seed in range(6)], stretch=stretch,
+            merged={"m": MergedArm(how="linear", of={"a": -1.0})}, stretch=stretch,
+            runs=[Run(id=str(n), arm="a" if n < 6 else "m", seed=n) for n in range(6 + merged)],
         )  # fmt: skip
         return budget_in_minutes(plan, tiny, [arm], 20.0, lambda _: None, SPENT, tmp_path / "scratch", len(plan.runs))
 
@@ -202,6 +203,13 @@ def test_where_a_plan_may_be_stretched_the_fewest_steps_are_made_and_it_is_told(
     assert budget.steps == MIN_STEPS
     assert budget.stretched
     assert not bought(30, stretch=True).stretched
+
+
+def test_minutes_are_spent_on_merged_runs_as_far_as_these_are_measured(bought):
+    budget = bought(30, merged=6)
+    whole = SPENT + 6 * budget.seconds_per_run + 6 * budget.seconds_per_evaluation
+    assert 0.65 * 30 * 60 < whole <= 30 * 60
+    assert budget.steps > bought(15).steps
 
 
 def test_few_rows_end_a_run_before_the_minutes_do(bought):
