@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -76,12 +77,16 @@ class RayEngine:
     def _connect(self, address: str, **given: Any) -> None:
         ray = _quiet_ray(self._folder / LOG)
         if not ray.is_initialized():
+            self._progress(0, None, "starting Ray")
             self._connected = True
             try:
+                if ":" in address:  # Ray itself asks for minutes
+                    host, port = address.removeprefix("ray://").rsplit(":", 1)
+                    socket.create_connection((host, int(port)), timeout=10).close()
                 ray.init(address=address, log_to_driver=False, **given)
             except Exception as error:
                 raise UsageProblem(
-                    f"Ray does not start, or does not answer ({str(error).strip().splitlines()[0]})",
+                    f"Ray does not start, or does not answer ({_lines(error)[0]})",
                     where=f"--ray-address {address}",
                     do=f"{self._folder / LOG} has all that it said.",
                 ) from error
@@ -187,12 +192,15 @@ def _of_worker(error: BaseException, what: str, log: Path) -> Problem:
     cause = getattr(error, "cause", None)
     if isinstance(cause, Problem):
         return cause
-    last = str(error).strip().splitlines()[-1:] or [type(error).__name__]
     return Problem(
-        f"a worker of Ray failed ({last[0]})",
+        f"a worker of Ray failed ({_lines(error)[-1]})",
         where=what,
         do=f"{log} has all that Ray said; the same command goes on with the scores that are there.",
     )
+
+
+def _lines(error: BaseException) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]
 
 
 def _quiet_ray(log: Path) -> Any:

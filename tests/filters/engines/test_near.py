@@ -38,12 +38,12 @@ class Files:
 def crowded(shared_rows):
     """Conversations: descriptions of tools that many share, near copies, copies in another order, and empty ones."""
     random.seed(0)
-    rows = [row.messages for row in shared_rows(SHARED)[:700]]
-    for messages in random.sample(rows, 150):
+    rows = [row.messages for row in shared_rows(SHARED)[:300]]
+    for messages in random.sample(rows, 60):
         words = messages[0]["content"].split()
         words[random.randrange(len(words))] = "otherwise"
         rows.append([{**messages[0], "content": " ".join(words)}, messages[1]])
-    rows += random.sample(rows, 60)
+    rows += random.sample(rows, 30)
     rows += [[{"role": "user", "content": ""}, {"role": "assistant", "content": ""}]] * 3
     random.shuffle(rows)
     return rows
@@ -55,7 +55,7 @@ def crowded(shared_rows):
         "{on: prompt}",
         "{on: both, keep: newest, threshold: 0.6}",
         "{on: response, keep: shortest}",
-        "{on: prompt, keep: first, target: 300}",
+        "{on: prompt, keep: first, target: 150}",
         "{on: prompt, keep: best, by: given}",
         "{on: prompt, keep: best, by: given, lowest: true}",
         "{on: prompt, against: [others]}",
@@ -74,8 +74,8 @@ def test_the_join_over_files_gives_what_the_join_in_memory_gives_in_its_order(
     recipe = f"steps: [{{minhash: {params}}}]"
     given = {"scores": scores, "others": lambda name: others, "allow_wipeout": True}
     [here] = outcomes(recipe, rows, **given)
-    monkeypatch.setattr(near, "PIECE", 500)
-    monkeypatch.setattr(near, "ROUND", 3000)
+    monkeypatch.setattr(near, "PIECE", 200)
+    monkeypatch.setattr(near, "ROUND", 1500)
     [there] = outcomes(recipe, rows, engine=Files(tmp_path / "near", 128), **given)
     assert here.drops
     assert there.drops == here.drops
@@ -84,7 +84,7 @@ def test_the_join_over_files_gives_what_the_join_in_memory_gives_in_its_order(
 
 
 def test_of_a_crowd_the_same_pairs_are_looked_at(crowded, batches, outcomes, tmp_path, monkeypatch):
-    monkeypatch.setattr(jaccard, "_MEETINGS", 2000)
+    monkeypatch.setattr(jaccard, "_MEETINGS", 500)
     monkeypatch.setattr(jaccard, "CROWD", 2)
     rows = batches(crowded, size=100)
     recipe = "steps: [{minhash: {threshold: 0.7, max_drop: 1}}]"

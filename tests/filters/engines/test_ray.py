@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +28,7 @@ RECIPE = """steps:
   - refusal
   - minhash: {on: prompt}
   - repetition
-  - random-k: {k: 400, seed: 1}
+  - random-k: {k: 100, seed: 1}
 """
 
 
@@ -43,14 +45,14 @@ def two_workers(tmp_path_factory):
 
 @pytest.fixture
 def engine(tmp_path):
-    with RayEngine(tmp_path / "ray", lambda *_: None, size=128) as engine:
+    with RayEngine(tmp_path / "ray", lambda *_: None, size=64) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def rows(batches, shared_rows):
-    found = [row.messages for row in shared_rows("alpaca/alpaca_en.json")[:400]]
-    found += [row.messages for row in shared_rows("near_duplicates/toolformer_exact_deduped.json")[:300]]
+    found = [row.messages for row in shared_rows("alpaca/alpaca_en.json")[:150]]
+    found += [row.messages for row in shared_rows("near_duplicates/toolformer_exact_deduped.json")[:150]]
     found += found[:20]
     found[0] = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Write to jo@firm.co.uk today."}]
     return batches(found, size=100)
@@ -63,7 +65,7 @@ def test_a_recipe_gives_the_same_drops_pairs_rewrites_and_scores_as_here(rows, o
     for one, other in zip(wanted, found, strict=True):
         assert (other.drops, other.pairs, other.rewrites) == (one.drops, one.pairs, one.rewrites), one.name
         assert (other.unscored, other.errors, other.rows_in) == (one.unscored, one.errors, one.rows_in), one.name
-    assert sum(len(outcome.drops) for outcome in wanted if outcome.name == "minhash") > 50
+    assert sum(len(outcome.drops) for outcome in wanted if outcome.name == "minhash") > 20
     assert there._scores == here._scores
     on_ray = [outcome.name for outcome in found if outcome.params.get("engine") == "ray"]
     assert on_ray == ["length", "pii", "language", "refusal", "minhash", "repetition"]
@@ -146,13 +148,29 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
         RayEngine(tmp_path, lambda *_: None)
 
 
+def test_an_address_where_no_ray_answers_is_told_at_once(tmp_path, monkeypatch, two_workers):
+    monkeypatch.setattr(two_workers, "is_initialized", lambda: False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UsageProblem, match=f"--ray-address {address}: Ray does not start, or does not answer"):
+            RayEngine(tmp_path, lambda *_: None, address)
+
+
+def some_rows(folder: Path) -> Path:
+    """The first real rows, as rows.json in `folder`."""
+    path = SHARED / "alpaca/alpaca_en.json"
+    if not path.exists():
+        pytest.skip(f"no real data at {path}")
+    (folder / "rows.json").write_text(json.dumps(json.loads(path.read_text())[:200]))
+    return folder / "rows.json"
+
+
 def test_a_version_made_on_ray_is_the_one_made_here(tmp_path, monkeypatch):
     from workbench.scoring import chosen_engine
     from workbench.workspace import Workspace
 
-    path = SHARED / "alpaca/alpaca_en.json"
-    if not path.exists():
-        pytest.skip(f"no real data at {path}")
+    path = some_rows(tmp_path)
     (tmp_path / "r.yaml").write_text(RECIPE)
     made = {}
     for name in ("local", "ray"):
@@ -178,10 +196,7 @@ def test_a_version_made_on_ray_is_the_one_made_here(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the page's runner needs it")
 def test_the_chapter_can_be_followed(tmp_path):
-    shared = SHARED / "alpaca/alpaca_en.json"
-    if not shared.exists():
-        pytest.skip(f"no real data at {shared}")
-    Path(tmp_path / "rows.json").write_bytes(shared.read_bytes())
+    some_rows(tmp_path)
     ran = run_page("docs/scaling.md", tmp_path, None, {}, {})
     assert [one for one in ran if not one.as_told] == []
     here, there = (one for one in ran if one.line.startswith("workbench run"))
