@@ -28,10 +28,11 @@ from trainer.plan import (
 if TYPE_CHECKING:
     from trainer.arms import Arm
     from trainer.base import Base
+    from trainer.schedule import TrainRow
 
-PROBE_STEPS = 3
+PROBE_STEPS = 5
 """Optimizer steps that measure the speed; the first warms up and is not counted."""
-SAFETY = 0.93
+SAFETY = 0.9
 """Share of the time left that is planned for: machines slow down, answers get longer."""
 OVERRUN = 1.1
 """How many times the minutes asked for the fewest steps may take: a few steps tell no better what a run takes."""
@@ -77,6 +78,7 @@ def budget_in_minutes(
     plan: ExperimentPlan,
     base: Base,
     arms: Sequence[Arm],
+    validation: Sequence[TrainRow],
     evaluation: float,
     sample: Callable[[Any], object],
     spent: float,
@@ -85,9 +87,10 @@ def budget_in_minutes(
 ) -> ResolvedBudget:
     """The steps that the minutes of the plan buy at the speed of this machine, which a few real steps measure.
 
-    `evaluation` is the seconds that evaluating the base takes, and `sample(model)` does a small part of that, to see
-    how much slower the model is with an adapter. `spent` are the seconds already gone; `scratch` is a folder for
-    the steps that measure, removed afterwards; `turns` are the runs that one device makes, one after another, of which
+    They are made on the first of `arms`, whose training `validation` watches. `evaluation` is the seconds that
+    evaluating the base takes, and `sample(model)` does a small part of that, to see how much slower the model is with
+    an adapter. `spent` are the seconds already gone; `scratch` is a folder for the steps that measure, removed
+    afterwards; `turns` are the runs that one device makes, one after another, of which
     merged ones are only evaluated. Raises UsageProblem where even `MIN_STEPS` take longer than was asked, unless the
     plan has them made nevertheless.
     """
@@ -97,7 +100,7 @@ def budget_in_minutes(
         raise _no_time_to_measure(plan, turns, evaluation, spent)
     training = plan.training or SHORT
     speed, overhead, slower = _measure_speed(
-        base, arms[0], for_device(training, base), plan.runs[0].seed, sample, scratch
+        base, arms[0], validation, for_device(training, base), plan.runs[0].seed, sample, scratch
     )
     evaluation *= slower
     spent += time.monotonic() - started
@@ -167,7 +170,13 @@ def for_device(training: TrainingSetting, base: Base) -> TrainingSetting:
 
 
 def _measure_speed(
-    base: Base, arm: Arm, training: TrainingSetting, seed: int, sample: Callable[[Any], object], scratch: Path
+    base: Base,
+    arm: Arm,
+    validation: Sequence[TrainRow],
+    training: TrainingSetting,
+    seed: int,
+    sample: Callable[[Any], object],
+    scratch: Path,
 ) -> tuple[float, float, float]:
     """Trained tokens a second of real steps, the seconds a run costs besides, and how many times as long an
     evaluation takes with an adapter: its small matrices cost little arithmetic but many calls.
@@ -183,7 +192,7 @@ def _measure_speed(
         for used in (True, False):
             with contextlib.nullcontext(model) if used else untrained(base, model) as one:
                 begun = time.monotonic()
-                sample(one)
+                sample(one if used else base.model)  # which is compared with nothing, as when the base was measured
                 sampled.append(time.monotonic() - begun)
 
     started = time.monotonic()
@@ -194,6 +203,7 @@ def _measure_speed(
         seed=seed,
         steps=PROBE_STEPS,
         out=scratch,
+        validation=validation,
         on_step=lambda _step, _steps, _loss, tokens: moments.append((time.monotonic(), tokens)),
         then=time_samples,
     )

@@ -38,9 +38,9 @@ from trainer.schedule import TrainRow, epoch_steps
 BUDGET = "budget.json"
 SUMMARY = "summary.json"
 
-SAMPLE_ITEMS = 4
-SAMPLE_TOKENS = 8
-"""What measuring the speed answers, to see how much slower that is with an adapter: a few seconds on two cores."""
+SAMPLE_ITEMS = 10
+SAMPLE_TOKENS = 24
+"""What measuring the speed answers, to see how much slower that is with an adapter: some eight seconds on two cores."""
 
 WantsStop = Callable[[], bool]
 
@@ -160,7 +160,8 @@ class Runs:
         evaluation = self.plan.evaluation_seconds or 0.0
         if self.plan.base:
             evaluation = float(json.loads((self.results(BASE) / SUMMARY).read_text())["evaluation_seconds"])
-        arms = [arm for arm in self.arms.values() if arm.trained_tokens]
+        names = [name for name, arm in self.arms.items() if arm.trained_tokens]
+        arms = [self.arms[name] for name in names]
         budget = budget_in_tokens(self.plan, self.base, evaluation)
         budget = budget or budget_in_epochs(self.plan, self.base, arms, evaluation)
         if budget is None:
@@ -168,7 +169,10 @@ class Runs:
             spent = time.monotonic() - self.events.began
             scratch = self.results(".speed")
             turns = math.ceil(len(self.plan.runs) / self.workers)
-            budget = budget_in_minutes(self.plan, self.base, arms, evaluation, self._sample, spent, scratch, turns)
+            watched = self.validation[names[0]]
+            budget = budget_in_minutes(
+                self.plan, self.base, arms, watched, evaluation, self._sample, spent, scratch, turns
+            )
         if processes.is_first():
             write_atomic(path, budget.model_dump_json(indent=1))
         return budget
@@ -184,8 +188,11 @@ class Runs:
 
     def _sample(self, model: Any) -> None:
         """A small part of what `measure` does, in about the same proportions."""
-        reference_losses(self.base, model, self.items[:SAMPLE_ITEMS], self._micro_tokens)
-        generate(self.base, model, self.items[:SAMPLE_ITEMS], SAMPLE_TOKENS)
+        every = max(1, len(self.items) // SAMPLE_ITEMS)
+        items = self.items[::every]
+        reference_losses(self.base, model, items, self._micro_tokens)
+        generate(self.base, model, items, min(SAMPLE_TOKENS, self.plan.evaluation.max_new_tokens))
+        forgetting(self.base, model, self.windows[::every])
 
     def _base_answers(self) -> list[tuple[int, str]]:
         """What the untrained model answered: (item, text); nothing where that is not known."""
@@ -251,18 +258,22 @@ class Runs:
         `arm` is what the model was trained on, if it was.
         """
 
+        def heed(_: object = None) -> None:
+            if wants_stop():
+                raise Stopped("Stopped", do="The same command resumes where it was.")
+
         def teller(what: str) -> Callable[[int, int], None]:
             def on_item(done: int, total: int) -> None:
                 self.events.emit("evaluate", run=run, what=what, done=done, total=total)
-                if wants_stop():
-                    raise Stopped("Stopped", do="The same command resumes where it was.")
+                heed()
 
             return on_item
 
         items = processes.share(self.items)
         metrics = reference_losses(self.base, model, items, self._micro_tokens, teller("reference answers"))
         limit = self.plan.evaluation.max_new_tokens
-        answers = generate(self.base, model, items, limit, on_item=teller("own answers"))
+        # A batch of answers may take minutes: a stop is heeded after each of its tokens.
+        answers = generate(self.base, model, items, limit, on_item=teller("own answers"), on_tokens=heed)
         metrics = sorted(processes.gathered(metrics), key=lambda metric: metric.item)
         answers = sorted(processes.gathered(answers), key=lambda answer: answer.item)
         metrics += answer_metrics(self.base, self.items, answers)
