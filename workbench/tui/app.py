@@ -183,12 +183,12 @@ class WorkbenchApp(App[None]):
             await self.switch_mode(name)
             while len(self.screen_stack) > 1:
                 await self.pop_screen()
-            self.release_keys()
+            self.release_keys(hold)
             screen = self.screen
             if isinstance(screen, BenchScreen):
                 screen.arrive(**args)  # it may hold them on
 
-        self.hold_keys()
+        hold = self.hold_keys()
         self.call_next(show)
 
     def open_tokens(self, name: str, id: int) -> None:
@@ -236,18 +236,18 @@ class WorkbenchApp(App[None]):
 
     # Typing ahead
 
-    def hold_keys(self) -> None:
-        """Keep the keys that are pressed until a question stands to take them; for a second at most."""
-        self._held_keys.hold()
+    def hold_keys(self) -> int:
+        """Keep the keys that are pressed until something stands to take them; a second at most. Returns the hold."""
+        return self._held_keys.hold()
 
-    def release_keys(self) -> None:
-        """Let the keys that were kept go to where the focus is now."""
-        self._held_keys.release()
+    def release_keys(self, hold: int | None = None) -> None:
+        """End a hold, or whichever there is: the keys that were kept go to where the focus is."""
+        self._held_keys.release(hold)
 
     async def on_event(self, event: events.Event) -> None:
         """Keep keys while they are held; everything else goes its way."""
-        if not self._held_keys.take(event):
-            await super().on_event(event)
+        for due in self._held_keys.take(event):
+            await super().on_event(due)
 
     # Saying
 

@@ -41,6 +41,7 @@ class ChangeQueue:
     def __init__(self, app: WorkbenchApp) -> None:
         self._app = app
         self._waiting: deque[tuple[DOMNode, str, Change]] = deque()  # the first is being done: it goes when it is
+        self._behind: list[Callable[[], None]] = []
         self._busy = False
         self._begun = 0.0
 
@@ -50,6 +51,15 @@ class ChangeQueue:
         if not self._busy:
             self._next()
         self._app.set_timer(_PATIENCE, self._app.tasks.show)
+
+    def behind(self, then: Callable[[], None]) -> None:
+        """Call `then` when nothing waits: to close what changes may still read."""
+        self._behind.append(then)
+        self._call_those_behind()
+
+    def _call_those_behind(self) -> None:
+        while self._behind and not self._waiting:
+            self._behind.pop(0)()
 
     @property
     def told(self) -> str:
@@ -67,6 +77,7 @@ class ChangeQueue:
     def finish(self) -> list[Failure]:
         """Do what still waits, at the end of the app: nothing else runs any more. Returns what failed."""
         done = [self._do(base, change) for _, base, change in list(self._waiting)]
+        self._call_those_behind()
         return [message for message in done if isinstance(message, Failure)]
 
     def _do(self, base: str, change: Change) -> Message:
@@ -77,17 +88,22 @@ class ChangeQueue:
         finally:
             self._waiting.popleft()
 
+    def _tell(self, node: DOMNode, message: Message) -> None:
+        self._next()
+        if not node.post_message(message) and (screen := self._app.bench_screen()):
+            screen.post_message(message)  # the one that was behind a screen which is closed by now
+
     def _next(self) -> None:
         self._busy = bool(self._waiting)
         self._begun = time.monotonic()
         self._app.tasks.show()
         if not self._waiting:
+            self._call_those_behind()
             return
         node, base, change = self._waiting[0]
 
         def done(message: Message) -> None:
-            self._app.call_from_thread(self._next)
-            node.post_message(message)
+            self._app.call_from_thread(self._tell, node, message)
 
         # The app's own, as no screen that is closed may take it away.
         background(self._app, lambda cancelled: self._do(base, change), done)

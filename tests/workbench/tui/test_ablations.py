@@ -92,6 +92,7 @@ async def test_found_again_stopped_gone_on_with_and_forgotten(tui, ws, faked):
         await pilot.press("r")
         await tui.until(pilot, lambda: len(faked.started) == 2)
         assert faked.started[0] == faked.started[1]
+        await tui.until(pilot, lambda: "running 0/6" in tui.screen_text(app))
         await pilot.press("X")
         await tui.until(pilot, lambda: "r over rows: leave one out runs" in tui.said(app))
         app.experiments.runs.stop(id)

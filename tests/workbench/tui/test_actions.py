@@ -64,9 +64,9 @@ def test_screens_leave_the_keys_of_the_app_alone():
 async def test_help_lists_what_works_where_it_is_asked_for(tui, workspace):
     async with tui.running(workspace) as pilot:
         await pilot.press("question_mark")
-        await tui.until(pilot, lambda: isinstance(pilot.app.screen, HelpScreen))
+        await tui.until(pilot, lambda: "Drop the row, or all marked rows" in tui.screen_text(pilot.app))
+        assert isinstance(pilot.app.screen, HelpScreen)
         text = tui.screen_text(pilot.app)
-        assert "Drop the row, or all marked rows" in text
         assert "Mark all rows listed" in text
         assert "docs/" not in text, "an installed app has no such files"
         await pilot.press("escape", "enter", "question_mark")

@@ -6,6 +6,7 @@ import csv
 import json
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -238,11 +239,13 @@ async def test_what_is_still_looked_for_is_not_forgotten_by_the_next_wish(tui, w
 
 
 async def test_marks_asked_for_before_esc_or_another_source_do_not_come_after(tui, workspace, monkeypatch):
+    monkeypatch.setattr("workbench.tui.held_keys._AT_MOST", 0.01)  # esc does not wait for them
     held, ids = threading.Event(), View.ids
     monkeypatch.setattr(View, "ids", lambda *args: ids(*args) if held.wait(20) else [])
     async with tui.running(workspace) as pilot:
         rows = the(pilot)
         await pilot.press("space", "a", "escape")
+        await tui.until(pilot, lambda: not rows.marks)
         held.set()
         await pilot.pause(0.2)
         assert rows.marks == set()
@@ -253,6 +256,17 @@ async def test_marks_asked_for_before_esc_or_another_source_do_not_come_after(tu
         held.set()
         await pilot.pause(0.2)
         assert rows.marks == set()
+
+
+async def test_a_key_behind_mark_all_waits_for_the_marks(tui, workspace, monkeypatch):
+    monkeypatch.setattr("workbench.tui.held_keys._AT_MOST", 60)
+    held, ids = threading.Event(), View.ids
+    monkeypatch.setattr(View, "ids", lambda *args: ids(*args) if held.wait(20) else [])
+    async with tui.running(workspace) as pilot:
+        await pilot.press("a", "plus")
+        held.set()
+        await tui.until(pilot, lambda: tui.said(pilot.app).startswith("Labelled good"))
+        assert "60 rows" in tui.said(pilot.app)
 
 
 async def test_search_lists_hits_and_esc_comes_back_to_the_same_row(tui, workspace):
@@ -271,7 +285,7 @@ async def test_search_lists_hits_and_esc_comes_back_to_the_same_row(tui, workspa
         await tui.until(pilot, lambda: the(pilot).rows == 60)
         assert the(pilot).cursor == 40
         await pilot.press("n")
-        assert "Nothing was searched for" in tui.said(pilot.app)
+        await tui.until(pilot, lambda: "Nothing was searched for" in tui.said(pilot.app))
 
 
 async def test_first_hits_are_listed_while_more_are_looked_for_and_esc_keeps_them(tui, workspace, monkeypatch):
@@ -339,7 +353,7 @@ async def test_rows_are_ordered_by_length_and_by_any_score(tui, workspace):
     async with tui.running(workspace) as pilot:
         await pilot.press("s")
         await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
-        assert "length-words" in tui.screen_text(pilot.app)
+        await tui.until(pilot, lambda: "length-words" in tui.screen_text(pilot.app))
         await pilot.press("escape", "colon", *"sort response_chars", "enter")
         await tui.until(pilot, lambda: "by response length ↓" in tui.screen_text(pilot.app))
         await pilot.press("S")
@@ -357,6 +371,11 @@ async def test_facets_filter_by_state_step_and_histogram(tui, workspace):
 
         def at(field, value):
             return next(i for i, c in enumerate(facets._choices) if c and (c.field, c.value) == (field, value))
+
+        def filtered(field, value, rows):
+            """Whether the list is made of what was chosen, and the facets show it; `value` None: no longer."""
+            now = getattr(facets._shown, field)
+            return the(pilot).rows == rows and (now == value if value else now in (None, "all"))
 
         async def choose(field, value):
             facets.focus()
@@ -387,9 +406,9 @@ async def test_facets_filter_by_state_step_and_histogram(tui, workspace):
         ):  # fmt: skip
             assert facets._choices[at(field, value)].count == rows
             await choose(field, value)
-            await tui.until(pilot, lambda rows=rows: the(pilot).rows == rows)
+            await tui.until(pilot, partial(filtered, field, value, rows))
             await choose(field, value)
-            await tui.until(pilot, lambda: the(pilot).rows == 54)
+            await tui.until(pilot, partial(filtered, field, None, 54))
 
 
 async def test_dropped_rows_of_a_recipe_can_be_taken_back(tui, workspace):
@@ -536,7 +555,7 @@ async def test_another_base_is_chosen_by_name_or_from_a_list(tui, workspace):
     async with tui.running(workspace) as pilot:
         await pilot.press("o")
         await tui.until(pilot, lambda: isinstance(pilot.app.screen, Dialog))
-        assert "version" in tui.screen_text(pilot.app)
+        await tui.until(pilot, lambda: "version" in tui.screen_text(pilot.app))
         await pilot.press("enter")
         await tui.until(pilot, lambda: pilot.app.base == "curated" and the(pilot).rows == 54)
         assert tui.screen_text(pilot.app).splitlines()[0].rstrip().endswith("curated · ws"), "the bar says so too"

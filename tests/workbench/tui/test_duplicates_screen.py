@@ -91,14 +91,14 @@ async def test_a_row_of_browse_opens_at_its_cluster_and_esc_comes_back(tui, near
 async def test_nothing_is_decided_before_the_rows_are_there(tui, near):
     async with tui.running(near, base="v", size=(100, 30)) as pilot:
         pilot.app.open_duplicates("v")
-        await tui.until(pilot, lambda: bool(pilot.app.screen.query(ClusterList)))
+        await told(tui, pilot, "v · exact on prompt")
         screen = pilot.app.screen
         go_on = threading.Event()
         screen._list(lambda cancelled: go_on.wait(20) and open_first(near.store, "v", None))
         await pilot.press("x")
         assert tui.said(pilot.app) == "The duplicates are still being looked for."
         go_on.set()
-        await tui.until(pilot, lambda: screen.query_one(ClusterList).current is not None)
+        await tui.until(pilot, lambda: not screen._looking and screen.query_one(ClusterList).current is not None)
         await pilot.press("x")
         await told(tui, pilot, "the rows stand so already")
 
@@ -164,7 +164,7 @@ async def test_rows_are_taken_back_and_let_fall_again_by_row_by_marks_and_by_clu
         assert rows.current.row == 2
         await pilot.press("N")
         await tui.until(pilot, lambda: rows.current.row == 0)
-        await pilot.press("n", "n", "n")
+        tui.type_ahead(pilot.app, "n", "n", "n")  # each goes on from where the one before it came to
         await tui.until(pilot, lambda: "no further cluster" in tui.said(pilot.app))
 
 
@@ -183,7 +183,8 @@ async def test_another_survivor_all_at_once_and_undo_also_after_a_restart(tui, n
         await told(tui, pilot, "Take every row back?")
         await pilot.press("y")
         await tui.until(pilot, lambda: kept(near) == 5)
-        assert [row.standing for row in pilot.app.screen.rows._windows._held[0]] == ["kept", "back", "kept", "back"]
+        listed = pilot.app.screen.rows._windows._held
+        await tui.until(pilot, lambda: [row.standing for row in listed[0]] == ["kept", "back", "kept", "back"])
     folder = near.root
     near.close()
     again = Workspace.open(folder)
@@ -206,20 +207,39 @@ async def test_what_is_decided_is_what_was_shown_and_browse_shows_it_too(tui, ne
             await tui.until(pilot, lambda: "still being looked for" in tui.said(pilot.app))
             await told(tui, pilot, "counting …")
         await told(tui, pilot, "threshold 0.79 (run at 0.8) · 2 rows")
+        await tui.until(pilot, lambda: pilot.app.screen.current is not None)
         assert kept(near) == 3
         await pilot.press("r", "escape")
         await told(tui, pilot, "by hand: 1 restored")
+
+
+async def test_what_is_decided_right_before_the_screen_is_left_is_done(tui, near):
+    """The list that it is decided by stays open for it."""
+    go_on = threading.Event()
+
+    def other(draft):
+        go_on.wait(20)
+        return "Another change."
+
+    async with looking(tui, near) as pilot:
+        pilot.app.changes.put(pilot.app.screen, "v", other)
+        await pilot.press("j", "r", "escape")
+        await tui.until(pilot, lambda: pilot.app.screen.NAME == "browse")
+        go_on.set()
+        await told(tui, pilot, "by hand: 1 restored", "Took back 1 row. u undoes.")
 
 
 async def test_a_survivor_that_is_dropped_in_browse_says_what_was_down_for_it(tui, near):
     async with tui.running(near, base="v", size=(100, 30)) as pilot:
         tui.type_text(pilot.app, ":drop off topic\n")
         await told(tui, pilot, "Dropped 1 row. u undoes. 1 duplicate of it is down: D, then s keeps one.")
-        await pilot.press("D", "right_square_bracket")
+        await pilot.press("D")
+        await told(tui, pilot, "v · exact on prompt")
+        await pilot.press("right_square_bracket")
         await told(tui, pilot, "minhash on", "survivor left")
         await pilot.press("j", "s")
         await told(tui, pilot, "Took back 1 row", "taken back")
-        assert "survivor left" not in tui.screen_text(pilot.app)
+        await tui.until(pilot, lambda: "survivor left" not in tui.screen_text(pilot.app))
 
 
 async def test_a_source_that_was_never_looked_through_is_looked_through_from_here(tui, near):

@@ -7,6 +7,7 @@ import json
 
 import pytest
 from rich.cells import cell_len
+from textual import on
 from textual.app import App
 
 from workbench.tui.messages import Failure
@@ -30,10 +31,12 @@ class TableApp(App[None]):
         self.chosen: list[str] = []
         self.failures: list[str] = []
 
-    def hold_keys(self) -> None:
+    def hold_keys(self) -> int:
         """Nothing is typed ahead here."""
+        return 0
 
-    release_keys = hold_keys
+    def release_keys(self, hold: int | None = None) -> None:
+        """See `hold_keys`."""
 
     def on_failure(self, message: Failure) -> None:
         self.failures.append(message.text)
@@ -41,7 +44,8 @@ class TableApp(App[None]):
     def compose(self):
         yield Table(marks=True)
 
-    def on_table_highlighted(self, message: Table.Highlighted) -> None:
+    @on(Table.Highlighted)  # this way handlers get subclasses of a message too
+    def _seen(self, message: Table.Highlighted) -> None:
         self.seen.append(message.key)
 
     def on_table_chosen(self, message: Table.Chosen) -> None:

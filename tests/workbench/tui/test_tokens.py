@@ -113,18 +113,18 @@ async def test_another_policy_says_what_changed(tui, made_for_tokens, tmp_path):
         await pilot.press("j", "down", "enter")
         changed = f"Policy last: trained {every.trained} → {last.trained}, of {every.total} tokens."
         await tui.until(pilot, lambda: tui.said(pilot.app) == changed)
-        assert f"(was {every.trained} of {every.total})" in tui.screen_text(pilot.app)
+        await tui.until(pilot, lambda: f"(was {every.trained} of {every.total})" in tui.screen_text(pilot.app))
         tui.type_text(pilot.app, ":policy full\n")
         await tui.until(pilot, lambda: f"trained {last.trained} → {every.total}" in tui.said(pilot.app))
         tui.type_text(pilot.app, ":policy most\n")
         await tui.until(pilot, lambda: "there is no policy 'most'" in tui.said(pilot.app))
-        assert f"trained {every.total} of {every.total}" in tui.screen_text(pilot.app)
+        await tui.until(pilot, lambda: f"trained {every.total} of {every.total}" in tui.screen_text(pilot.app))
 
 
 @needs_tokenizers
 async def test_a_change_that_is_still_being_made_outlasts_the_next(tui, made_for_tokens, tmp_path, monkeypatch):
     read, held = lens_dialogs.model_lens, threading.Event()
-    monkeypatch.setattr(lens_dialogs, "model_lens", lambda model: held.wait(20) and read(model))
+    monkeypatch.setattr(lens_dialogs, "model_lens", lambda model: read(model) if held.wait(60) else None)
     async with looking(tui, made_for_tokens, tmp_path, TOKENIZERS / "smollm2") as pilot:
         screen = pilot.app.screen
         for model, turns, told in (
@@ -212,6 +212,7 @@ async def test_rows_of_the_list_are_gone_through_and_hostile_ones_are_glyphs(tui
 @needs_tokenizers
 async def test_a_click_puts_the_cursor_on_a_token_and_tokens_are_written(tui, made_for_tokens, tmp_path):
     async with looking(tui, made_for_tokens, tmp_path, TOKENIZERS / "smollm2") as pilot:
+        await tui.until(pilot, lambda: view(pilot).layout_shown.lines)
         lines = view(pilot).layout_shown.lines
         number = next(n for n, line in enumerate(lines) if any(text == " sea" for text, _, _ in line.pieces))
         await pilot.click(TokenView, offset=(GUTTER + len("To the s"), number - view(pilot).scroll_offset.y))

@@ -54,7 +54,8 @@ async def versions(tui, workspace, **options):
     base = options.pop("base", workspace.versions()[-1].name if workspace.versions() else "rows")
     async with tui.running(workspace, base=base, **options) as pilot:
         await pilot.press("V")
-        await tui.until(pilot, lambda: pilot.app.current_mode == "versions" and the(pilot, Table).current == base)
+        await tui.until(pilot, lambda: pilot.app.current_mode == "versions" and bool(pilot.app.screen.query(Table)))
+        await tui.until(pilot, lambda: the(pilot, Table).current == base)
         yield pilot
 
 
@@ -151,6 +152,11 @@ async def test_a_diff_lists_rows_by_reason_with_both_texts_and_opens_them_in_bro
             assert line in " ".join(text.split())
         reasons = the(pilot, Table)
         reasons.go_to(" manual: edited")
+
+        def at(prompt):
+            row = the(pilot, RowList).current
+            return row is not None and row.prompt.startswith(prompt)
+
         await tui.until(pilot, lambda: "edited into" in tui.screen_text(pilot.app))
         text = tui.screen_text(pilot.app)
         assert "Answer 1: it goes down" in text
@@ -158,8 +164,7 @@ async def test_a_diff_lists_rows_by_reason_with_both_texts_and_opens_them_in_bro
         await pilot.press("enter")
         assert the(pilot, RowList).has_focus
         await pilot.press("tab", "tab", "shift+tab", "shift+tab", "enter")
-        await tui.until(pilot, lambda: pilot.app.current_mode == "browse" and the(pilot, RowList).current is not None)
-        await tui.until(pilot, lambda: the(pilot, RowList).current.prompt.startswith("Question 1:"))
+        await tui.until(pilot, lambda: pilot.app.current_mode == "browse" and at("Question 1:"))
         assert (pilot.app.base, the(pilot, RowList).cursor) == ("rows", 1)
         await pilot.press("V")
         await tui.until(pilot, lambda: pilot.app.current_mode == "versions")
@@ -167,6 +172,7 @@ async def test_a_diff_lists_rows_by_reason_with_both_texts_and_opens_them_in_bro
         await tui.until(pilot, lambda: "curated → mended: 51 rows in both" in tui.screen_text(pilot.app))
         the(pilot, Table).go_to("+")
         await tui.until(pilot, lambda: "edited from" in tui.screen_text(pilot.app))
+        await tui.until(pilot, lambda: the(pilot, RowList).current is not None)
         await pilot.press("enter", "enter")
         await tui.until(pilot, lambda: pilot.app.base == "mended" and pilot.app.current_mode == "browse")
 

@@ -59,7 +59,8 @@ class _Pending(Message):
 
 @dataclass
 class _Head(Message):
-    pos: int
+    pos: int | None
+    hold: int
 
 
 class DuplicatesScreen(BenchScreen):
@@ -130,9 +131,9 @@ class DuplicatesScreen(BenchScreen):
         self.arrive(base=self.base, row=self._row)
 
     def on_unmount(self) -> None:
-        """Let go of the list."""
+        """Let go of the list, once what was decided by it is done."""
         if self.opened:
-            self.opened.close()
+            self.bench.changes.behind(self.opened.close)
 
     # Which list
 
@@ -228,7 +229,7 @@ class DuplicatesScreen(BenchScreen):
         self.opened, self._steps, self.shown = opened, message.steps, message.summary
         if before is not None and before is not opened:
             self.query_one(PairView).forget()
-            before.close()
+            self.bench.changes.behind(before.close)
         self._pending = message.pending
         self._asked = message.summary.threshold if message.summary else None
         self.set_class(opened is None, "-none")
@@ -291,16 +292,16 @@ class DuplicatesScreen(BenchScreen):
         if opened is None or row is None:
             return
         to = row.cluster + (by if by > 0 or row.is_survivor else 0)
-        clusters = opened.clusters
-
-        def found(pos: int | None) -> Message:
-            return Said("There is no further cluster.") if pos is None else _Head(pos)
-
-        background(self, lambda cancelled: clusters.head_of(to), found, group="go")
+        clusters, hold = opened.clusters, self.bench.hold_keys()  # they are meant for that cluster
+        background(self, lambda cancelled: clusters.head_of(to), lambda pos: _Head(pos, hold), group="go")
 
     @on(_Head)
     def _go_to_head(self, message: _Head) -> None:
-        self.rows.move_to(message.pos, middle=True)
+        if message.pos is None:
+            self.say("There is no further cluster.")
+        else:
+            self.rows.move_to(message.pos, middle=True)
+        self.bench.release_keys(message.hold)
 
     # Decisions
 
@@ -351,9 +352,11 @@ class DuplicatesScreen(BenchScreen):
     @on(Changed)
     def _changed(self, message: Changed) -> None:
         self.say(message.told)
-        for below in self.app.screen_stack[:-1]:  # which show the same rows
-            if below is not self:
-                below.post_message(Changed(message.base, message.told))
+        for other in self.app.screen_stack:  # they show the same rows
+            if other is not self:
+                other.post_message(Changed(message.base, message.told))
+        if self not in self.app.screen_stack:
+            return
         self.rows.reload()
         opened, shown = self.opened, self.shown
         if opened is None or shown is None:

@@ -69,12 +69,12 @@ class CommandLine(Horizontal):
         line.suggester = SuggestFromList(suggestions) if suggestions else None
         line.value = text
         self.add_class("-open")
-        cast("WorkbenchApp", self.app).hold_keys()  # what is typed ahead is meant for this line
-        self.call_after_refresh(self._take_keys)
+        hold = cast("WorkbenchApp", self.app).hold_keys()  # what is typed ahead is meant for this line
+        self.call_after_refresh(self._take_keys, hold)
 
-    def _take_keys(self) -> None:
+    def _take_keys(self, hold: int) -> None:
         self.screen.set_focus(self.query_one(Input))
-        cast("WorkbenchApp", self.app).release_keys()
+        cast("WorkbenchApp", self.app).release_keys(hold)
 
     def close(self) -> None:
         """Hide the line."""

@@ -54,9 +54,9 @@ def dialogue(action: Callable[_P, Coroutine[Any, Any, None]]) -> Callable[_P, No
             except Exception as error:
                 node.post_message(Failure(error))
             finally:
-                bench.release_keys()
+                bench.release_keys(hold)
 
-        bench.hold_keys()
+        hold = bench.hold_keys()
         node.run_worker(run(), exit_on_error=False)
 
     return start

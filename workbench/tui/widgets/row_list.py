@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.segment import Segment
 from rich.style import Style
@@ -20,6 +20,9 @@ from workbench.tui.actions import Action, bindings, declare
 from workbench.tui.widgets.row_cells import Columns, row_cells
 from workbench.tui.widgets.row_windows import WINDOW, Fetch, RowWindows
 from workbench.tui.workers import background
+
+if TYPE_CHECKING:
+    from workbench.tui.app import WorkbenchApp
 
 _PATIENCE = 0.04  # seconds: rows come sooner, as a rule, and a list of numbers and dots would only delay them
 
@@ -59,14 +62,15 @@ class RowList(ScrollView, can_focus=True):
     """
 
     @dataclass
-    class Highlighted(Message):
-        """The cursor came to another row, or the row under it is known at last."""
-
+    class _AtRow(Message):
         id: int
         pos: int
 
-    class Chosen(Highlighted):
-        """A row was clicked twice."""
+    class Highlighted(_AtRow):
+        """The cursor came to another row, or the row under it is known at last."""
+
+    class Chosen(_AtRow):
+        """A row was clicked twice. Not a `Highlighted`, whose handlers would get it too."""
 
     @dataclass
     class MarksChanged(Message):
@@ -77,6 +81,7 @@ class RowList(ScrollView, can_focus=True):
     @dataclass
     class _Marked(Message):
         marking: int
+        hold: int
         ids: list[int]
         or_none: bool
 
@@ -324,11 +329,13 @@ class RowList(ScrollView, can_focus=True):
 
     def _mark_between(self, start: int, stop: int, *, or_none: bool = False) -> None:
         ids, marking = self._ids, self._marking
-        background(self, lambda cancelled: ids(start, stop), lambda found: self._Marked(marking, found, or_none))
+        hold = cast("WorkbenchApp", self.app).hold_keys()  # they are meant for the rows that are being marked
+        background(self, lambda cancelled: ids(start, stop), lambda found: self._Marked(marking, hold, found, or_none))
 
     def on_row_list__marked(self, message: RowList._Marked) -> None:
         """Show the marks whose ids were looked up, unless all were taken away meanwhile."""
         message.stop()
+        cast("WorkbenchApp", self.app).release_keys(message.hold)
         if message.marking != self._marking:
             return
         ids = set(message.ids)

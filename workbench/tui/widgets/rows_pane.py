@@ -60,7 +60,7 @@ class RowsPane(Vertical):
         self.query_shown = ViewQuery("")
         self.view: View | None = None
         self._opening: _Opening | None = None
-        self._awaiting_rows = False
+        self._awaiting_rows: int | None = None
 
     def compose(self) -> ComposeResult:
         """Heading and list."""
@@ -101,8 +101,12 @@ class RowsPane(Vertical):
         bench = cast("WorkbenchApp", self.app)
         workspace = bench.workspace
         if query.is_whole:
-            self._awaiting_rows = True
-            bench.hold_keys()  # they are meant for the rows that come
+            before, self._awaiting_rows = (
+                self._awaiting_rows,
+                bench.hold_keys(),
+            )  # they are meant for the rows that come
+            if before:
+                bench.release_keys(before)
         if self._opening:
             self._opening.stopped = True
         opening = self._opening = _Opening(query)
@@ -196,5 +200,5 @@ class RowsPane(Vertical):
     @on(RowList.Highlighted)
     def _rows_are_there(self) -> None:
         if self._awaiting_rows:
-            self._awaiting_rows = False
-            cast("WorkbenchApp", self.app).release_keys()
+            cast("WorkbenchApp", self.app).release_keys(self._awaiting_rows)
+            self._awaiting_rows = None

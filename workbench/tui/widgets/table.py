@@ -88,9 +88,7 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
     """
 
     @dataclass
-    class Highlighted(Message):
-        """The cursor came to the row of this key."""
-
+    class _AtRow(Message):
         table: Table
         key: str
 
@@ -99,8 +97,11 @@ class Table(ScrollView, can_focus=True, inherit_bindings=False):
             """The table, for `@on(Table.Highlighted, "#id")`."""
             return self.table
 
-    class Chosen(Highlighted):
-        """Enter, or a click on the row under the cursor."""
+    class Highlighted(_AtRow):
+        """The cursor came to the row of this key."""
+
+    class Chosen(_AtRow):
+        """Enter, or a click on the row under the cursor. Not a `Highlighted`, whose handlers would get it too."""
 
     @dataclass
     class MarksChanged(Message):
