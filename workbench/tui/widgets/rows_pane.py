@@ -101,12 +101,10 @@ class RowsPane(Vertical):
         bench = cast("WorkbenchApp", self.app)
         workspace = bench.workspace
         if query.is_whole:
-            before, self._awaiting_rows = (
-                self._awaiting_rows,
-                bench.hold_keys(),
-            )  # they are meant for the rows that come
-            if before:
-                bench.release_keys(before)
+            hold = bench.hold_keys()  # they are meant for the rows that come
+            if self._awaiting_rows:
+                bench.release_keys(self._awaiting_rows)
+            self._awaiting_rows = hold
         if self._opening:
             self._opening.stopped = True
         opening = self._opening = _Opening(query)
