@@ -24,6 +24,8 @@ from workbench.jobs import ending, is_running
 _DECIDED = ("model.json", "budget.json")
 """What the first minute decides on the machine where it passes."""
 _RESULTS = "results"
+_MADE = ("summary.json", "trained.json")
+"""Files of a run that is made, or trained at least."""
 _OF_THIS_MACHINE = frozenset({EVENTS, LOG, LOCK, STARTING, DONE, DEVICES, "answers"})
 
 
@@ -46,7 +48,8 @@ def pack(run_folder: Path, out: Path) -> Packed:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UsageProblem("it is there already, and not an empty folder", where=str(out), do="Give a new folder.")
     _refuse_at_work(run_folder)
-    began = any(path.parent.name != "base" for path in (run_folder / _RESULTS).glob("*/summary.json"))
+    made = [path for name in _MADE for path in (run_folder / _RESULTS).glob(f"*/{name}")]
+    began = any(path.parent.name != "base" for path in made)
     left = _OF_THIS_MACHINE if began else _OF_THIS_MACHINE | {_RESULTS, *_DECIDED}
     shutil.copytree(Path(trainer.__file__).parent, out / "trainer", ignore=shutil.ignore_patterns("__pycache__"))
     # The depth of a workspace: the plan names its cache of tokens relative to the run folder.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
-import os
-import shutil
+import multiprocessing
 import subprocess
 import sys
 import venv
@@ -15,12 +14,17 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from trainer import devices
 from trainer.environment import NEEDED, requirements
 from workbench import experiments
 from workbench.elsewhere import fetch, pack
 from workbench.errors import NotFound, UsageProblem
 from workbench.experiments import Question
 from workbench.workspace import Workspace
+
+from ..chapters import needs_fork, put_starter, run_page
+
+pytestmark = needs_fork
 
 TRAINER = Path(__file__).parents[2] / "trainer"
 
@@ -52,15 +56,6 @@ def planned(root) -> experiments.Experiment:
     return experiment
 
 
-def call(capsys, monkeypatch, *argv: object) -> tuple[int, str, str]:
-    from workbench.cli import main
-
-    monkeypatch.setattr(sys, "argv", ["workbench", *map(str, argv)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0), *capsys.readouterr()
-
-
 def distributions(names: tuple[str, ...]) -> set[str]:
     """The distributions of these names that are installed, and all that they need."""
     found: set[str] = set()
@@ -90,32 +85,32 @@ def other_machine(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def test_an_exported_experiment_runs_where_only_trainer_is_and_gets_its_verdict_here(
-    root, tmp_path, tiny_model, capsys, monkeypatch
-):
-    setting = ("--model", "./tiny", "--trained-tokens", 300, "--seeds", 1, "--max-new-tokens", 4)
-    code, out, err = call(capsys, monkeypatch, "-w", root, "compare", "a", "b", *setting, "--export", "packed")
-    assert code == 0, err
-    [id] = [path.name for path in (root / "runs").iterdir()]
-    assert f"experiment {id}" in out
-    assert f"workbench experiments resume {id} --from packed" in err
-    packed = shutil.move("packed", tmp_path / "there")
-    (tmp_path / "there" / "tiny").symlink_to(tiny_model)
+def test_the_page_is_run_and_its_export_where_only_trainer_is(tmp_path, tiny_model, fork_job, monkeypatch):
+    """docs/running-jobs.md as it stands, but for `python`: the one of a machine with what trainer needs alone."""
+    monkeypatch.setattr(devices, "_PROCESSES", multiprocessing.get_context("fork"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    put_starter(tmp_path, 40)
     python = other_machine(tmp_path / "venv")
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    gone = "duckdb textual workbench filters sentence_transformers faiss"
-    asked = f"import importlib.util as i; print([n for n in {gone.split()!r} if i.find_spec(n)])"
-    found = subprocess.run([python, "-c", asked], cwd=packed, env=env, capture_output=True, text=True, check=True)
+    gone = ["duckdb", "textual", "workbench", "filters", "sentence_transformers", "faiss"]
+    asked = f"import importlib.util as i; print([n for n in {gone} if i.find_spec(n)])"
+    found = subprocess.run([python, "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-    done = subprocess.run([python, *f"-m trainer runs/{id}".split()], cwd=packed, env=env, capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b""), (packed / "runs" / id / "log.txt").read_text()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    small = f"--model {tiny_model} --trained-tokens 80 --max-new-tokens 2 --answers 0 --preset short"
+    options = {"compare": f"{small} --seeds 1", "train": small}
+    ran = run_page("docs/running-jobs.md", tmp_path, fork_job, options, {"python -m": f"{python} -m"})
+    assert not [one for one in ran if not one.as_told]
+    [there] = [one for one in ran if str(python) in one.line]
+    assert (there.out, there.err) == ("", "")
+    packed = tmp_path / "elsewhere" / "packed"
     assert (packed / "cache" / "tokens").is_dir(), "the tokens lie outside of the folder"
-    code, out, err = call(capsys, monkeypatch, "-w", root, "experiments", "resume", id, "--from", packed, "--json")
-    assert code == 0, err
-    result = json.loads(out)
-    assert (result["experiment"], result["primary"]) == (id, "response_nll")
-    told = (packed / "runs" / id / "results" / "baseline-0" / "metrics.parquet").read_bytes()
-    assert (root / "runs" / id / "results" / "baseline-0" / "metrics.parquet").read_bytes() == told
+    [job] = (packed / "runs").iterdir()
+    told = (job / "results" / "baseline-0" / "metrics.parquet").read_bytes()
+    assert (
+        tmp_path / "elsewhere" / "runs" / job.name / "results" / "baseline-0" / "metrics.parquet"
+    ).read_bytes() == told
+    assert ran[-1].line.startswith("workbench experiments resume")
+    assert "baseline" in ran[-1].out or "trained" in ran[-1].out
 
 
 def test_what_another_machine_installs_is_what_trainer_imports():
