@@ -4,7 +4,8 @@
 
 Every measurement is a process of its own, in turn (local, ray, local, ray, ...), and reads the same rows from Parquet
 through `filters.pipeline.run`, without a workspace: what is measured is the engine, not the database. Seconds are those
-of the step, from its first row to its decisions; starting Ray is told by itself. Peak memory is that of the calling
+of the step, from its first row to its decisions; starting Ray is told by itself. CPU seconds are those of the calling
+process and of Ray's; on a machine that others use as well they say more. Peak memory is that of the calling
 process and, for Ray, of it and all of its workers together (proportional set size, sampled twice a second; pages that
 workers share are counted once).
 
@@ -138,6 +139,15 @@ class Peak:
         return self.most
 
 
+def cpu_seconds() -> tuple[float, float]:
+    """Those of this process, and of it and all that it started and that still live."""
+    import psutil
+
+    here = sum(psutil.Process().cpu_times()[:2])
+    children = psutil.Process().children(recursive=True)
+    return here, here + sum(sum(child.cpu_times()[:2]) for child in children)
+
+
 def one(path: Path, step: str, engine: str) -> dict[str, object]:
     """One measurement, in this process."""
     import pyarrow.parquet as pq
@@ -159,7 +169,9 @@ def one(path: Path, step: str, engine: str) -> dict[str, object]:
             elsewhere = RayEngine(Path(folder), lambda *_: None)
             elsewhere.start()
             starting = time.perf_counter() - started
+        before = cpu_seconds()
         [outcome] = run(recipe, rows, engine=elsewhere, allow_wipeout=True)  # type: ignore[arg-type]
+        here, everywhere = (now - then for now, then in zip(cpu_seconds(), before, strict=True))
         most = peak.stop()
         if elsewhere:
             elsewhere.close()
@@ -167,6 +179,8 @@ def one(path: Path, step: str, engine: str) -> dict[str, object]:
     return {
         "seconds": round(outcome.seconds, 2),
         "starting": round(starting, 2),
+        "cpu": round(everywhere, 2),
+        "cpu_here": round(here, 2),
         "mb": round(most),
         "dropped": len(outcome.drops),
         "drops": drops[:12],
@@ -224,26 +238,27 @@ def report(lines: list[dict]) -> None:
     from importlib.metadata import version
 
     print(f"Python {platform.python_version()}, ray {version('ray')}, {os.cpu_count()} cores")
-    print("| rows | step | local | Ray | starting Ray | local, MB | Ray, MB | rounds | same drops |")
+    print(
+        "| rows | step | | seconds | CPU seconds | of these in the calling process | peak MB | starting Ray | rounds |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     for rows in sorted({line["rows"] for line in lines}):
         for step in STEPS:
-            here, there = (
-                [one for one in lines if (one["rows"], one["step"], one["engine"]) == (rows, step, engine)]
-                for engine in ("local", "ray")
-            )
-            if not (here and there):
-                continue
-
-            def middle(of: list[dict], what: str) -> float:
-                return statistics.median(one[what] for one in of)
-
-            same = "yes" if len({one["drops"] for one in here + there}) == 1 else "NO"
-            print(
-                f"| {rows:,} | `{step}` | {middle(here, 'seconds'):.1f} s | {middle(there, 'seconds'):.1f} s |"
-                f" {middle(there, 'starting'):.1f} s | {middle(here, 'mb'):,.0f} | {middle(there, 'mb'):,.0f} |"
-                f" {min(len(here), len(there))} | {same} |"
-            )
+            same = [line for line in lines if (line["rows"], line["step"]) == (rows, step)]
+            if len({line["drops"] for line in same}) > 1:
+                print(f"| {rows:,} | `{step}` | THE DROPS DIFFER |")
+            for engine in ("local", "ray"):
+                of = [line for line in same if line["engine"] == engine]
+                if not of:
+                    continue
+                seconds, cpu, here, mb, starting = (
+                    statistics.median(line[what] for line in of)
+                    for what in ("seconds", "cpu", "cpu_here", "mb", "starting")
+                )
+                print(
+                    f"| {rows:,} | `{step}` | {engine} | {seconds:.1f} | {cpu:.1f} | {here:.1f} | {mb:,.0f} |"
+                    f" {starting:.1f} | {len(of)} |"
+                )
 
 
 if __name__ == "__main__":

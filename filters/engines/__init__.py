@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from filters.dedup.jaccard import Pairs
     from filters.dedup.known import Lineup
-    from filters.dedup.survivor import DedupParams
+    from filters.dedup.near import NearParams
     from filters.step import Outside, Row, Score, Scorer, Survivors
 
 
@@ -29,7 +29,7 @@ class Engine(Protocol):
         ...
 
     def near_pairs(
-        self, rows: Survivors, outside: Outside, params: DedupParams, step: str, least: float
+        self, rows: Survivors, outside: Outside, params: NearParams, step: str, least: float
     ) -> tuple[Lineup[Any], Pairs]:
         """`rows` and all that `params.against` names by preference, and the pairs with Jaccard `least` or more."""
         ...

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,14 +38,12 @@ from filters.dedup.jaccard import (
     with_copies,
 )
 from filters.dedup.known import Lineup, known_rows
-from filters.dedup.near import elements
-from filters.dedup.survivor import DedupParams, response_length, scores_to_keep
+from filters.dedup.near import NearParams, elements
+from filters.dedup.survivor import response_length, scores_to_keep
 from filters.engines.shards import ROWS, first_row, read_shard, write_shards
 from filters.step import Outside, Row, Survivors
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from filters.dedup.jaccard import Ints
     from trainer.conversation import Side
 
@@ -57,7 +55,7 @@ ROUND = 2**24  # candidate pairs held here: 256 MB
 
 
 def near_pairs(
-    folder: Path, each: Each, rows: Survivors, outside: Outside, params: DedupParams, step: str, least: float,
+    folder: Path, each: Each, rows: Survivors, outside: Outside, params: NearParams, step: str, least: float,
     size: int = ROWS,
 ) -> tuple[Lineup[None], Pairs]:  # fmt: skip
     """As `filters.engines.Engine.near_pairs`, in the new folder `folder`, with `size` rows a file."""
@@ -78,10 +76,10 @@ def near_pairs(
     numbers, lengths = np.zeros((total, 7), dtype=np.uint64), np.zeros(total, dtype=np.int64)
     done = 0
     for table in each(shards, MakeSets(folder / "sets", params.on, params.keep in _BY_LENGTH)):
-        first, found = table["first"][0].as_py(), _flat(table["numbers"]).reshape(-1, 7)
-        numbers[first : first + len(found)] = found
-        lengths[first : first + len(found)] = _numpy(table["length"])
-        outside.progress(done := done + len(found), total, f"{step}: reading words")
+        here = _numpy(table["row"])
+        numbers[here] = table["numbers"].combine_chunks().flatten().to_numpy().reshape(-1, 7)
+        lengths[here] = _numpy(table["length"])
+        outside.progress(done := done + len(here), total, f"{step}: reading words")
     order = _preferred_first(head.append_column("length", pa.array(lengths)), params)
     sets = [folder / "sets" / shard.name for shard in shards]
     marked, sketched = numbers[order, :3], numbers[order, 3:]
@@ -107,9 +105,9 @@ def near_pairs(
             yield first[likely], second[likely]
             outside.progress(int(second.max()) + 1, len(leaders), f"{step}: comparing")
 
-    found = [pairs for some in _rounds(candidates()) for pairs in _verify(folder, each, sets, *some, least)]
+    near = [pairs for some in _rounds(candidates()) for pairs in _verify(folder, each, sets, *some, least)]
     first, second, similarity = (
-        np.concatenate([np.empty(0, dtype=kind), *(getattr(pairs, side) for pairs in found)])
+        np.concatenate([np.empty(0, dtype=kind), *(getattr(pairs, side) for pairs in near)])
         for side, kind in (("first", np.int64), ("second", np.int64), ("similarity", np.float64))
     )
     ids, standing = head["id"].take(pa.array(order)).to_pylist(), pc.sum(head["standing"]).as_py() or 0
@@ -127,14 +125,14 @@ _HEAD = pa.schema(
 _BY_LENGTH = ("longest", "shortest", "best")
 
 
-def _head(rows: Sequence[Row], standing: bool, params: DedupParams, outside: Outside, step: str) -> pa.RecordBatch:
+def _head(rows: Sequence[Row], standing: bool, params: NearParams, outside: Outside, step: str) -> pa.RecordBatch:
     """What it takes to tell which row is preferred, but for the length of its answer, which takes reading it."""
     scores = scores_to_keep(rows, params, outside, step)
     columns = [[row.id for row in rows], [row.content_hash for row in rows], [standing] * len(rows), scores]
     return pa.record_batch(columns, schema=_HEAD)
 
 
-def _preferred_first(head: pa.Table, params: DedupParams) -> Ints:
+def _preferred_first(head: pa.Table, params: NearParams) -> Ints:
     """The order of `filters.dedup.survivor.ranks`, those that stand first."""
     up, down = "ascending", "descending"
     alike = [("content_hash", up), ("id", up)]
@@ -169,7 +167,7 @@ def _joined(held: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
 
 def _verify(folder: Path, each: Each, sets: Sequence[Path], first: Ints, second: Ints, least: float) -> Iterator[Pairs]:
     """Those of the candidates that have Jaccard `least` or more, in their order."""
-    pieces = []
+    pieces: list[Path] = []
     (folder / "pieces").mkdir()
     for start in range(0, len(first), PIECE):
         path, some = folder / "pieces" / f"{len(pieces):06d}.parquet", slice(start, start + PIECE)
@@ -183,7 +181,7 @@ def _verify(folder: Path, each: Each, sets: Sequence[Path], first: Ints, second:
         pass
     found: dict[int, Pairs] = {}
     for table in each(pieces, Verify(folder / "exchange", least)):
-        pairs = Pairs(*(_numpy(table[name]) for name in ("first", "second", "similarity")))
+        pairs = Pairs(_numpy(table["first"]), _numpy(table["second"]), _numpy(table["similarity"]))
         found[table["piece"][0].as_py()] = pairs
     for name in ("pieces", "exchange"):
         shutil.rmtree(folder / name)
@@ -200,14 +198,14 @@ class MakeSets:
     lengths: bool
 
     def __call__(self, shard: Path) -> pa.Table:
-        """For each row `numbers`, its marks and sketch, and `length`, the words of its answer where these are asked."""
+        """For each `row`, by its place: `numbers`, marks and sketch, and `length`, the words of its answer if asked."""
         rows = [row for batch in read_shard(shard) for row in batch]
         sets = Sets.of([elements(row, self.on) for row in rows])
         pq.write_table(pa.table({"elements": _lists(sets)}), self.sets / shard.name, compression="lz4")
         numbers = np.concatenate([marks(sets), sketches(sets)], axis=1)
         return pa.table(
             {
-                "first": [first_row(shard)] * len(rows),
+                "row": np.arange(len(rows)) + first_row(shard),
                 "numbers": pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), 7),
                 "length": [response_length(row) if self.lengths else 0 for row in rows],
             }
@@ -311,11 +309,6 @@ def _sets(table: pa.Table) -> Sets:
     return Sets(lists.flatten().to_numpy(), np.r_[0, np.cumsum(lists.value_lengths().to_numpy())].astype(np.int64))
 
 
-def _flat(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    """The numbers of a column of lists, one list after the other."""
-    found: NDArray[np.uint64] = column.combine_chunks().flatten().to_numpy()
-    return found
-
-
-def _numpy(column: pa.ChunkedArray) -> NDArray[np.generic]:
+def _numpy(column: pa.ChunkedArray) -> Any:
+    """A column of numbers as an array (n,)."""
     return column.to_numpy()

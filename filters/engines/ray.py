@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from filters.dedup.jaccard import Pairs
     from filters.dedup.known import Lineup
-    from filters.dedup.survivor import DedupParams
+    from filters.dedup.near import NearParams
 
 LOG = "ray.log"
 ATTEMPTS = 3
@@ -130,7 +130,7 @@ class RayEngine:
                 yield read_part(folder / PARTS / table["shard"][0].as_py())
 
     def near_pairs(
-        self, rows: Survivors, outside: Outside, params: DedupParams, step: str, least: float
+        self, rows: Survivors, outside: Outside, params: NearParams, step: str, least: float
     ) -> tuple[Lineup[Any], Pairs]:
         """As `filters.engines.Engine` says."""
         from filters.engines.near import near_pairs
