@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from textual.widgets import Input
+from textual.widgets import Input, Static
 
 from trainer.protocol import DONE, Events, holding
 from workbench import experiments
 from workbench.comparing import listing, setup
 from workbench.errors import BadInput
+from workbench.experiments import Question
 from workbench.jobs import is_running
 from workbench.store import experiments as rows
 from workbench.tui.app import WorkbenchApp
 from workbench.tui.messages import Failure
+from workbench.tui.widgets.checks import Checks
 from workbench.tui.widgets.choice import Choice
 from workbench.tui.widgets.compare_dialog import CompareDialog
 from workbench.tui.widgets.live_view import LiveView
@@ -114,10 +116,11 @@ async def test_two_versions_that_another_screen_marked_are_asked_about_in_their_
         await asked(tui, pilot)
         await tui.until(pilot, lambda: "This was compared before" in tui.screen_text(pilot.app))
         await pilot.press("ctrl+x")
-        await tui.until(pilot, lambda: "4 runs" in tui.screen_text(pilot.app))
+        smallest = "Smallest effect to be found, by earlier runs of this setting:"
+        await tui.until(pilot, lambda: smallest in tui.screen_text(pilot.app))
         text = tui.screen_text(pilot.app)
         assert text.index("baseline    no") < text.index("candidate   yes")
-        assert "Smallest effect to be found, by earlier runs of this setting:" in text
+        assert "4 runs." in text
         await pilot.press("ctrl+x")
         await tui.until(pilot, lambda: "This was compared before" in tui.screen_text(pilot.app))
         await pilot.press("tab")
@@ -155,6 +158,66 @@ async def test_what_is_wrong_is_said_in_the_dialog_and_goes_when_it_is_put_right
             await tui.until(pilot, lambda told=told: told not in tui.screen_text(app))
             await tui.until(pilot, lambda: "4 runs" in tui.screen_text(app))
         assert len(rows.states(ws.store)) == 1
+
+
+async def test_several_candidates_and_controls_are_asked_for_with_what_they_take(tui, ws, tmp_path, monkeypatch):
+    path = tmp_path / "few.jsonl"
+    path.write_text("".join(f'{{"prompt": "Question {n}?", "completion": "few {n}"}}\n' for n in range(10)))
+    ws.import_file(path, name="few-rows")
+    ws.freeze("few-rows", "few")
+    there = [version.name for version in ws.versions()]
+    async with tui.running(ws, base="yes", size=(100, 40)) as pilot:
+        app = pilot.app
+
+        def told(text: str) -> bool:
+            return text in " ".join(
+                " ".join(str(one.content) for one in app.screen.query(Static) if one.display).split()
+            )
+
+        await go(tui, pilot, compare=("yes", "no", "few"))
+        dialog = await asked(tui, pilot)
+        await tui.until(pilot, lambda: told("candidates no, few"))
+        await tui.until(pilot, lambda: told("baseline yes (30 rows), candidate no (30 rows), candidate2 few (10 rows)"))
+        assert told("4 runs taken over from"), "those of yes and no"
+        await asked(tui, pilot, budget="300")
+        await tui.until(pilot, lambda: told("Warning: 300 trained tokens are 1 optimizer steps"))
+        text = tui.screen_text(app)
+        assert text.index("Warning") < text.index("6 runs"), "on a small screen the last lines are out of sight"
+        await asked(tui, pilot, budget="1500")
+        await tui.until(pilot, lambda: told("taken over"))
+        await pilot.press("ctrl+n")
+        await tui.until(pilot, lambda: "30 rows  no" in tui.screen_text(app))
+        await pilot.press("down", "enter")
+        await tui.until(pilot, lambda: told("candidate few") and told("4 runs."))
+        await pilot.press("ctrl+n")
+        await tui.until(pilot, lambda: "10 rows  few" in tui.screen_text(app))
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: app.screen is dialog)
+        assert told("candidate few"), "the only one stays"
+        checks = dialog.query_one(Checks)
+        checks.focus()
+        await pilot.press("space")
+        await tui.until(pilot, lambda: told("random-k yes-random-k-10 (10 rows)"))
+        assert "[x] random-k  [ ] longest-k" in tui.screen_text(app)
+        await pilot.press("left", "space")
+        await tui.until(pilot, lambda: told("full yes (30 rows)"))
+        dialog.query_one("#unit", Choice).action_turn(-1)
+        await tui.until(pilot, lambda: told("The control full takes as long as all rows of the baseline do"))
+        dialog.query_one("#unit", Choice).action_turn(-1)
+        await asked(tui, pilot, budget="1.5")
+        await tui.until(pilot, lambda: told("The budget is a whole number: how often"))
+        await asked(tui, pilot, budget="2")
+        await tui.until(pilot, lambda: told("Leave the control full out."))
+        checks.action_turn()
+        await tui.until(pilot, lambda: told("How long it takes shows in the first steps"))
+        assert [version.name for version in ws.versions()] == there, "nothing is made before it starts"
+        begun: list[Question] = []
+        monkeypatch.setattr(app.experiments.jobs, "begin", lambda ask, cancelled: begun.append(ask) or "none")
+        await pilot.press("enter")
+        await tui.until(pilot, lambda: bool(begun))
+        [ask] = begun
+        assert (ask.baseline, ask.candidates, ask.controls) == ("yes", ("few",), ("random-k",))
+        assert (ask.epochs, ask.minutes, ask.trained_tokens, ask.seeds) == (2, None, None, 2)
 
 
 async def test_rows_shared_with_the_eval_set_and_a_source_for_a_version_are_said_in_the_dialog(tui, ws):

@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from textual import events
 
 from trainer.slices import Slice, SlicedMetric
-from trainer.verdict import MetricResult
+from trainer.verdict import MetricResult, specs_for
 from workbench import experiments, outcomes, results
 from workbench.asking import Given
 from workbench.errors import Problem
@@ -508,7 +508,13 @@ def judged(shown: results.Finished, **state) -> results.Finished:
     ]
     metrics = rates if not state.get("waiting") else shown.result["metrics"]
     judge = {"state": "", "why": "", **told, **state}
-    return replace(shown, result=shown.result | {"judge": judge, "metrics": metrics})
+    item = replace(shown.items[0], values={"win_rate": {"baseline": 0.5, "candidate": 1.0}})
+    return replace(
+        shown,
+        result=shown.result | {"judge": judge, "metrics": metrics},
+        metrics=(*specs_for({"win_rate"}), *shown.metrics),
+        items=[item, *shown.items[1:]],
+    )
 
 
 def test_a_judge_is_told_with_both_orders_equal_length_and_what_was_not_judged(shown):
@@ -523,6 +529,10 @@ def test_a_judge_is_told_with_both_orders_equal_length_and_what_was_not_judged(s
     assert "10 of 12 pairs of answers" in text
     assert "3 (30%) of them got another verdict in the other order: these are ties." in text
     assert "2 pairs had no usable verdict" in text
+    assert "B's answers were preferred on 1 item, A's on 0" in text
+    control = shown.whole | {"comparisons": [shown.whole["comparisons"][0] | {"control": "random-k"}]}
+    lines = judge_lines(replace(judged(shown), whole=control), 78)
+    assert not any("preferred on" in text for line in lines for text, _ in line), "items have it against the baseline"
 
 
 def test_a_judge_that_is_not_through_is_told_with_what_goes_on_with_it(shown):

@@ -62,7 +62,8 @@ def verdict_lines(shown: Finished, width: int) -> list[Line]:
     lines += _wrapped(" · ".join(named), width, "text")
     if (pairs := len(shown.comparisons)) > 1:
         rest = [name for place, name in enumerate(shown.comparisons) if place != shown.number]
-        lines += _wrapped(f"Pair {shown.number + 1} of {pairs}; b shows the next: {', '.join(rest)}.", width, "muted")
+        told = f"Pair {shown.number + 1} of {pairs}; b shows the next, 7 lists all. The others: {', '.join(rest)}."
+        lines += _wrapped(told, width, "muted")
     lines.append([])
     lines += _metric_table(shown, width) if result["verdict"] else _means(shown)
     lines.append([])
