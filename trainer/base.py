@@ -88,8 +88,8 @@ def load_base(setting: ModelSetting, choice: ModelChoice | None = None, *, packe
         packed = device.type == "cuda" or setting.quantize == "auto"
     kwargs: dict[str, Any] = {"dtype": torch_dtype, **source.pin}
     if nf4 and packed:
-        kwargs["quantization_config"] = nf4_config(torch_dtype)
-    if device.type == "cuda":
+        kwargs["quantization_config"] = nf4_config(torch_dtype, sharded=processes.sharded())
+    if device.type == "cuda" and not processes.sharded():  # FSDP places the weights by itself
         kwargs["device_map"] = {"": device.index or 0}
     try:
         model = AutoModelForCausalLM.from_pretrained(source.path, **kwargs)

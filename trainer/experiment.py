@@ -6,6 +6,7 @@
     results/<run>/generations.parquet        item, text, finish, tokens
     results/<run>/summary.json               losses, sanity checks, speed; written last: the run is complete
     results/<run>/adapter/                   the adapter in PEFT form, or the model where all weights were trained
+    results/<run>/trained.json               what a run that FSDP split had to tell, until it is measured
     results/<run>/failed.json                in place of all that: what went wrong with this run alone
 
 A killed job resumes: complete runs are kept, the one under way goes on from its checkpoint. So a run of an earlier
@@ -28,13 +29,13 @@ from trainer.arms import read_arm, read_items, validation_rows, without
 from trainer.base import Base, load_base, load_chosen, pick_device, with_policy
 from trainer.chat import TokenCache, window
 from trainer.devices import read_devices, side_by_side
-from trainer.errors import Problem
+from trainer.errors import Problem, Stopped
 from trainer.evaluate import prepare
 from trainer.failures import FAILED, check_comparable, forget_failures
 from trainer.forgetting import read_windows
 from trainer.plan import BASE, SHORT, ExperimentPlan, ModelChoice, ResolvedBudget
 from trainer.protocol import Events, holding, read_plan, write_atomic
-from trainer.runs import BUDGET, SUMMARY, Runs
+from trainer.runs import BUDGET, SUMMARY, TRAINED, Runs
 
 MODEL = "model.json"
 GENERAL = "general.txt"
@@ -53,6 +54,8 @@ def run_experiment(folder: Path, events: Events) -> None:
         side_by_side(folder, devices, _work, events.began)
     else:
         processes.join(pick_device(plan.model.device))
+        if processes.sharded():
+            _train_all(folder, plan, events)
         _make_runs(folder, plan, events)
     if left := [run.id for run in plan.runs if not _has_ended(results / run.id)]:
         raise Problem(
@@ -101,6 +104,22 @@ def _make_all(runs: Runs, budget: ResolvedBudget) -> None:
                         made += 1
         if not made:
             time.sleep(_LOOK)
+
+
+def _train_all(folder: Path, plan: ExperimentPlan, events: Events) -> None:
+    """Train the runs that are left, on a model that FSDP splits over the processes. Always raises Stopped.
+
+    What is split cannot be measured, nor be trained on again: each run loads the model anew, and all are measured by
+    the same job when it is started in the plain way.
+    """
+    for run in plan.runs:
+        results = folder / "results" / run.id
+        if run.arm in plan.arms and not _has_ended(results) and not (results / TRAINED).exists():
+            runs = _load(folder, plan, events, 1)
+            runs.hold(_quantize(plan, run.arm))
+            if not runs.has_ended(run):
+                runs.attempt(run, runs.agreed_budget())
+    raise Stopped("Every run is trained, and none is measured", do=f"On one GPU: python -m trainer {folder}")
 
 
 @contextlib.contextmanager

@@ -256,12 +256,13 @@ def finetune(
     started = time.monotonic()
     estimated = _estimate(base, setting, schedule)
     reset_peak(base.device)
+    whole = not processes.sharded()  # else no process can use the model for itself, before or after
     with trainable(base, setting, seed) as model:
-        step0 = step0_difference(base, model, [row for row in rows[:4] if row.trained])
+        step0 = step0_difference(base, model, [row for row in rows[:4] if row.trained]) if whole else None
         with scored_positions(model) as select:
 
             def validation_loss() -> float | None:
-                return mean_loss(base, model, select, validation, setting.micro_tokens)
+                return mean_loss(base, model, select, validation, setting.micro_tokens) if whole else None
 
             sanity: dict[str, Any] = {
                 "step0_difference": step0,
@@ -269,7 +270,7 @@ def finetune(
                 "validation_before": validation_loss(),
             }
             last = steps
-            if setting.early_stop and validation:
+            if setting.early_stop and validation and whole:
                 watch.early_stop = _EarlyStop(out / "validation.json", sanity["validation_before"], validation_loss)
                 if checkpoint and watch.early_stop.was_due(_step_of(checkpoint)):  # stopped again in its evaluation
                     last, watch.stopped_early = _step_of(checkpoint), True
@@ -283,15 +284,21 @@ def finetune(
             )
             trainer.remove_callback(PrinterCallback)
             trainer.select = select
-            if checkpoint is None:
+            if checkpoint is None and whole:
                 trainer.check_first_step = lambda: note_gradients(model, first_step)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             if watch.interrupted:
                 raise Stopped("Stopped", do="The same command resumes where it was.")
-            sanity |= json.loads(first_step.read_text())
+            unknown = {"gradient_reach": None, "foreign_gradients": None}
+            sanity |= json.loads(first_step.read_text()) if whole else unknown
             sanity["validation_after"] = validation_loss()
             peak = peak_bytes(base.device)
-            saved_bytes = processes.from_first(_save(base, model, out / "adapter") if processes.is_first() else 0)
+            if whole:
+                saved_bytes = _save(base, model, out / "adapter") if processes.is_first() else 0
+            else:
+                trainer.save_model(str(out / "adapter"))  # all processes bring their parts
+                saved_bytes = _size(out / "adapter") if processes.is_first() else 0
+            saved_bytes = processes.from_first(saved_bytes)
             seconds = time.monotonic() - started
         losses = [float(log["loss"]) for log in trainer.state.log_history if "loss" in log]
         del trainer
@@ -325,6 +332,11 @@ def _save(base: Base, model: Any, folder: Path) -> int:
     model.save_pretrained(str(folder))
     if not isinstance(model, PeftModel):
         base.tokenizer.save_pretrained(str(folder))
+    return _size(folder)
+
+
+def _size(folder: Path) -> int:
+    """The bytes of the files in a folder."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 

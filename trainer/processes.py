@@ -46,6 +46,11 @@ def _all_there() -> Iterator[None]:
         raise Stopped("Another process of this job ended", do="The same command resumes where it was.") from error
 
 
+def sharded() -> bool:
+    """Whether the launcher splits the model over the processes (FSDP), so that none of them has it whole."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
 def local_rank() -> int:
     """Which of the processes on this machine it is, from 0: the number of its GPU."""
     return int(os.environ["LOCAL_RANK"])

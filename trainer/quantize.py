@@ -53,9 +53,14 @@ def _hidden(*names: str) -> Iterator[None]:
         sys.modules.update(known)
 
 
-def nf4_config(compute_dtype: torch.dtype) -> Any:
-    """NF4 with double quantisation as a transformers quantisation config (QLoRA, arXiv:2305.14314)."""
+def nf4_config(compute_dtype: torch.dtype, *, sharded: bool = False) -> Any:
+    """NF4 with double quantisation as a transformers quantisation config (QLoRA, arXiv:2305.14314).
+
+    `sharded` is for FSDP, which lays the weights of a layer end to end: bitsandbytes then stores its bytes as numbers
+    of the type that the other weights have.
+    """
     bitsandbytes()
+    import torch
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -63,6 +68,7 @@ def nf4_config(compute_dtype: torch.dtype) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
+        bnb_4bit_quant_storage=compute_dtype if sharded else torch.uint8,
     )
 
 

@@ -20,12 +20,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from trainer import processes
+from trainer.adapters import with_adapters
 from trainer.answer_metrics import answer_metrics, prompt_lengths, regurgitation
 from trainer.arms import Arm
 from trainer.base import Base, load_base, with_policy
 from trainer.budget import budget_in_epochs, budget_in_minutes, budget_in_tokens, for_device
 from trainer.environment import environment
-from trainer.errors import BadInput, Problem, Stopped
+from trainer.errors import BadInput, Problem, Stopped, UsageProblem
 from trainer.evaluate import PreparedItem, generate, reference_losses, write_measured
 from trainer.failures import FAILED, check_comparable, note_failure, run_problem
 from trainer.finetune import RunResult, finetune
@@ -37,6 +38,7 @@ from trainer.schedule import TrainRow, epoch_steps
 
 BUDGET = "budget.json"
 SUMMARY = "summary.json"
+TRAINED = "trained.json"
 
 SAMPLE_ITEMS = 10
 SAMPLE_TOKENS = 24
@@ -158,12 +160,18 @@ class Runs:
         if path.exists():
             return ResolvedBudget.model_validate_json(path.read_bytes())
         evaluation = self.plan.evaluation_seconds or 0.0
-        if self.plan.base:
+        if self.plan.base and self.is_complete(BASE):
             evaluation = float(json.loads((self.results(BASE) / SUMMARY).read_text())["evaluation_seconds"])
         names = [name for name, arm in self.arms.items() if arm.trained_tokens]
         arms = [self.arms[name] for name in names]
         budget = budget_in_tokens(self.plan, self.base, evaluation)
         budget = budget or budget_in_epochs(self.plan, self.base, arms, evaluation)
+        if budget is None and processes.sharded():
+            raise UsageProblem(
+                "a budget in minutes is measured with the whole model, which no process has here",
+                where="FSDP",
+                do="Compare with --trained-tokens.",
+            )
         if budget is None:
             self.events.emit("stage", what="measuring the speed")
             spent = time.monotonic() - self.events.began
@@ -206,14 +214,24 @@ class Runs:
         return (self.plan.training or SHORT).micro_tokens
 
     def train_and_measure(self, run: Run, budget: ResolvedBudget) -> None:
-        """Train one arm with one seed, evaluate it, and write its results."""
+        """Train one arm with one seed, evaluate it, and write its results; of a model that is split only train it."""
         out = self.results(run.id)
         out.mkdir(parents=True, exist_ok=True)
         arm = self.arms[run.arm]
         steps, epochs = self.length(run.arm, budget)
         own = self.plan.settings.get(run.arm)
         started = time.monotonic()
+        trained, split = out / TRAINED, processes.sharded()
         with deferred_stop() as wants_stop:
+            if trained.exists():
+                with with_adapters(self.base, {run.id: out / "adapter"})(run.id) as model:
+                    try:
+                        self.measure(run.id, run.arm, model, wants_stop)
+                    finally:
+                        model.unload()  # the base goes on to the next run
+                self.finish(run.id, json.loads(trained.read_text()))
+                self._end(run, time.monotonic() - started)
+                return
             result = finetune(
                 self.base,
                 arm.rows,
@@ -225,13 +243,22 @@ class Runs:
                 validation=self.validation[run.arm],
                 on_step=_step_teller(run.id, self.events),
                 wants_stop=wants_stop,
-                then=lambda model: self.measure(run.id, run.arm, model, wants_stop),
+                then=lambda model: None if split else self.measure(run.id, run.arm, model, wants_stop),
             )
             seconds = round(time.monotonic() - started, 1)
             told = {"arm": run.arm, "seed": run.seed, "left_out": arm.left_out, "wall_seconds": seconds}
-            self.finish(run.id, told | _summary(result))
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-        self.events.emit("run-done", run=run.id, seconds=seconds)
+            told |= _summary(result)
+            if split:
+                if processes.is_first():
+                    write_atomic(trained, json.dumps(told, allow_nan=False))
+                processes.wait()
+                return
+            self.finish(run.id, told)
+        self._end(run, seconds)
+
+    def _end(self, run: Run, seconds: float) -> None:
+        shutil.rmtree(self.results(run.id) / "checkpoints", ignore_errors=True)
+        self.events.emit("run-done", run=run.id, seconds=round(seconds, 1))
 
     def merge_and_measure(self, run: Run) -> None:
         """Make a run's adapter of those of other runs, evaluate it, and write its results.

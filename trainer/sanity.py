@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sanity:
-    """The checks of one run. Losses in nats per trained token.
+    """The checks of one run. Losses in nats per trained token. None: not checked, the model being split by FSDP.
 
     `step0_difference`: largest difference between the loss before the first step and the base's on single rows.
     `gradient_reach`: share of the trained matrices with a gradient after the first step (but for LoRA's A, whose is
     zero then, because B starts at zero). `foreign_gradients`: others that have one.
     """
 
-    step0_difference: float
-    gradient_reach: float
-    foreign_gradients: int
+    step0_difference: float | None
+    gradient_reach: float | None
+    foreign_gradients: int | None
     trainable_share: float
     validation_before: float | None
     validation_after: float | None

@@ -258,7 +258,7 @@ def recited(result: dict[str, Any]) -> list[str]:
 
 def checks(result: dict[str, Any]) -> str:
     """What every run checked of itself, over all runs, in one line."""
-    runs = list(result.get("sanity", {}).values())
+    runs = [run for run in result.get("sanity", {}).values() if run["gradient_reach"] is not None]
     if not runs:
         return ""
     step0 = max(run["step0_difference"] for run in runs)
