@@ -21,16 +21,16 @@ from trainer.__main__ import _work  # noqa: E402
 from trainer.conversation import canonical_json  # noqa: E402
 from trainer.environment import environment  # noqa: E402
 from trainer.plan import Budget, Evaluation, ExperimentPlan, Run, TrainingSetting  # noqa: E402
-from trainer.protocol import read_events, run_as_job  # noqa: E402
+from trainer.protocol import Events, read_events, run_as_job  # noqa: E402
 
 from .test_experiment import chat, parquet  # noqa: E402
 
 
 @pytest.fixture
 def job(tmp_path, tiny_setting) -> Callable[..., Path]:
-    """Makes a run folder whose one run has `steps` steps of rows of very unequal lengths."""
+    """Makes a run folder whose one run has six steps of rows of very unequal lengths."""
 
-    def make(name: str, steps: int = 6) -> Path:
+    def make(name: str) -> Path:
         out = tmp_path / name
         out.mkdir()
         parquet(out / "a.parquet", [chat(f"{i}?", "yes " * (1 + i * i % 11)) for i in range(40)])
@@ -44,7 +44,7 @@ def job(tmp_path, tiny_setting) -> Callable[..., Path]:
         plan = ExperimentPlan(
             model=tiny_setting,
             training=training,
-            budget=Budget(trained_tokens=40 * steps),
+            budget=Budget(trained_tokens=40 * 6),
             arms={"a": "a.parquet"},
             runs=[Run(id="a-0", arm="a", seed=0)],
             evaluation=Evaluation(max_new_tokens=4),
@@ -56,11 +56,14 @@ def job(tmp_path, tiny_setting) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def together() -> Iterator[Callable[[Path], list[int]]]:
-    """Starts the job of a folder in two processes that find each other; gives their ids."""
+def together() -> Iterator[Callable[..., list[int]]]:
+    """Starts the job of a folder in two processes that find each other; gives their ids.
+
+    With `stop_at` the second one gets a SIGTERM when it has made so many steps.
+    """
     started: list[int] = []
 
-    def start(folder: Path) -> list[int]:
+    def start(folder: Path, stop_at: int | None = None) -> list[int]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -75,6 +78,8 @@ def together() -> Iterator[Callable[[Path], list[int]]]:
                     AcceleratorState._reset_state(reset_partial_state=True)  # what the parent did and knew
                     environment.cache_clear()
                     torch.set_num_threads(1)
+                    if rank == 1:
+                        stop_itself(stop_at)
                     code = run_as_job(folder, _work)
                 finally:
                     os._exit(code)
@@ -89,6 +94,18 @@ def together() -> Iterator[Callable[[Path], list[int]]]:
             os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
+
+
+def stop_itself(at: int | None) -> None:
+    """Let this process send itself a SIGTERM when it tells of an optimizer step."""
+    emit = Events.emit
+
+    def told(self: Events, event: str, **fields: object) -> None:
+        emit(self, event, **fields)
+        if event == "train" and fields["step"] == at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    Events.emit = told
 
 
 def codes(pids: list[int]) -> list[int]:
@@ -132,15 +149,11 @@ def test_two_processes_give_the_numbers_of_one(job, fork_job, together):
 
 
 def test_a_stop_of_one_process_stops_all_of_them_with_one_checkpoint_to_go_on_from(job, fork_job, together):
-    alone, both = job("alone", steps=40), job("both", steps=40)
+    alone, both = job("alone"), job("both")
     assert fork_job("trainer", alone).wait() == 0
-    pids = together(both)
-    while "train" not in kinds(both):
-        assert os.waitpid(pids[0], os.WNOHANG) == (0, 0), (both / "log.txt").read_text()
-    os.kill(pids[1], signal.SIGTERM)
-    assert codes(pids) == [6, 6]
+    assert codes(together(both, stop_at=3)) == [6, 6]
     assert kinds(both)[-1] == "stopped"
     [checkpoint] = (both / "results" / "a-0" / "checkpoints").glob("checkpoint-*")
-    assert 0 < json.loads((checkpoint / "trainer_state.json").read_text())["global_step"] < 40
+    assert json.loads((checkpoint / "trainer_state.json").read_text())["global_step"] == 4
     assert codes(together(both)) == [0, 0], (both / "log.txt").read_text()
     assert summary(both)["losses"] == pytest.approx(summary(alone)["losses"], abs=1e-3)
