@@ -290,7 +290,8 @@ class CompareDialog(Dialog[str]):
 
     def action_swap(self) -> None:
         """Take the first candidate for the baseline, and the other way round."""
-        self._versions[:2] = reversed(self._versions[:2])
+        baseline, candidate, *more = self._versions
+        self._versions = [candidate, *dict.fromkeys([baseline, *more])]  # the baseline may stand among them, too
         self._renew()
 
     @dialogue
