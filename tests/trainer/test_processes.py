@@ -26,13 +26,12 @@ from trainer.protocol import Events, read_events, run_as_job  # noqa: E402
 from .test_experiment import chat, parquet  # noqa: E402
 
 
-@pytest.fixture
-def job(tmp_path, tiny_setting) -> Callable[..., Path]:
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, tiny_setting) -> Callable[[str], Path]:
     """Makes a run folder whose one run has six steps of rows of very unequal lengths."""
 
     def make(name: str) -> Path:
-        out = tmp_path / name
-        out.mkdir()
+        out = tmp_path_factory.mktemp(name)
         parquet(out / "a.parquet", [chat(f"{i}?", "yes " * (1 + i * i % 11)) for i in range(40)])
         items = [chat(f"eval {i}", f"yes {i}") for i in range(5)]
         table = [
@@ -53,6 +52,14 @@ def job(tmp_path, tiny_setting) -> Callable[..., Path]:
         return out
 
     return make
+
+
+@pytest.fixture(scope="module")
+def alone(job, fork_job) -> Path:
+    """The folder of a job that one process made."""
+    folder = job("alone")
+    assert fork_job("trainer", folder).wait() == 0
+    return folder
 
 
 @pytest.fixture
@@ -126,9 +133,8 @@ def kinds(folder: Path) -> list[str]:
     return [str(event["event"]) for event in read_events(folder)[0]]
 
 
-def test_two_processes_give_the_numbers_of_one(job, fork_job, together):
-    alone, both = job("alone"), job("both")
-    assert fork_job("trainer", alone).wait() == 0
+def test_two_processes_give_the_numbers_of_one(job, alone, together):
+    both = job("both")
     assert codes(together(both)) == [0, 0], (both / "log.txt").read_text()
     one, two = summary(alone), summary(both)
     assert two["environment"]["processes"] == "2"
@@ -148,9 +154,8 @@ def test_two_processes_give_the_numbers_of_one(job, fork_job, together):
     assert [told.count(kind) for kind in ("started", "train", "run-done", "done")] == [1, 6, 2, 1]
 
 
-def test_a_stop_of_one_process_stops_all_of_them_with_one_checkpoint_to_go_on_from(job, fork_job, together):
-    alone, both = job("alone"), job("both")
-    assert fork_job("trainer", alone).wait() == 0
+def test_a_stop_of_one_process_stops_all_of_them_with_one_checkpoint_to_go_on_from(job, alone, together):
+    both = job("both")
     assert codes(together(both, stop_at=3)) == [6, 6]
     assert kinds(both)[-1] == "stopped"
     [checkpoint] = (both / "results" / "a-0" / "checkpoints").glob("checkpoint-*")
