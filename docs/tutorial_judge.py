@@ -130,7 +130,10 @@ def main() -> None:
     """Serve until ctrl-c."""
     given = options_of()
     quiet_libraries()
-    server = server_of(references_in(given.references), given.port)
+    try:
+        server = server_of(references_in(given.references), given.port)
+    except OSError as error:
+        raise SystemExit(f"{error}: give another FILE, or another --port.") from None
     print(f"judging at http://localhost:{server.server_port}/v1 until ctrl-c", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         server.serve_forever()
