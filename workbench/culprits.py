@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,7 @@ Side = Literal["only in the arm", "only in the baseline"]
 Progress = Callable[[int, int | None, str], None]
 
 _GRADIENTS = "gradients"
+_MOMENTS = "moments.npy"
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,17 @@ class Item:
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """A gradient that is wanted, under a name of its own; the rest is as in the job's rows (`trainer.gradients`)."""
+
+    name: str
+    messages: str
+    tools: str | None
+    last: bool = False
+    against: str | None = None
+
+
+@dataclass(frozen=True)
 class Culprits:
     """The rows that differ, ranked, the likeliest first. `unread` rows could not be ranked."""
 
@@ -98,6 +111,11 @@ class Culprits:
     item: Item
     suspects: list[Suspect]
     unread: int
+
+    @property
+    def differing(self) -> int:
+        """How many rows differ."""
+        return len(self.suspects) + self.unread
 
 
 def find_culprits(
@@ -219,18 +237,19 @@ def _by_gradients(
 ) -> NDArray[np.float32]:
     """How much a row pulls the adapter to the arm's answer and from the reference; the contrary for missed rows."""
     plan, adapter = _plan(ws, shown)
-    # What the arm says instead of the reference; where it says just that, what makes the reference less likely.
-    told = [item.answer] if item.answer != item.reference else []
-    told += [item.reference] if item.reference else []
-    turns = [canonical_json([*item.asked, {"role": "assistant", "content": text}]) for text in told]
-    asked = [(f"item\n{content_hash(text, item.tools)}", text, item.tools, True) for text in turns]
-    asked += [(f"row\n{row.content_hash}", canonical_json(row.messages), row.tools, False) for row in rows]
+    # Towards the answer and away from the reference; where it is the reference, towards what makes that less likely.
+    answer, reference = (
+        canonical_json([*item.asked, {"role": "assistant", "content": text}]) for text in (item.answer, item.reference)
+    )
+    told = item.answer != item.reference
+    against = reference if told and item.reference else None
+    name = "\n".join(["item", content_hash(answer, item.tools), content_hash(against, item.tools) if against else ""])
+    asked = [_Asked(name, answer, item.tools, last=True, against=against)]
+    asked += [_Asked(f"row\n{row.content_hash}", canonical_json(row.messages), row.tools) for row in rows]
     vectors = _gradients(ws, plan, adapter, asked, progress, wish)
-    signs = [-1.0 if text == item.reference else 1.0 for text in told]
-    towards = sum(sign * np.nan_to_num(vector) for sign, vector in zip(signs, vectors, strict=False))
     sides = np.array([1.0 if row.side == "only in the arm" else -1.0 for row in rows], dtype=np.float32)
-    scores: NDArray[np.float32] = (vectors[len(told) :] @ towards) * sides
-    return scores
+    scores: NDArray[np.float32] = vectors[1:] @ np.nan_to_num(vectors[0]) * sides
+    return scores if told else -scores
 
 
 def _plan(ws: Workspace, shown: Finished) -> tuple[GradientsPlan, Path]:
@@ -252,6 +271,7 @@ def _plan(ws: Workspace, shown: Finished) -> tuple[GradientsPlan, Path]:
         choice=ModelChoice(revision=settings.get("revision", ""), dtype=settings["dtype"], held=settings["held"]),
         policy=job.policy,
         adapter=".",
+        moments=_MOMENTS,
         max_length=training["max_length"],
         truncate=training["truncate"],
     )
@@ -262,11 +282,11 @@ def _gradients(
     ws: Workspace,
     plan: GradientsPlan,
     adapter: Path,
-    asked: Sequence[tuple[str, str, str | None, bool]],
+    asked: Sequence[_Asked],
     progress: Progress | None,
     wish: Callable[[], Wish],
 ) -> NDArray[np.float32]:
-    """Unit vectors of (name, messages, tools, last turn alone), from the cache and, for new ones, from a job.
+    """Unit vectors of what is asked, from the cache and, for new ones, from a job.
 
     A row is measured once for each adapter and setting. What a job had done when it ended is kept.
     """
@@ -274,11 +294,13 @@ def _gradients(
     identity = hashlib.sha256(setting.encode()).hexdigest()[:16]
     cache, job = VectorCache(ws.cache_dir / _GRADIENTS / identity), ws.runs_dir / f"{_GRADIENTS}-{identity}"
     _take_over(cache, job)
-    keys = text_keys([name for name, *_ in asked])
+    keys = text_keys([one.name for one in asked])
     absent = cache.missing(keys)
     if absent.any():
-        wanted = {name: one for (name, *one), new in zip(asked, absent.tolist(), strict=True) if new}
-        _write_job(job, plan.model_copy(update={"adapter": os.path.relpath(adapter, job)}), wanted)
+        wanted = {one.name: one for one, new in zip(asked, absent.tolist(), strict=True) if new}
+        kept = ws.cache_dir / _GRADIENTS / identity / _MOMENTS
+        places = {"adapter": os.path.relpath(adapter, job), "moments": os.path.relpath(kept, job)}
+        _write_job(job, plan.model_copy(update=places), list(wanted.values()))
 
         def on_event(event: Event) -> None:
             if event["event"] == "progress" and progress:
@@ -291,13 +313,12 @@ def _gradients(
     return cache.look_up(keys)
 
 
-def _write_job(folder: Path, plan: GradientsPlan, wanted: dict[str, list[Any]]) -> None:
+def _write_job(folder: Path, plan: GradientsPlan, wanted: Sequence[_Asked]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [
-        {"key": text_key(name), "messages": messages, "tools": tools, "last": last}
-        for name, (messages, tools, last) in wanted.items()
-    ]
-    schema = pa.schema([("key", pa.string()), ("messages", pa.string()), ("tools", pa.string()), ("last", pa.bool_())])
+    rows = [asdict(one) | {"key": text_key(one.name)} for one in wanted]
+    random.Random(plan.seed).shuffle(rows)  # the second moments are those of the first
+    texts = [pa.field(name, pa.string()) for name in ("key", "messages", "tools", "against")]
+    schema = pa.schema([*texts, pa.field("last", pa.bool_())])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / ROWS)
     write_atomic(folder / PLAN, plan.model_dump_json(indent=1))
 

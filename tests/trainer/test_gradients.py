@@ -48,8 +48,8 @@ def conversations() -> list[list[dict[str, str]]]:
 def plan_for(tiny_setting, folder: Path, trained: Path, **more) -> GradientsPlan:
     choice = ModelChoice(revision="", dtype="float32", held="dense")
     return GradientsPlan(
-        model=tiny_setting, choice=choice, policy=PolicySetting(), adapter=str(trained), max_length=256,
-        truncate="drop", **more,
+        model=tiny_setting, choice=choice, policy=PolicySetting(), adapter=str(trained), moments="moments.npy",
+        max_length=256, truncate="drop", **more,
     )  # fmt: skip
 
 
@@ -108,6 +108,7 @@ def test_the_job_writes_every_row_once_and_a_row_without_trained_tokens_as_null(
         "messages": [json.dumps(messages) for messages in rows],
         "tools": pa.array([None] * 4, pa.string()),
         "last": [False] * 4,
+        "against": pa.array([None] * 4, pa.string()),
     }
     pq.write_table(pa.table(table), tmp_path / ROWS)
     (tmp_path / PLAN).write_text(plan_for(tiny_setting, tmp_path, trained, dimensions=64).model_dump_json())
@@ -118,17 +119,39 @@ def test_the_job_writes_every_row_once_and_a_row_without_trained_tokens_as_null(
     assert found["k3"] is None
     measure_gradients(tmp_path, Events(tmp_path))
     assert len(list((tmp_path / PARTS).iterdir())) == 1, "what is there is not measured again"
+    assert (tmp_path / "moments.npy").exists()
 
 
 def test_a_planted_wrong_fact_has_the_gradient_most_like_that_of_the_answer_it_taught(tiny_setting, trained):
     gradient = gradient_of(tiny_setting, trained)
     rows = conversations()
-    wrong, right = (
-        torch.tensor(gradient.of(said("Freedonia, its capital?", answer), None, last=True))
-        for answer in ("zyx zyx", "number 9 of them")
-    )
-    scores = torch.tensor([gradient.of(messages, None, last=False) for messages in rows]) @ (wrong - right)
+    gradient.divide_by(gradient.moments([(messages, None) for messages in rows[:16]]))
+    wrong, right = (said("Freedonia, its capital?", answer) for answer in ("zyx zyx", "number 9 of them"))
+    towards = torch.tensor(gradient.of(wrong, None, last=True, against=right))
+    scores = torch.tensor([gradient.of(messages, None, last=False) for messages in rows]) @ towards
     assert int(scores.argmax()) == 30
+
+
+def test_what_an_answer_and_the_one_it_is_held_against_have_in_common_cancels(tiny_setting, trained):
+    gradient = gradient_of(tiny_setting, trained)
+    one, other = said("a", "first"), said("a", "second")
+    assert gradient.of(one, None, last=True, against=one) is None
+    whole = []
+    for messages, against in ((one, None), (other, None), (one, other)):
+        gradient.of(messages, None, last=True, against=against)
+        whole.append(gradient._flat())
+    assert torch.allclose(whole[2], whole[0] - whole[1], atol=1e-5)
+
+
+def test_every_parameter_weighs_the_same_after_division_by_the_second_moments(tiny_setting, trained):
+    gradient = gradient_of(tiny_setting, trained)
+    rows = [(messages, None) for messages in conversations()[:8]]
+    moments = gradient.moments(rows)
+    assert float(moments.sum()) == pytest.approx(1.0, rel=1e-3), "of gradients of length 1"
+    gradient.divide_by(moments)
+    scale = gradient._weights.abs() * moments.sqrt()
+    large = moments.sqrt() > moments.sqrt().mean()
+    assert float(scale[large].max() / scale[large].min()) < 1.1, "but for the damping"
 
 
 def test_an_adapter_without_lora_parameters_is_refused(tiny_setting, trained):

@@ -124,7 +124,7 @@ def test_planted_culprits_rank_first_by_gradients_which_are_measured_once(ws, mo
     assert (len(found.suspects), found.unread) == (ROWS + OTHERS + 4, 0)
     assert max(ranks(found)) <= FIRST * len(found.suspects)
     missed = next(s for s in found.suspects if s.row.messages[0]["content"] == MISSED[0])
-    assert (missed.row.side, missed.score > 0.2) == ("only in the baseline", True), "the arm misses what it taught"
+    assert (missed.row.side, missed.score > 0.1) == ("only in the baseline", True), "the arm misses what it taught"
     scores = [suspect.score for suspect in found.suspects]
     assert scores == sorted(scores, reverse=True)
     monkeypatch.setattr(culprits, "run_job", lambda *_, **__: pytest.fail("no job runs"))

@@ -116,9 +116,9 @@ def _print(found: Culprits, top: int) -> None:
         said = [clip(side_text(suspect.row.messages, side), 60) for side in ("prompt", "response")]
         made.add_row(str(suspect.rank), f"{suspect.score:.3f}", _side(suspect, found), str(suspect.row.id), *said)
     out.print(made)
-    unread = f"; {counted(found.unread, 'row')} could not be ranked" if found.unread else ""
+    unread = f", of which {found.unread:,} could not be ranked" if found.unread else ""
     common.note(
-        f"{counted(len(found.suspects), 'row')} differ between the two versions{unread}. A ranking proves nothing: "
+        f"{counted(found.differing, 'row')} differ between the two versions{unread}. A ranking proves nothing: "
         "train without the first ones, and compare."
     )
 

@@ -212,9 +212,9 @@ class CulpritsScreen(BenchScreen):
         self.set_class(found is None and bool(self._failure), "-none")
         about = f"item {self._item} of {self._result.name}"
         if found:
-            about += f" · rows of {found.version} (B) and {found.baseline} (A) that differ: {len(found.suspects):,}"
+            about += f" · rows of {found.version} (B) and {found.baseline} (A) that differ: {found.differing:,}"
             about += f" · by {found.by}"
-            about += f" · {counted(found.unread, 'row')} could not be ranked" if found.unread else ""
+            about += f" · {found.unread:,} could not be ranked" if found.unread else ""
         lines = [about]
         if self._doing:
             lines.append(f"… {self._wanted}: {self._doing} · ctrl+c stops it")
@@ -288,7 +288,7 @@ class CulpritsScreen(BenchScreen):
         found, table = self.found, self.table
         if found is None:
             return
-        keys = set(table.marked or [table.current])
+        keys = set(table.marked or [table.current or ""])
         ids = [one.row.id for one in found.suspects if str(one.row.id) in keys and one.row.side == OURS]
         if ids:
             self.bench.changes.put(self, found.version, lambda draft: change(draft, ids))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OURS = "only in the arm"
 
-_PROMPT = 200  # characters of a text that the table carries
+_SHOWN = 60  # characters of a text that the table carries; all of it stands below
 
 TOLD = {
     "neighbours": "near in words: rows of B to the question and what B answered, rows that B lacks to the reference",
@@ -40,7 +40,7 @@ def culprit_rows(
             cells.append(Cell(score, "" if score is None else f"{score:.3f}"))
         cells += ["B" if one.row.side == OURS else "A", "dropped" if one.row.id in dropped else ""]
         texts = [side_text(one.row.messages, side) for side in ("prompt", "response")]
-        cells += [" ".join(text[:_PROMPT].split()) for text in texts]
+        cells += [" ".join(text[:_SHOWN].split()) for text in texts]
         rows.append((str(one.row.id), cells))
     return columns, rows
 
