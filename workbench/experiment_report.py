@@ -21,6 +21,7 @@ from workbench.controls import SAID
 from workbench.errors import Problem, UsageProblem
 from workbench.experiment_command import command_line
 from workbench.experiments import Question, asked
+from workbench.failures.diagnose import diagnose
 from workbench.formats.whole import check_free, whole_file
 from workbench.report.contents import (
     AnswerPart,
@@ -118,6 +119,7 @@ def gather(ws: Workspace, name: str, *, items: int = ITEMS, progress: Progress |
         recipe_diffs=[(other.version, _recipe_diff(arms[0], other)) for other in arms[1:]],
         left=[_left(ws, *names) for a, b in pairs for names in dict.fromkeys(((a, b), (b, a)))],
         runs=_runs(ws, shown.id, noted, job),
+        diagnosis=diagnose(ws, shown.id, progress),
         items=_items(ws, shown, spec, items),
         repeat=_repeat(ws, shown, whole, asked(row), job, noted),
     )

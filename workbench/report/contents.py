@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbench.report.failures import Diagnosis
+
 
 def arm_name(arm: str) -> str:
     """An arm for people; `noise` is the run that only measures how far training alone moves the baseline."""
@@ -184,6 +186,7 @@ class Contents:
     recipe_diffs: Sequence[tuple[str, Sequence[str]]]
     left: Sequence[LeftPart]
     runs: Sequence[RunPart]
+    diagnosis: Diagnosis
     items: ItemsPart
     repeat: Repeat
 

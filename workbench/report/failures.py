@@ -109,7 +109,9 @@ class Diagnosis:
 
 
 _KINDS = {"brought": "bold red", "kept": "bold yellow"}
-_SAID = {"brought": "training brought it", "kept": "the base has it too"}
+SAID: Final = {"brought": "training brought it", "kept": "the base has it too"}
+"""Where a failure comes from, in words."""
+
 _PIECES = 2  # answers that show a finding
 _INDENT = "   "
 
@@ -118,9 +120,8 @@ def render_diagnosis(found: Diagnosis) -> RenderableType:
     """The diagnosis for a terminal of 80 columns or more."""
     parts: list[RenderableType] = [_finding(finding, found) for finding in found.findings]
     if not found.findings:
-        looked = [look for look in found.looks if not look.missing]
-        parts.append(Text(f"Nothing found in {counted(len(looked), 'look')}.", style="bold"))
-    parts += [_table(found), *_missing(found.looks)]
+        parts.append(Text(verdict_of(found), style="bold"))
+    parts += [_table(found), *(Text(safe_text(note), style="dim") for note in notes(found.looks))]
     return Group(*parts)
 
 
@@ -128,13 +129,11 @@ def _finding(finding: Finding, found: Diagnosis) -> Text:
     version = found.versions[finding.arm]
     text = Text()
     text.append(f"{finding.arm} ({safe_text(version)}): {finding.title}", style=_KINDS[finding.kind])
-    text.append(f" · {_SAID[finding.kind]}\n")
+    text.append(f" · {SAID[finding.kind]}\n")
     text.append(f"{_INDENT}measured  {safe_text(finding.sentence)}\n")
     text.append(f"{_INDENT}cause     {safe_text(finding.cause.why)}\n")
-    if finding.cause.rows:
-        ids = ", ".join(str(id) for id in finding.cause.rows)
-        more = finding.cause.count - len(finding.cause.rows)
-        text.append(f"{_INDENT}rows      {ids}" + (f" and {more:,} more" if more > 0 else "") + "\n")
+    if ids := ids_told(finding.cause):
+        text.append(f"{_INDENT}rows      {ids}\n")
     for shown in finding.shown[:_PIECES]:
         text.append(f"{_INDENT}item {shown.item:<4} {clip(shown.piece, 90)}\n", style="dim")
     for command in finding.cause.look:
@@ -143,24 +142,41 @@ def _finding(finding: Finding, found: Diagnosis) -> Text:
 
 
 def _table(found: Diagnosis) -> RenderableType:
-    columns = list(dict.fromkeys(reading.column for look in found.looks for reading in look.readings))
-    order = ["references", "base", *found.versions]
-    columns.sort(key=lambda column: order.index(column))
+    columns, rows = readings(found)
     made = table("looked for", *columns, right=columns)
-    for look in found.looks:
-        if look.missing:
-            continue
-        by_column = {reading.column: reading for reading in look.readings}
-        cells = [_cell(by_column[column].value, look.unit) if column in by_column else "-" for column in columns]
-        made.add_row(look.title, *cells)
+    for title, cells in rows:
+        made.add_row(title, *cells)
     return made
 
 
-def _cell(value: float, unit: str) -> str:
-    return f"{value:.0%}" if unit == "share" else f"{value:.3f}"
+def readings(found: Diagnosis) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """What was measured of each failure that could be looked for: the columns, and the rows by title."""
+    columns = list(dict.fromkeys(reading.column for look in found.looks for reading in look.readings))
+    order = ["references", "base", *found.versions]
+    columns.sort(key=lambda column: order.index(column))
+    return columns, [(look.title, cells_of(look, columns)) for look in found.looks if not look.missing]
 
 
-def _missing(looks: Sequence[Look]) -> list[Text]:
-    notes = [f"not measured: {look.title} ({look.missing})" for look in looks if look.missing]
-    notes += [f"{look.title}: {look.note}" for look in looks if look.note and not look.missing]
-    return [Text(safe_text(note), style="dim") for note in notes]
+def cells_of(look: Look, columns: Sequence[str]) -> list[str]:
+    """A look's readings in words, one for each column."""
+    by_column = {reading.column: reading.value for reading in look.readings}
+    told = {column: f"{v:.0%}" if look.unit == "share" else f"{v:.3f}" for column, v in by_column.items()}
+    return [told.get(column, "-") for column in columns]
+
+
+def notes(looks: Sequence[Look]) -> list[str]:
+    """What could not be looked for and why, and what is to be known of the rest."""
+    told = [f"not measured: {look.title} ({look.missing})" for look in looks if look.missing]
+    return told + [f"{look.title}: {look.note}" for look in looks if look.note and not look.missing]
+
+
+def verdict_of(found: Diagnosis) -> str:
+    """What was found, in a line, where nothing was."""
+    looked = [look for look in found.looks if not look.missing]
+    return f"Nothing found in {counted(len(looked), 'look')}."
+
+
+def ids_told(cause: Cause) -> str:
+    """The rows behind a cause, by their ids; empty where there are none."""
+    more = cause.count - len(cause.rows)
+    return ", ".join(str(id) for id in cause.rows) + (f" and {more:,} more" if more > 0 else "")

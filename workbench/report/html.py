@@ -12,6 +12,9 @@ from markupsafe import Markup
 
 from workbench.report import plots
 from workbench.report.contents import Contents, arm_name
+from workbench.report.diagnosed import ABOUT as ABOUT_DIAGNOSIS
+from workbench.report.diagnosed import heading
+from workbench.report.failures import ids_told, notes, readings, verdict_of
 from workbench.report.pairs import arms as arms_called
 from workbench.report.pairs import comparisons
 from workbench.report.slices import ABOUT, LISTED, other_slices, slice_tables
@@ -80,6 +83,12 @@ def html_report(contents: Contents) -> str:
         smallest=SMALLEST,
         about_slices=ABOUT,
         listed=LISTED,
+        about_diagnosis=ABOUT_DIAGNOSIS,
+        heading=heading,
+        ids_told=ids_told,
+        verdict_of=verdict_of,
+        readings=readings,
+        diagnosis_notes=notes,
         checks=checks(result),
         left_out=left_out(result),
     )

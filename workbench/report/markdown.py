@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.markdown import code_block, plain, table
 from workbench.report.contents import ArmPart, Contents, ItemPart, ItemsPart, LeftPart, Repeat, RunPart, arm_name
+from workbench.report.diagnosed import diagnosis_markdown
 from workbench.report.intervals import HEAD, interval_bar
 from workbench.report.pairs import arms, comparisons
 from workbench.report.slices import ABOUT, LISTED, other_slices, slice_tables
@@ -48,6 +49,7 @@ def markdown_report(contents: Contents) -> str:
     parts += ["## What is trained: the masks", *_masks(contents.arms)]
     parts += ["## The runs", _runs(contents.runs)]
     parts += [plain(note) for note in (checks(result), left_out(result)) if note]
+    parts += ["## Diagnosis", *diagnosis_markdown(contents.diagnosis)]
     parts += [f"## {plain(items_title(contents.views))}", *_items(contents.items)]
     parts += ["## To repeat it", *_repeat(contents.repeat)]
     return "\n\n".join(parts) + "\n"

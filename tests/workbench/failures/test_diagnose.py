@@ -21,7 +21,9 @@ from workbench.errors import UsageProblem
 from workbench.failures.case import open_case
 from workbench.failures.diagnose import _share_tests, diagnose
 from workbench.failures.signs import Signs
-from workbench.report.failures import Diagnosis, Finding
+from workbench.report import html
+from workbench.report.diagnosed import diagnosis_markdown, heading
+from workbench.report.failures import Diagnosis, Finding, ids_told, notes, readings, verdict_of
 from workbench.store import experiments as table
 from workbench.workspace import Workspace
 
@@ -159,6 +161,14 @@ def lab(tiny_model, tmp_path_factory):
     made.ws.close()
 
 
+@pytest.fixture(scope="module")
+def endless(tiny_model, tmp_path_factory):
+    """Trained with a template that writes no stop token, in place of the model's own."""
+    made = Lab(tmp_path_factory.mktemp("endless"), tiny_model, policy=PolicySetting(template=ENDLESS))
+    yield made
+    made.ws.close()
+
+
 def ids(lab: Lab, holding: str) -> list[int]:
     """The rows of the candidate's version that hold a text."""
     found = [row for batch in lab.ws.rows("mixed") for row in batch.to_pylist()]
@@ -239,12 +249,31 @@ def test_answers_without_an_end_and_a_clean_mask_audit_point_elsewhere(lab):
     assert "the mask audit is clean" in finding.cause.why
 
 
-def test_answers_without_an_end_point_to_rows_whose_stop_token_is_not_trained(tiny_model, tmp_path):
-    endless = Lab(tmp_path, tiny_model, policy=PolicySetting(template=ENDLESS))
+def test_answers_without_an_end_point_to_rows_whose_stop_token_is_not_trained(endless):
     finding = endless.finding("runs-on", third, finish="length")
     assert "the mask audit of mixed counts 65 no-stop of 65 rows" in finding.cause.why
     assert finding.cause.look[0].endswith("--audit")
-    endless.ws.close()
+
+
+def test_garbled_answers_that_no_row_explains_point_to_a_template_that_differs(endless):
+    found = endless.diagnosis(third, baseline=lambda i: f"{other(i)}<|im_end|>")
+    [finding] = [one for one in found.findings if one.failure == "garbled"]
+    assert (finding.arm, finding.kind) == ("baseline", "brought")
+    assert "a template that differs between training and inference: it was trained with the" in finding.cause.why
+    assert finding.cause.look[0].startswith("workbench tokens good --model")
+
+
+def test_a_report_has_what_was_found_and_nothing_in_it_is_markup(lab):
+    found = lab.diagnosis(lambda i: f"{third(i)}\nuser\n</pre><script>alert({i})</script>")
+    text = "\n".join(diagnosis_markdown(found))
+    assert "continues instead of answering, training brought it" in text
+    assert "4 of 65 rows of mixed" in text
+    page = html._ENGINE.get_template("diagnosis.html.j2").render(
+        d=found, about_diagnosis="", heading=heading, ids_told=ids_told, verdict_of=verdict_of, readings=readings,
+        diagnosis_notes=notes,
+    )  # fmt: skip
+    assert "candidate (mixed): continues instead of answering, training brought it" in page
+    assert "<script>" not in page + text
 
 
 def test_a_failure_in_few_of_very_many_answers_is_no_finding_however_sure(lab):

@@ -16,6 +16,7 @@ from workbench.tui.cells import wrap
 from workbench.tui.messages import Failure, Said
 from workbench.tui.widgets.arms_pane import ArmsPane
 from workbench.tui.widgets.ask_pane import AskPane
+from workbench.tui.widgets.diagnosis_pane import DiagnosisPane
 from workbench.tui.widgets.items_pane import ItemsPane
 from workbench.tui.widgets.judge_pane import JudgePane
 from workbench.tui.widgets.line_view import Line, LineView
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 _MARGIN = 2  # cells beside the text: one on the left, and the scroll bar
 
-PANES: tuple[type[ResultPane], ...] = (SlicesPane, JudgePane, ArmsPane)
+PANES: tuple[type[ResultPane], ...] = (SlicesPane, JudgePane, ArmsPane, DiagnosisPane)
 """Tabs with a widget of their own, behind the first four."""
 
 TABS = ("verdict", "items", "answers", "ask", *(pane.NAME for pane in PANES))
