@@ -15,11 +15,12 @@ _EVALUATION = 0.3
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run of the plan: its id, which arm it trains, and by which seed."""
+    """A run of the plan: its id, which arm it trains, and by which seed. A `merged` one is only evaluated."""
 
     id: str
     arm: str
     seed: int
+    merged: bool = False
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Progress:
 
     def share(self) -> float:
         """How much of the job is done, from 0 to 1."""
-        return min((self._ended() + sum(self._shares())) / max(len(self.runs), 1), 1.0)
+        return min((self._ended() + sum(self._shares().values())) / max(len(self.runs), 1), 1.0)
 
     def seconds_left(self, now: float) -> float | None:
         """Seconds to the end at `now` (seconds since the epoch); None where nothing tells yet."""
@@ -102,9 +103,13 @@ class Progress:
         if whole is None:
             return None
         shares = self._shares()
-        waiting = len(self.runs) - self._ended() - len(shares)
-        left = whole * (waiting + sum(1 - share for share in shares)) / max(len(shares), 1)
-        return max(left - max(now - self.at, 0.0), 0.0)
+        of_merged = self._evaluation_seconds or _EVALUATION * whole
+        left = sum(
+            (of_merged if run.merged else whole) * (1 - shares.get(run.id, 0.0))
+            for run in self.runs
+            if run.id not in self.seconds and run.id not in self.failed
+        )
+        return max(left / max(len(shares), 1) - max(now - self.at, 0.0), 0.0)
 
     def _train(self, event: dict[str, Any]) -> None:
         run, at = event["run"], event["t"]
@@ -144,17 +149,21 @@ class Progress:
     def _ended(self) -> int:
         return len(self.seconds) + len(self.failed)
 
-    def _shares(self) -> list[float]:
-        """How much of each run of the plan that is under way is done, from 0 to 1."""
+    def _shares(self) -> dict[str, float]:
+        """How much of each run of the plan that is under way is done, from 0 to 1, by run id."""
         whole, evaluation = self._run_seconds(), self._evaluation_seconds
         part = min(evaluation / whole, 1.0) if whole and evaluation else _EVALUATION
-        planned = [self._under_way[run.id] for run in self.runs if run.id in self._under_way]
-        return [(1 - part) * trained + part * evaluated for trained, evaluated in planned]
+        found = {}
+        for run in self.runs:
+            if run.id in self._under_way:
+                trained, evaluated = self._under_way[run.id]
+                found[run.id] = evaluated if run.merged else (1 - part) * trained + part * evaluated
+        return found
 
     def _run_seconds(self) -> float | None:
-        """What a whole run takes: as those before it, as its steps so far, or as the budget has it."""
-        if self.seconds:
-            return sum(self.seconds.values()) / len(self.seconds)
+        """What a whole run that is trained takes: as those before it, as its steps so far, or as the budget has it."""
+        if trained := [self.seconds[run.id] for run in self.runs if run.id in self.seconds and not run.merged]:
+            return sum(trained) / len(trained)
         if self._step_seconds is not None and self.steps:
             return self.steps * self._step_seconds + (self._evaluation_seconds or 0.0)
         return self._planned_seconds
@@ -162,4 +171,5 @@ class Progress:
 
 def planned_runs(job: dict[str, Any]) -> list[PlannedRun]:
     """The runs of a job's plan (JSON)."""
-    return [PlannedRun(run["id"], run["arm"], run["seed"]) for run in job["runs"]]
+    merged = job.get("merged", {})
+    return [PlannedRun(run["id"], run["arm"], run["seed"], run["arm"] in merged) for run in job["runs"]]

@@ -295,7 +295,7 @@ EVENTS: list[dict[str, Any]] = [
     {"event": "arm", "arm": "baseline", "rows": 1200, "trained_tokens": 5000, "left_out": {"zero-trained": 3}},
     {"event": "budget", "steps": 20, "trained_tokens": 5120,
      "training": {"tokens_per_step": 256, "preset": "short", "learning_rate": 0.001},
-     "dtype": "float32", "seconds_per_run": 120.0, "stretched": False},
+     "dtype": "float32", "seconds_per_run": 120.0, "seconds_per_evaluation": 30.0, "stretched": False},
     {"event": "evaluate", "run": "base", "what": "own answers", "done": 1, "total": 8},
     {"event": "run-done", "run": "base"},
     {"event": "train", "run": "baseline-0", "step": 1, "steps": 20, "loss": 2.5, "tokens_per_second": None},
@@ -323,6 +323,7 @@ def test_progress_tells_plan_rows_and_runs_on_stderr_alone(shown_by: Callable[[i
 def test_what_the_budget_came_to_is_told_with_why_it_is_not_what_was_asked_for():
     budget = next(event for event in EVENTS if event["event"] == "budget")
     assert budget_sentence(budget, 2).endswith("4.0 min in all")
+    assert budget_sentence(budget, 2, 3).endswith("5.5 min in all; 3 more are merged, and measured only")
     assert "longer than was asked for, but fewer steps teach" in budget_sentence(budget | {"stretched": True}, 2)
     assert "over 3 passes over the rows" in budget_sentence(budget | {"capped": True}, 2)
 

@@ -48,6 +48,19 @@ def after(last: dict[str, Any] | None = None, **wanted: Any) -> Progress:
     raise AssertionError(f"no event {wanted}")
 
 
+def test_a_merged_run_takes_an_evaluation():
+    merged = PlannedRun("merged-0", "merged", 0, merged=True)
+    progress = Progress([*RUNS, merged])
+    for event in events()[:-1]:
+        progress.take(event)
+    assert progress.seconds_left(37.0) == pytest.approx(5.0)
+    progress.take({"event": "evaluate", "run": "merged-0", "what": "own answers", "done": 0, "total": 4, "t": 39.0})
+    assert (progress.current(), progress.evaluated) == (merged, 0.5)
+    assert progress.seconds_left(39.0) == pytest.approx(2.5)
+    progress.take({"event": "run-done", "run": "merged-0", "seconds": 5.0, "t": 42.0})
+    assert (progress.share(), progress.seconds_left(42.0)) == (1.0, 0.0)
+
+
 def test_what_is_done_now_is_told_from_the_first_event_to_the_last():
     assert Progress(RUNS).phase == ""
     assert after(event="started").phase == "preparing"

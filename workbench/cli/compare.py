@@ -247,7 +247,8 @@ def carried_out(ctx: click.Context, experiment: Experiment) -> dict[str, Any]:
         with common.workspace(ctx) as ws:
             experiments.note_state(ws, experiment.id, "running")
         try:
-            with telling(len(experiment.plan.runs) - len(experiment.taken)) as tell:
+            left = [run for run in experiment.plan.runs if run.id not in experiment.taken]
+            with telling(len(left), sum(run.arm in experiment.plan.merged for run in left)) as tell:
                 experiments.run(experiment, tell)
         except Problem as problem:
             # What the job said matters more than that the workspace may be in use by now.

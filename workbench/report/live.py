@@ -21,17 +21,17 @@ class _Teller(Protocol):
 
 
 @contextmanager
-def telling(runs: int) -> Iterator[_Teller]:
-    """A function that takes a job's events and shows them; `runs` is how many will be trained."""
-    teller = _Bars(runs) if sys.stderr.isatty() else _Lines(runs)
+def telling(runs: int, merged: int = 0) -> Iterator[_Teller]:
+    """A function that takes a job's events and shows them; of `runs` that are made, `merged` are not trained."""
+    teller = _Bars(runs, merged) if sys.stderr.isatty() else _Lines(runs, merged)
     try:
         yield teller.tell
     finally:
         teller.close()
 
 
-def budget_sentence(event: dict[str, Any], runs: int) -> str:
-    """What a `budget` event decided, in one line."""
+def budget_sentence(event: dict[str, Any], runs: int, merged: int = 0) -> str:
+    """What a `budget` event decided for `runs` runs that are trained and `merged` ones, in one line."""
     training = event["training"]
     setting = f"preset {training['preset']}, learning rate {training['learning_rate']:g}, {event['dtype']}"
     if event["steps"] is None:
@@ -45,9 +45,10 @@ def budget_sentence(event: dict[str, Any], runs: int) -> str:
     if others:
         text += "; " + ", ".join(f"{arm} {steps:,} steps" for arm, steps in others.items())
     if event["seconds_per_run"]:
-        text += (
-            f", about {_duration(event['seconds_per_run'])} a run, {_duration(event['seconds_per_run'] * runs)} in all"
-        )
+        seconds = event["seconds_per_run"] * runs + event["seconds_per_evaluation"] * merged
+        text += f", about {_duration(event['seconds_per_run'])} a run, {_duration(seconds)} in all"
+    if merged:
+        text += f"; {merged} more are merged, and measured only"
     if event["stretched"]:
         text += "; that is longer than was asked for, but fewer steps teach nothing worth comparing"
     if event.get("capped"):
@@ -62,8 +63,8 @@ def _duration(seconds: float) -> str:
 class _Lines:
     """Plain lines: one for every stage and finished run, and every 15 seconds one about the run under way."""
 
-    def __init__(self, runs: int) -> None:
-        self.runs = runs
+    def __init__(self, runs: int, merged: int = 0) -> None:
+        self.runs, self.merged = runs, merged
         self.done = 0
         self.last = 0.0
 
@@ -75,7 +76,7 @@ class _Lines:
         elif kind == "arm":
             self._say(arm_sentence(event))
         elif kind == "budget":
-            self._say(budget_sentence(event, self.runs))
+            self._say(budget_sentence(event, self.runs - self.merged, self.merged))
         elif kind == "train" and time.monotonic() - self.last > _EVERY:
             speed = event["tokens_per_second"]
             rate = f", {speed:.0f} trained tokens/s" if speed else ""
@@ -110,7 +111,7 @@ def failure_sentence(event: dict[str, Any]) -> str:
 class _Bars:
     """One bar over all runs and one for what happens now, with loss, rate and time left."""
 
-    def __init__(self, runs: int) -> None:
+    def __init__(self, runs: int, merged: int = 0) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -121,7 +122,7 @@ class _Bars:
             TimeRemainingColumn,
         )
 
-        self.runs = runs
+        self.runs, self.merged = runs, merged
         self.bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -145,7 +146,7 @@ class _Bars:
         elif kind == "arm":
             self.bars.console.print(arm_sentence(event))
         elif kind == "budget":
-            self.bars.console.print(budget_sentence(event, self.runs))
+            self.bars.console.print(budget_sentence(event, self.runs - self.merged, self.merged))
         elif kind == "train":
             speed = event["tokens_per_second"]
             rate = f" · {speed:.0f} trained tokens/s" if speed else ""
