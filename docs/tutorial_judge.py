@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import math
 import re
 import threading
@@ -130,6 +131,7 @@ def main() -> None:
     """Serve until ctrl-c."""
     given = options_of()
     quiet_libraries()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it misses a package that is not needed
     try:
         server = server_of(references_in(given.references), given.port)
     except OSError as error:
