@@ -56,6 +56,7 @@ class Listed:
     """An experiment in a list. `delta` is candidate minus baseline on the metric `primary`, with its interval `ci`.
 
     Of several candidates these and `verdict` are of the first; `verdicts` has all, by the names of the candidates.
+    `judge_waits` where a judge has not said all yet, so that the verdict does without it.
     `progress` is there for those whose job has told something and that are not done; `why` says what failed.
     """
 
@@ -78,6 +79,7 @@ class Listed:
     primary: str | None = None
     delta: float | None = None
     ci: tuple[float | None, float | None] | None = None
+    judge_waits: bool = False
     progress: Progress | None = None
     why: str = ""
 
@@ -88,9 +90,10 @@ class Listed:
 
     @property
     def verdict_told(self) -> str | None:
-        """The verdict; of several candidates, how often each word came."""
+        """The verdict; of several candidates, how often each word came. A judge that is not done is named."""
         words = [word for _, word in self.verdicts]
-        return self.verdict if len(words) < 2 else words_told(words)
+        told = self.verdict if len(words) < 2 else words_told(words)
+        return f"{told}, judge waiting" if told and self.judge_waits else told
 
 
 @dataclass(frozen=True)
@@ -383,6 +386,7 @@ def _listed(ws: Workspace, row: ExperimentRow) -> Listed:
         primary=primary.get("name"),
         delta=primary.get("delta"),
         ci=tuple(primary["ci"]) if "ci" in primary else None,
+        judge_waits=(result.get("judge") or {}).get("state") == "waiting",
     )
 
 

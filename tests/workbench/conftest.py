@@ -150,3 +150,37 @@ def hub(monkeypatch) -> Iterator[Hub]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture
+def serve():
+    """Start a scripted judge; all are closed at the end."""
+    from .judged import scripted_server
+
+    servers = []
+
+    def start(script):
+        servers.append(scripted_server()(script))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.server.shutdown()
+        server.server.server_close()
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """The judging job without a process of its own, which takes seconds to load its libraries."""
+    from filters.judge.job import judge_folder
+    from trainer.protocol import Events, read_events
+    from workbench import scoring
+
+    def run(module, folder, on_event, **_):
+        try:
+            judge_folder(folder, Events(folder))
+        finally:
+            for event in read_events(folder)[0]:
+                on_event(event)
+
+    monkeypatch.setattr(scoring, "run_job", run)

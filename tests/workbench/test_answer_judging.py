@@ -2,75 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
-import sys
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from filters.judge.job import judge_folder
-from trainer.environment import libraries
-from trainer.protocol import Events, read_events
-from workbench import answer_judging, experiments, outcomes, results, scoring
+from workbench import answer_judging, experiments, outcomes, results
 from workbench.consent import ConsentNeeded, within_budget
 from workbench.errors import ModelUnavailable, Problem, Stopped, UsageProblem
 from workbench.experiment_command import command_line
 from workbench.experiments import Question
 from workbench.judging import Asking
 from workbench.store.experiments import find_experiment
-from workbench.workspace import Workspace
+
+from .judged import ITEMS, measure, prefers_good, to_judge
 
 pytest.importorskip("openai")
-
-_SERVER = Path(__file__).parents[1] / "filters/judge/conftest.py"
-ITEMS = 30
-GOOD, BAD = "A fine answer", "A poor answer"
-
-
-def scripted_server():
-    """The class of the scripted server that judges are tested with."""
-    if "judge_conftest" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("judge_conftest", _SERVER)
-        sys.modules["judge_conftest"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["judge_conftest"])
-    return sys.modules["judge_conftest"].ScriptedServer
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(script):
-        servers.append(scripted_server()(script))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.server.shutdown()
-        server.server.server_close()
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """The judging job without a process of its own, which takes seconds to load its libraries."""
-
-    def run(module, folder, on_event, **_):
-        try:
-            judge_folder(folder, Events(folder))
-        finally:
-            for event in read_events(folder)[0]:
-                on_event(event)
-
-    monkeypatch.setattr(scoring, "run_job", run)
-
-
-def prefers_good(prompt: str, nth: int) -> str:
-    shown = re.findall(rf"{GOOD}|{BAD}", prompt)
-    return "Better: A" if shown == [GOOD, BAD] else "Better: B"
 
 
 def prefers_the_first(prompt: str, nth: int) -> str:
@@ -78,19 +24,9 @@ def prefers_the_first(prompt: str, nth: int) -> str:
 
 
 @pytest.fixture
-def ws(tmp_path, tiny_model, monkeypatch):
+def ws(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    workspace = Workspace.init(tmp_path / "ws")
-    for name in ("a", "b"):
-        path = tmp_path / f"{name}.jsonl"
-        path.write_text(
-            "".join(json.dumps({"prompt": f"Q {i}?", "completion": f"{name} {i}"}) + "\n" for i in range(9))
-        )
-        workspace.import_file(path, name=f"{name}-rows")
-        workspace.freeze(f"{name}-rows", name)
-    path = tmp_path / "items.jsonl"
-    path.write_text("".join(json.dumps({"prompt": f"Item {i}?", "completion": "yes"}) + "\n" for i in range(ITEMS)))
-    workspace.import_evalset(path, "items")
+    workspace = to_judge(tmp_path)
     yield workspace
     workspace.close()
 
@@ -108,32 +44,6 @@ def planned(ws, tiny_model):
         return found
 
     return plan
-
-
-def measure(experiment: experiments.Experiment) -> None:
-    folder = experiment.folder
-    budget = {
-        "training": {"preset": "short", "learning_rate": 1e-3, "tokens_per_step": 256}, "steps": 2, "dtype": "float32",
-        "trained_tokens_per_second": None, "seconds_per_run": None, "seconds_per_evaluation": None,
-    }  # fmt: skip
-    (folder / "budget.json").write_text(json.dumps(budget))
-    (folder / "model.json").write_text('{"revision": "r", "dtype": "float32", "held": "dense"}')
-    for run in [*(run.id for run in experiment.plan.runs), "base"]:
-        out = folder / "results" / run
-        (out / "adapter").mkdir(parents=True)
-        (out / "adapter" / "adapter_model.safetensors").write_bytes(b"")
-        nll = [2.0 + i / 10 + (0.01 * len(run) if run[-1] == "1" else 0) for i in range(ITEMS)]
-        text = GOOD if run.startswith("candidate") else BAD
-        metrics = [{"item": i, "metric": "response_nll", "value": nll[i], "weight": 1.0} for i in range(ITEMS)]
-        metrics += [{"item": i, "metric": "answer_tokens", "value": 3.0, "weight": 1.0} for i in range(ITEMS)]
-        pq.write_table(pa.Table.from_pylist(metrics), out / "metrics.parquet")
-        answers = [{"item": i, "text": f"{text} {i}", "finish": "stop", "tokens": 3} for i in range(ITEMS)]
-        pq.write_table(pa.Table.from_pylist(answers), out / "generations.parquet")
-        summary = {
-            "steps": 2, "trained_tokens": 300, "seconds": 1.0, "evaluation_seconds": 1.0, "losses": [2.0],
-            "left_out": {}, "revision": "r", "held": "dense", "dtype": "float32", "environment": libraries(),
-        }  # fmt: skip
-        (out / "summary.json").write_text(json.dumps(summary))
 
 
 def agreed(**options) -> Asking:

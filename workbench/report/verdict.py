@@ -26,7 +26,7 @@ _NAMES = {
     "general_nll": "general NLL\n(nats/token)",
     "general_kl": "KL to the base\n(nats/token)",
     "win_rate": "win rate\n(judge)",
-    "win_rate_controlled": "the same, of\nequal length",
+    "win_rate_controlled": "win rate, of\nequal length",
     "instructions_strict": "instructions\nfollowed",
     "instructions_loose": "the same,\nloose",
     "all_instructions_strict": "all of an item\nfollowed",
@@ -35,7 +35,6 @@ _NAMES = {
 }
 
 _ALONE = {
-    "win_rate_controlled": "win rate, of equal length",
     "instructions_loose": "instructions, loose",
     "all_instructions_loose": "all of an item, loose",
 }
