@@ -160,7 +160,7 @@ def _parse(text: str, labels: Mapping[str, str]) -> MergedArm:
 
 def _arms(parts: str, labels: Mapping[str, str], text: str) -> list[str]:
     """The arms that `VERSION+VERSION` names. Names may hold a plus themselves: the longest that is known is taken."""
-    by_label = {label: arm for arm, label in reversed(labels.items())}
+    by_label = {label: arm for arm, label in reversed(list(labels.items()))}
     found, rest = [], parts
     while rest:
         fitting = [name for name in (*by_label, *labels) if f"{rest}+".startswith(f"{name}+")]
