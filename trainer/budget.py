@@ -15,6 +15,7 @@ from trainer.errors import UsageProblem
 from trainer.finetune import finetune
 from trainer.methods import untrained
 from trainer.plan import (
+    CPU_MICRO_TOKENS,
     MAX_EPOCHS,
     MIN_STEPS,
     SHORT,
@@ -36,8 +37,6 @@ SAFETY = 0.9
 """Share of the time left that is planned for: machines slow down, answers get longer."""
 OVERRUN = 1.1
 """How many times the minutes asked for the fewest steps may take: a few steps tell no better what a run takes."""
-CPU_MICRO_TOKENS = 1024
-"""Tokens of one forward pass on a CPU: more are no faster there (docs/benchmarks.md) and fill the memory."""
 
 
 def budget_in_tokens(plan: ExperimentPlan, base: Base, evaluation: float) -> ResolvedBudget | None:

@@ -78,6 +78,22 @@ def resolve_model(name: str, *, weights: bool = True) -> ModelSource:
     return _on_hub(name)
 
 
+def local_folder(name: str) -> Path | None:
+    """Where a model's files lie on this machine, found without asking a hub; None where they do not."""
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if name.lower() == DEFAULT_MODEL.lower() and _packaged_gguf():
+        return Path(resolve_model(name, weights=False).path)
+    import huggingface_hub
+
+    try:
+        cached = huggingface_hub.try_to_load_from_cache(name, "config.json")
+    except huggingface_hub.errors.HFValidationError:
+        return None
+    return Path(cached).parent if isinstance(cached, str) else None
+
+
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of the model or folder `name`, with its own chat template.
 

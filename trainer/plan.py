@@ -115,6 +115,9 @@ STANDARD_FROM = 400_000
 MIN_STEPS = 8
 """Fewer optimizer steps than this teach nothing worth comparing."""
 
+CPU_MICRO_TOKENS = 1024
+"""Tokens of one forward pass on a CPU: more are no faster there (docs/benchmarks.md) and fill the memory."""
+
 MAX_EPOCHS = 3
 """A budget in minutes never buys more passes over the smallest arm than practice uses."""
 

@@ -43,14 +43,45 @@ def candidates_of(noted: Mapping[str, Any]) -> list[str]:
     return [arm for arm in noted["arms"] if arm != BASELINE and arm not in controls_of(noted)]
 
 
-def pairs_of(noted: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is compared: (arm, against which), every candidate with the baseline first, then with its controls."""
-    pairs = [(arm, BASELINE) for arm in candidates_of(noted)]
-    return pairs + [(arm, control) for control, made in controls_of(noted).items() for arm in made["of"]]
+Pair = tuple[str, str]
+"""An arm, and which it is compared with."""
+
+
+def families_of(noted: Mapping[str, Any]) -> list[list[Pair]]:
+    """What is compared, in families that are decided together: each is a question of its own.
+
+    Every candidate with the baseline, then with its controls. In a sweep over settings, each version with the first one
+    under every setting, then the first one under each setting with itself under the first.
+    """
+    if sweep := noted.get("sweep"):
+        labels: dict[str, str] = sweep["labels"]
+        first: dict[str, str] = {}  # the arm of the first version under each setting
+        for arm in noted["arms"]:
+            first.setdefault(labels[arm], arm)
+        data = [(arm, first[labels[arm]]) for arm in noted["arms"] if arm not in first.values()]
+        settings = [(arm, BASELINE) for arm in first.values() if arm != BASELINE]
+        return [family for family in (data, settings) if family]
+    of_baseline = [(arm, BASELINE) for arm in candidates_of(noted)]
+    of_controls = [(arm, control) for control, made in controls_of(noted).items() for arm in made["of"]]
+    return [family for family in (of_baseline, of_controls) if family]
+
+
+def pairs_of(noted: Mapping[str, Any]) -> list[Pair]:
+    """What is compared, family after family."""
+    return [pair for family in families_of(noted) for pair in family]
+
+
+def setting_of(noted: Mapping[str, Any], arm: str) -> str:
+    """The hash of the setting that an arm is trained by."""
+    own: dict[str, str] = noted.get("sweep", {}).get("settings", {})
+    return own.get(arm, str(noted["setting"]))
 
 
 def labels_of(noted: Mapping[str, Any]) -> dict[str, str]:
     """How each arm is called before people: its version, and what was done with it where it is that of another arm."""
+    if sweep := noted.get("sweep"):
+        several = len(set(noted["arms"].values())) > 1
+        return {arm: f"{noted['arms'][arm]}, {label}" if several else label for arm, label in sweep["labels"].items()}
     controls = controls_of(noted)
     whole = {arm for arm, made in controls.items() if made["kind"] == "full"}
     return {arm: f"all of {version}" if arm in whole else version for arm, version in noted["arms"].items()}
@@ -74,7 +105,7 @@ def plan_runs(hashes: Mapping[str, str], seeds: int, *, measure_noise: bool) -> 
 
 
 def run_keys(
-    setting: str,
+    settings: Mapping[str, str],
     budget: Budget,
     seeds: int,
     hashes: Mapping[str, str],
@@ -85,8 +116,8 @@ def run_keys(
     """What tells runs that are trained apart, whichever experiment they belong to, by run id. Arms in `whole` see all
     of their rows.
 
-    How much a run trains by a budget in minutes depends on how many runs share them, hence on the seeds and arms, of
-    which so many `merged` ones are measured only.
+    `settings` are the hashes of how each arm is trained. How much a run trains by a budget in minutes depends on how
+    many runs share them, hence on the seeds and arms, of which so many `merged` ones are measured only.
     """
     metrics = [spec.name for spec in DEFAULT_METRICS]
     shared: object = None
@@ -95,7 +126,7 @@ def run_keys(
     keys = {}
     for run in runs:
         own = ["whole"] if run.arm in whole else []
-        keys[run.id] = digest("run", setting, shared, metrics, hashes[run.arm], run.seed, *own)
+        keys[run.id] = digest("run", settings[run.arm], shared, metrics, hashes[run.arm], run.seed, *own)
     return keys
 
 

@@ -15,11 +15,12 @@ from typing import Literal
 import pyarrow.parquet as pq
 
 from trainer.conversation import Message
-from trainer.plan import BASE, AnswersPlan, ExperimentPlan, ModelChoice
+from trainer.plan import BASE, AnswersPlan, ExperimentPlan
 from trainer.protocol import DONE, PLAN, write_atomic
 from workbench.errors import UsageProblem
 from workbench.jobs import OnEvent, run_job
 from workbench.outcomes import compared_sides, finished
+from workbench.trained import one_choice, saved_folder
 from workbench.workspace import Workspace
 
 FOLDER = "answers"
@@ -59,25 +60,21 @@ def prepare_question(ws: Workspace, experiment: str, turns: list[Message], *, se
     row = finished(ws, experiment)
     noted = json.loads(row.plan)
     job = ExperimentPlan.model_validate(noted["job"])
-    settings = json.loads(row.result or "{}")["settings"]
-    results = ws.runs_dir / row.id / "results"
-    adapters = {}
+    home = ws.runs_dir / row.id
+    adapters: dict[str, str] = {}
+    runs_asked: list[str] = []
     sides = compared_sides(ws, row, number)
     for arm, by_seed in sides.runs.items():
         if arm == BASE:
             continue
         runs = list(by_seed.values())
         run = runs[min(seed, len(runs) - 1)].removeprefix(f"{row.id}/")
-        if not (results / run / "adapter" / "adapter_config.json").exists():
-            raise UsageProblem(
-                f"the adapter of {run} is no longer there, so nothing can be asked",
-                where=str(results / run),
-                do="Bring the folder back from a copy; the answers that were stored can be read without it.",
-            )
+        saved_folder(home, run)
+        runs_asked.append(run)
         adapters[arm] = f"../../results/{run}/adapter"
     plan = AnswersPlan(
         model=job.model,
-        chosen=ModelChoice(revision=settings.get("revision", ""), dtype=settings["dtype"], held=settings["held"]),
+        chosen=one_choice(home, runs_asked),
         policy=job.policy,
         adapters=adapters,
         prompts=[turns],

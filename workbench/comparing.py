@@ -22,6 +22,7 @@ from workbench import jobs
 from workbench.arms import CANDIDATE
 from workbench.errors import Problem, Stopped
 from workbench.experiment_removal import Removal, remove_experiment
+from workbench.fitting import fit
 from workbench.following import Progress, planned_runs
 from workbench.report.pairs import comparisons
 from workbench.report.verdict import plain_name
@@ -319,7 +320,8 @@ def promises(experiment: Experiment) -> list[str]:
     told.append(f"{experiment.name} · {runs} · {size} · {plan.model.name} · eval set {experiment.evalset}")
     if len(experiment.arms) > 2:
         sizes = {arm: counted(count, "row") for arm, count in experiment.rows.items()}
-        each = (f"{arm} {version} ({sizes.get(arm, 'not trained')})" for arm, version in experiment.arms.items())
+        names = experiment.labels if plan.settings else experiment.arms
+        each = (f"{arm} {names[arm]} ({sizes.get(arm, 'not trained')})" for arm in experiment.arms)
         told.append(f"{len(experiment.arms)} arms: {', '.join(each)}")
     if experiment.taken:
         earlier = " and ".join(dict.fromkeys(experiment.taken.values()))
@@ -339,6 +341,8 @@ def promises(experiment: Experiment) -> list[str]:
     if experiment.disk is not None:
         free = shutil.disk_usage(experiment.folder.parent).free
         told.append(f"about {size_text(experiment.disk)} on disk, where {size_text(free)} are free")
+    if needed := fit(plan, experiment.labels):
+        told += needed.sentences()
     return told + [f"warning: {doubt}" for doubt in experiment.doubts]
 
 
@@ -422,7 +426,7 @@ def setup(ws: Workspace, baseline: str, candidate: str) -> Setup:
         return Setup(evalsets, Question(baseline, candidate, model=model, minutes=DEFAULT_MINUTES), "")
     last = asked(known[-1])
     minutes = None if last.trained_tokens else last.minutes or DEFAULT_MINUTES
-    same = replace(last, more=(), controls=(), merges=(), epochs=None, minutes=minutes, judge=None)
+    same = replace(last, more=(), controls=(), sweep=None, merges=(), epochs=None, minutes=minutes, judge=None)
     return Setup(evalsets, replace(same, baseline=baseline, candidate=candidate), known[-1].name)
 
 

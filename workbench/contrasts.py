@@ -1,12 +1,10 @@
 """The comparisons of an experiment's arms in pairs, and how its arms rank.
 
-Every candidate is compared with the baseline, and with the controls that were made for it. The former are decided
-together by Holm, and so are the latter: they are two questions.
+Comparisons that answer one question are decided together by Holm: see `workbench.arms.families_of`.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +29,7 @@ from trainer.verdict import (
     measure,
     specs_for,
 )
-from workbench.arms import BASELINE
+from workbench.arms import Pair
 
 Tables = Mapping[str, Floats]
 """A table (seeds x items) for each metric."""
@@ -79,7 +77,7 @@ class Contrast:
 
 
 def contrast_arms(
-    pairs: Sequence[tuple[str, str]],
+    families: Sequence[Sequence[Pair]],
     tables: Mapping[str, Tables],
     *,
     base: Mapping[str, float],
@@ -91,7 +89,8 @@ def contrast_arms(
     judged: Mapping[tuple[str, str], Preference],
     more: Sequence[MetricSpec] = (),
 ) -> list[Contrast]:
-    """Compare arms in `pairs` (arm, against which). `base` has the untrained model's means, `noise` the noise floors.
+    """Compare pairs of arms, in families that are decided together. `base` has the untrained model's means, `noise` the
+    noise floors.
 
     `weights` are the tokens of each item's reference, for the token-weighted change of the likelihood. Metrics that
     decide are looked at again in the slices of `dimensions`, with the noise floor of their items. `judged` is what a
@@ -124,8 +123,7 @@ def contrast_arms(
         return found
 
     found = []
-    for _, family in itertools.groupby(pairs, key=lambda pair: pair[1] == BASELINE):
-        members = list(family)
+    for members in families:
         all_measured = [measured(*pair) for pair in members]
         for (arm, against), own, verdict in zip(members, all_measured, decide_together(all_measured), strict=True):
             p_alone = next(m.difference.decisive_p for m in own if m.spec.role == "primary")

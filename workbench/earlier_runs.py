@@ -48,7 +48,7 @@ def find(ws: Workspace, keys: Mapping[str, str], own: str) -> dict[str, EarlierR
         if experiment.id == own or not set(known.values()) & set(keys.values()):
             continue
         folder = ws.runs_dir / experiment.id
-        kind = _kind(folder)
+        kind = _kind(folder, json.loads(experiment.plan)["job"])
         if kind is None:
             continue
         by_key = {key: run for run, key in known.items() if _is_whole(folder / "results" / run)}
@@ -66,7 +66,7 @@ def take_over(ws: Workspace, taken: Mapping[str, EarlierRun], arms: Mapping[str,
     for run, earlier in taken.items():
         source = ws.runs_dir / earlier.experiment
         results, own = source / "results" / earlier.run, folder / "results" / run
-        if _kind(source) is None or not _is_whole(results):
+        if _decided(source) is None or not _is_whole(results):
             continue
         for name in _DECIDED:
             if not (folder / name).exists():
@@ -83,14 +83,25 @@ def take_over(ws: Workspace, taken: Mapping[str, EarlierRun], arms: Mapping[str,
         write_atomic(own / _SUMMARY, json.dumps(summary, allow_nan=False))  # last: this makes the run complete
 
 
-def _kind(folder: Path) -> _Kind | None:
-    """How the runs in a folder were held and budgeted; None where that is not known."""
+def _kind(folder: Path, job: dict[str, Any]) -> _Kind | None:
+    """How the runs in a folder were held and budgeted, as far as their keys leave that open; None if not known."""
+    decided = _decided(folder)
+    if decided is None:
+        return None
+    held, budget = decided
+    free = () if job["model"]["quantize"] == "auto" else ("held",)
+    bought = f"{budget.steps} of {budget.training.tokens_per_step}, {budget.training.preset}"
+    return held.model_dump_json(exclude=set(free)), bought if job["budget"]["minutes"] else ""
+
+
+def _decided(folder: Path) -> tuple[ModelChoice, ResolvedBudget] | None:
+    """What the first minute of an experiment decided; None where that is not there."""
     try:
         held = ModelChoice.model_validate_json((folder / "model.json").read_bytes())
         budget = ResolvedBudget.model_validate_json((folder / "budget.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return held.model_dump_json(), f"{budget.steps} of {budget.training.tokens_per_step}, {budget.training.preset}"
+    return held, budget
 
 
 def _is_whole(results: Path) -> bool:

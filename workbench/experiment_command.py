@@ -12,6 +12,7 @@ from trainer.plan import SHORT, STANDARD, STANDARD_FROM, TrainingSetting
 from workbench.experiments import Question, asked
 from workbench.preferences import AskedJudge
 from workbench.store.experiments import find_experiment
+from workbench.sweep import Sweep
 from workbench.workspace import Workspace
 
 _TOLD = {"preset", "early_stop", "max_length", "truncate"}
@@ -20,8 +21,11 @@ _TOLD = {"preset", "early_stop", "max_length", "truncate"}
 
 def command_line(question: Question) -> tuple[str, list[str]]:
     """The shell line for a question, and a sentence for each thing that no option says."""
-    words = ["workbench", "train" if question.candidate is None else "compare", question.baseline]
-    words += question.candidates
+    command = "sweep" if question.sweep else "train" if question.candidate is None else "compare"
+    notes: list[str] = []
+    words = ["workbench", command, question.baseline, *question.candidates]
+    if question.sweep:
+        words += _sweep(question.sweep, notes)
     if question.controls:
         words += ["--control", ",".join(question.controls)]
     words += [word for merge in question.merges for word in ("--merge", merge)]
@@ -36,9 +40,10 @@ def command_line(question: Question) -> tuple[str, list[str]]:
         words += ["--minutes", f"{question.minutes:g}"]
     elif question.epochs:
         words += ["--match", "epochs", "--epochs", str(question.epochs)]
-    words += ["--quantize", question.quantize, "--device", question.device]
+    if not question.sweep:
+        words += ["--quantize", question.quantize]
+    words += ["--device", question.device]
     words += ["--max-new-tokens", str(question.max_new_tokens)]
-    notes: list[str] = []
     if question.judge:
         words += _judge(question.judge.params, notes)
     if question.training:
@@ -66,6 +71,20 @@ def _judge(params: dict[str, Any], notes: list[str]) -> list[str]:
     if "/" in words[1]:
         notes.append("The judge's rubric was a file of its own: name it with --judge.")
     return words
+
+
+def _sweep(sweep: Sweep, notes: list[str]) -> list[str]:
+    axes = {
+        "--method": [method for method in sweep.methods if method not in sweep.peft],
+        "--rank": sweep.ranks,
+        "--alpha": sweep.alphas,
+        "--learning-rate": [f"{rate:g}" for rate in sweep.learning_rates],
+        "--epochs": sweep.epochs,
+    }
+    for name, config in sweep.peft.items():
+        notes.append(f"The file {name}.json, for --peft-config, holds {json.dumps(config)}.")
+    words = [word for option, values in axes.items() if values for word in (option, ",".join(map(str, values)))]
+    return words + [word for name in sweep.peft for word in ("--peft-config", f"{name}.json")]
 
 
 def _training(question: Question, training: TrainingSetting, notes: list[str]) -> list[str]:

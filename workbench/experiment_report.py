@@ -16,7 +16,7 @@ from trainer.conversation import content_text
 from trainer.plan import ExperimentPlan
 from trainer.verdict import MetricSpec
 from workbench import results
-from workbench.arms import BASELINE, CANDIDATE, is_noise
+from workbench.arms import BASELINE, CANDIDATE, is_noise, setting_of
 from workbench.controls import SAID
 from workbench.errors import Problem, UsageProblem
 from workbench.experiment_command import command_line
@@ -254,7 +254,8 @@ def _last_question(messages: Sequence[dict[str, Any]]) -> str:
 
 def _stored_runs(ws: Workspace, id: str, noted: dict[str, Any], job: ExperimentPlan) -> list[rows.RunRow]:
     """The trained runs of the experiment in the order of its plan."""
-    found = {run.id: run for run in rows.runs_with(ws.store, noted["setting"])}
+    settings = dict.fromkeys(setting_of(noted, arm) for arm in noted["arms"])
+    found = {run.id: run for setting in settings for run in rows.runs_with(ws.store, setting)}
     return [found[f"{id}/{run.id}"] for run in job.runs if f"{id}/{run.id}" in found]
 
 

@@ -24,7 +24,17 @@ from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, Polic
 from trainer.protocol import DONE, PLAN, write_atomic
 from trainer.verdict import PRIMARIES
 from workbench import earlier_runs
-from workbench.arms import BASELINE, candidate_arms, candidates_of, controls_of, digest, plan_runs, run_keys
+from workbench.arms import (
+    BASELINE,
+    candidate_arms,
+    candidates_of,
+    controls_of,
+    digest,
+    families_of,
+    labels_of,
+    plan_runs,
+    run_keys,
+)
 from workbench.asked_data import find_eval_set, find_version, refuse_overlap
 from workbench.controls import FULL, make_controls
 from workbench.earlier_runs import EarlierRun
@@ -40,6 +50,7 @@ from workbench.resources import general_text
 from workbench.store import experiments as rows
 from workbench.store.database import VersionRow
 from workbench.store.evalsets import EvalSet
+from workbench.sweep import Sweep, usual_setting
 from workbench.workspace import Workspace
 
 DEFAULT_SEEDS = 3
@@ -77,11 +88,18 @@ class Question:
     """Whether the fewest steps worth comparing are made even where they take longer than `minutes`."""
     judge: AskedJudge | None = None
     """Who says which answers are better, and so decides."""
+    sweep: Sweep | None = None
+    """Methods and settings under each of which all versions are trained, in place of one."""
 
     @property
     def candidates(self) -> tuple[str, ...]:
         """All of them, in order."""
         return ((self.candidate,) if self.candidate is not None else ()) + self.more
+
+    @property
+    def usual(self) -> TrainingSetting:
+        """The training setting that a sweep starts from."""
+        return usual_setting(self.training, self.trained_tokens)
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,8 @@ class Experiment:
     """Runs that are not made again, and the earlier experiment each is taken over from."""
     disk: int | None = None
     """Bytes that its results will take, by earlier runs of the model; None without."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """How each arm is called before people."""
     doubts: tuple[str, ...] = ()
     """Why it will hardly decide anything, as far as that can be told before."""
 
@@ -140,11 +160,15 @@ class _Plan:
     @property
     def name(self) -> str:
         arms = [BASELINE, *candidates_of(self.noted)]
-        named = " vs ".join(self.versions[arm].name for arm in arms if arm in self.versions)
+        named = [self.versions[arm].name for arm in arms if arm in self.versions]
+        if sweep := self.noted.get("sweep"):
+            settings = ", ".join(dict.fromkeys(sweep["labels"].values()))
+            return f"{' vs '.join(dict.fromkeys(named))} by {settings}"
         kinds = list(dict.fromkeys(made["kind"] for made in controls_of(self.noted).values()))
         if merged := merged_of(self.noted):
             kinds.append(f"merged by {', '.join(dict.fromkeys(made.how for made in merged.values()))}")
-        return f"{named} ({', '.join(kinds)})" if kinds else named
+        told = " vs ".join(named)
+        return f"{told} ({', '.join(kinds)})" if kinds else told
 
     def experiment(self, ws: Workspace) -> Experiment:
         """As it stands in the workspace, or as it would."""
@@ -171,7 +195,11 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
     """Check a question. Versions that controls need are made, but for a `dry_run`."""
     budget = _budget(question)
     evalset = find_eval_set(ws, question.evalset)
-    names = dict(zip((BASELINE, *candidate_arms(len(question.candidates))), _asked_versions(question), strict=True))
+    swept = question.sweep.arms(_asked_versions(question), question.usual) if question.sweep else []
+    asked_versions = [version for version, _, _ in swept] or _asked_versions(question)
+    names = dict(zip((BASELINE, *candidate_arms(len(asked_versions) - 1)), asked_versions, strict=True))
+    own = {arm: setting for arm, (_, _, setting) in zip(names, swept, strict=False)}
+    training = question.usual if own else question.training
     versions = {arm: find_version(ws, name) for arm, name in names.items()}
     for version in versions.values():
         refuse_overlap(ws, version, evalset)
@@ -179,7 +207,7 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
     model = ModelSetting(
         name=model_name,
         revision=resolve_model(model_name, weights=False).revision,
-        quantize=question.quantize,
+        quantize=own[BASELINE].quantize if own else question.quantize,
         device=question.device,
     )
     policy = _with_date(question.policy, model.name)
@@ -189,24 +217,37 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
     whole = [arm for arm, control in controls.items() if control.kind == FULL]
     general = hashlib.sha256(general_text().encode()).hexdigest()
     evaluation = Evaluation(max_new_tokens=question.max_new_tokens, general=general)
-    setting = digest(
-        model.model_dump(), policy.model_dump(), _dump(question.training), _dump(budget), evalset.id,
-        evaluation.model_dump(),
-    )  # fmt: skip
+
+    def setting_hash(model: ModelSetting, training: TrainingSetting | None, budget: Budget) -> str:
+        measured = (evalset.id, evaluation.model_dump())
+        return digest(model.model_dump(), policy.model_dump(), _dump(training), _dump(budget), *measured)
+
+    settings = {
+        arm: setting_hash(
+            model.model_copy(update={"quantize": each.quantize}),
+            each.training,
+            Budget(epochs=each.epochs) if each.epochs else budget,
+        )
+        for arm, each in own.items()
+    } or dict.fromkeys(versions, setting_hash(model, training, budget))
+    setting = settings[BASELINE]
     history = noise_floors(ws, setting, evalset) if not budget.minutes else {}
     called = {arm: version.name for arm, version in versions.items()}
     merged = make_merged(question.merges, {arm: name for arm, name in called.items() if arm not in controls})
     hashes = {arm: version.manifest_hash for arm, version in versions.items()}
     all_hashes = hashes | merged_hashes(merged, hashes)
     # What a judge makes of two runs on the same data is known of no other experiment.
-    runs = plan_runs(all_hashes, question.seeds, measure_noise=not history or question.judge is not None)
+    # Under different settings, runs on the same data are to have the same seeds.
+    apart = {arm: hash + settings[arm] if own else hash for arm, hash in all_hashes.items()}
+    runs = plan_runs(apart, question.seeds, measure_noise=not history or question.judge is not None)
     base = digest("base", model.model_dump(), policy.model_dump(), evalset.id, evaluation.model_dump())
     known_base = rows.runs_with(ws.store, base)
     experiment_plan = ExperimentPlan(
         model=model,
         policy=policy,
-        training=question.training,
+        training=training,
         budget=budget,
+        settings=own,
         arms={arm: f"{arm}.parquet" for arm in versions},
         merged=merged,
         whole=whole,
@@ -220,7 +261,7 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
     )
     check_parts(experiment_plan, called)
     trained = [run for run in runs if run.arm not in merged]
-    keys = run_keys(setting, budget, question.seeds, hashes, whole, trained, len(merged))
+    keys = run_keys(settings, budget, question.seeds, hashes, whole, trained, len(merged))
     keys |= merged_keys(experiment_plan, keys)
     noted = {
         "arms": called | {arm: said(made, called) for arm, made in merged.items()},
@@ -233,9 +274,12 @@ def _plan(ws: Workspace, question: Question, *, dry_run: bool) -> _Plan:
         "runs": keys,
         "job": experiment_plan.model_dump(),
     } | ({"judge": asdict(question.judge)} if question.judge else {})
+    if question.sweep:
+        labels = {arm: label for arm, (_, label, _) in zip(names, swept, strict=True)}
+        noted["sweep"] = question.sweep.as_json() | {"labels": labels, "settings": settings}
     planned = _Plan("", versions, evalset, noted)
     judged = [question.judge.scorer, question.judge.fingerprint] if question.judge else []
-    id = digest(setting, planned.name, list(all_hashes.values()), question.seeds, *judged)[:10]
+    id = digest(setting, planned.name, list(apart.values()), question.seeds, *judged)[:10]
     taken = {run: asdict(earlier) for run, earlier in earlier_runs.find(ws, keys, id).items()}
     return replace(planned, id=id, noted=noted | {"taken": taken})
 
@@ -251,6 +295,13 @@ def _asked_versions(question: Question) -> tuple[str, ...]:
 def _budget(question: Question) -> Budget:
     if question.seeds < 1:
         raise UsageProblem("--seeds must be 1 or more")
+    if question.sweep:
+        if question.seeds < 2:
+            raise UsageProblem(
+                "--seeds must be 2 or more in a sweep: how far training again moves a model differs between settings, "
+                "and is seen between the seeds of each"
+            )
+        return question.sweep.budget(question.trained_tokens)
     if question.minutes is not None and not 0 < question.minutes < math.inf:
         raise UsageProblem("--minutes must be more than 0")
     if question.epochs is not None:
@@ -301,8 +352,11 @@ def asked(row: rows.ExperimentRow) -> Question:
     """The question that an experiment answers."""
     noted = json.loads(row.plan)
     job = ExperimentPlan.model_validate(noted["job"])
-    merged = merged_of(noted)
-    candidate, *more = [noted["arms"][arm] for arm in candidates_of(noted) if arm not in merged] or [None]
+    merged, sweep = merged_of(noted), Sweep.from_json(noted["sweep"]) if "sweep" in noted else None
+    names = [noted["arms"][arm] for arm in candidates_of(noted) if arm not in merged]
+    if sweep:  # each version is in it under every setting
+        names = list(dict.fromkeys(name for name in names if name != noted["arms"][BASELINE]))
+    candidate, *more = names or [None]
     return Question(
         baseline=noted["arms"][BASELINE],
         candidate=candidate,
@@ -311,17 +365,18 @@ def asked(row: rows.ExperimentRow) -> Question:
         merges=tuple(spelled(made, noted["arms"]) for made in merged.values()),
         evalset=noted["evalset"],
         model=job.model.name,
-        quantize=job.model.quantize,
+        quantize="auto" if sweep else job.model.quantize,
         device=job.model.device,
         seeds=noted["seeds"],
         trained_tokens=job.budget.trained_tokens,
         minutes=job.budget.minutes,
-        epochs=job.budget.epochs,
+        epochs=None if sweep else job.budget.epochs,
         training=job.training,
         policy=job.policy,
         max_new_tokens=job.evaluation.max_new_tokens,
         stretch=job.stretch,
         judge=judge_of(noted),
+        sweep=sweep,
     )
 
 
@@ -358,7 +413,7 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
     floor = next((floors[name] for name in PRIMARIES if name in floors), None)
     left = [run for run in job.runs if run.id not in taken]
     n_merged = sum(run.arm in job.merged for run in left)
-    compared = len(candidates_of(noted))
+    compared = len(next(iter(families_of(noted)), []))
     return Experiment(
         id=id,
         name=name,
@@ -371,6 +426,7 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
         mde=expected_mde(floors, evalset.rows, noted["seeds"], compared),
         seconds=expected_seconds(ws, job, evalset.rows, len(left) - n_merged, n_merged),
         taken=taken,
+        labels=labels_of(noted),
         disk=expected_bytes(ws, job, left),
         doubts=tuple(
             doubts(

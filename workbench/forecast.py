@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from trainer.plan import MIN_STEPS, SHORT, Budget, ExperimentPlan, Run
 from workbench.diagnosis import tree_size
+from workbench.fitting import bytes_of_models
 from workbench.store import experiments as rows
 from workbench.workspace import Workspace
 
@@ -28,7 +29,8 @@ def expected_seconds(
     sizes = {evalset.name: evalset.rows for evalset in ws.evalsets()}
     for plan, told in rows.finished_runs(ws.store):
         noted, summary = json.loads(plan), json.loads(told)
-        if noted["job"]["model"] != job.model.model_dump() or "wall_seconds" not in summary or "made_of" in summary:
+        model = noted["job"]["model"] | ({"quantize": job.model.quantize} if job.settings else {})
+        if model != job.model.model_dump() or "wall_seconds" not in summary or "made_of" in summary:
             continue
         trained += summary["trained_tokens"]
         training += summary["seconds"]
@@ -52,7 +54,7 @@ def expected_bytes(ws: Workspace, job: ExperimentPlan, left: Sequence[Run]) -> i
     """How much disk new runs of a job will fill, by the results of the newest run of its model; None without.
 
     What training needs meanwhile for its checkpoint, some three adapters, is counted once. A merged adapter is as large
-    as those that it is made of together.
+    as those that it is made of together; a whole model is counted by its size.
     """
     for experiment in reversed(rows.experiments(ws.store)):
         earlier = json.loads(experiment.plan)["job"]
@@ -63,5 +65,8 @@ def expected_bytes(ws: Workspace, job: ExperimentPlan, left: Sequence[Run]) -> i
             if run["arm"] not in earlier.get("merged", {}) and (results / "summary.json").exists():
                 adapters = sum(len(job.merged[run.arm].of) - 1 for run in left if run.arm in job.merged)
                 of_checkpoint = 3 if any(run.arm not in job.merged for run in left) else 0
-                return tree_size(results) * len(left) + tree_size(results / "adapter") * (adapters + of_checkpoint)
+                of_adapters = tree_size(results) * len(left) + tree_size(results / "adapter") * (
+                    adapters + of_checkpoint
+                )
+                return of_adapters + bytes_of_models(job, left)
     return None

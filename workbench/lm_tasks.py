@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.lm_tasks import RESULTS, TaskScores, TasksPlan
-from trainer.plan import BASE, ExperimentPlan, ModelChoice
+from trainer.plan import BASE, ExperimentPlan
 from trainer.protocol import DONE, PLAN, write_atomic
-from workbench.errors import ModelUnavailable, NotFound, UsageProblem
+from workbench.errors import ModelUnavailable, NotFound
 from workbench.jobs import OnEvent, Wish, is_running, run_job
 from workbench.outcomes import compared_runs, finished
 from workbench.store.experiments import ExperimentRow
+from workbench.trained import one_choice, saved_folder
 from workbench.workspace import Workspace
 
 FOLDER = "lm-eval"
@@ -84,11 +85,11 @@ def lm_tasks(
     chosen = _chosen(ws, row, arms, all_seeds=all_seeds)
     home = ws.runs_dir / row.id
     for one in chosen[1:]:
-        _check_adapter(home, one.run)
+        saved_folder(home, one.run)
     job = ExperimentPlan.model_validate(json.loads(row.plan)["job"])
     plan = TasksPlan(
         model=job.model,
-        chosen=ModelChoice.model_validate_json((home / "model.json").read_bytes()),
+        chosen=one_choice(home, [one.run for one in chosen[1:]]),
         policy=job.policy,
         adapters={},
         tasks=sorted(set(tasks)),
@@ -137,16 +138,6 @@ def _chosen(ws: Workspace, row: ExperimentRow, arms: Sequence[str], *, all_seeds
         found = [_Chosen(arm, versions[arm], id.removeprefix(f"{row.id}/"), seed) for seed, id in runs[arm].items()]
         chosen += found if all_seeds else found[:1]
     return chosen
-
-
-def _check_adapter(home: Path, run: str) -> None:
-    adapter = home / "results" / run / "adapter"
-    if not (adapter / "adapter_config.json").exists():
-        raise UsageProblem(
-            f"the adapter of {run} is no longer there",
-            where=str(adapter),
-            do="Bring the folder back from a copy, or compare again.",
-        )
 
 
 def _installed() -> str:

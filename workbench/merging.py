@@ -21,6 +21,7 @@ from workbench.jobs import OnEvent, Wish, run_job
 from workbench.markdown import plain, table
 from workbench.outcomes import compared_runs, finished
 from workbench.store.experiments import experiments
+from workbench.trained import choice_of, saved_folder
 from workbench.workspace import Workspace
 
 FOLDER = "merges"
@@ -162,15 +163,9 @@ def _planned(ws: Workspace, name: str) -> tuple[Part, ExperimentPlan, ModelChoic
         raise NotFound(f"no run of {chosen} with seed {seed}", where=f"experiment {row.id}", do=f"Its seeds: {seeds}.")
     run = found.removeprefix(f"{row.id}/")
     folder = ws.runs_dir / row.id
-    adapter = folder / "results" / run / "adapter"
-    if not (adapter / "adapter_config.json").exists():
-        raise UsageProblem(
-            f"the adapter of {run} is no longer there",
-            where=str(adapter),
-            do="Bring the folder back from a copy, or compare again.",
-        )
+    adapter = saved_folder(folder, run, adapter="adapters are merged")
     job = ExperimentPlan.model_validate(noted["job"])
-    choice = ModelChoice.model_validate_json((folder / "model.json").read_bytes())
+    choice = choice_of(folder, run)
     return Part(row.id, run, noted["arms"][chosen], adapter, weight), job, choice
 
 

@@ -18,7 +18,7 @@ from trainer.preference import Preference
 from trainer.statistics import NoiseFloor, minimum_detectable_effect
 from trainer.variance import Floats
 from trainer.verdict import PRIMARIES, MetricResult
-from workbench.arms import BASELINE, CANDIDATE, NOISE, controls_of, is_noise, labels_of, pairs_of
+from workbench.arms import BASELINE, CANDIDATE, NOISE, controls_of, families_of, is_noise, labels_of, setting_of
 from workbench.contrasts import Contrast, Tables, contrast_arms, control_sentence, length_sentences, ranks
 from workbench.errors import Problem, UsageProblem
 from workbench.measurements import Noise, clusters_of, metric_tables
@@ -31,6 +31,7 @@ from workbench.report.verdict import Side
 from workbench.slicing import dimensions
 from workbench.store import experiments as rows
 from workbench.store.evalsets import get_eval_set
+from workbench.sweep_result import cost_of, data_effects
 from workbench.text import counted
 from workbench.workspace import Workspace
 
@@ -41,7 +42,7 @@ class ArmResult:
 
     `merged` is there for one that was not trained: what it was made of. `trained_tokens` and `steps` are per run;
     `rank` is its place by the mean of the primary metric; `taken_from` are the experiments that runs of it were made
-    for, where they were not made for this one.
+    for, where they were not made for this one. `cost` is what its runs took (`workbench.sweep_result.cost_of`).
     """
 
     version: str
@@ -57,6 +58,7 @@ class ArmResult:
     rank: int | None
     left_out: dict[str, int]
     taken_from: list[str]
+    cost: dict[str, float | None]
 
     def as_json(self) -> dict[str, Any]:
         """An entry of `arms` in the JSON of `compare`, where means and what was left out stand beside it."""
@@ -87,6 +89,8 @@ class Result:
     judge: JudgedState | None = None
     own_metrics: list[str] = field(default_factory=list)
     """Why metrics of other packages are missing."""
+    sweep: dict[str, Any] | None = None
+    """Of a sweep, what the data does under each setting: see `workbench.sweep_result`."""
 
     def as_json(self) -> dict[str, Any]:
         """The JSON of `compare`: that of the first comparison, then all arms and all comparisons."""
@@ -115,6 +119,7 @@ class Result:
                 "arms": [{"arm": name} | arm.as_json() for name, arm in self.arms.items()],
                 "comparisons": comparisons,
             }
+            | ({"sweep": self.sweep} if self.sweep else {})
         )
 
     def _failures(self) -> list[str]:
@@ -187,7 +192,7 @@ def conclude(ws: Workspace, id: str, judging: Problem | None = None) -> Result:
             arm=NOISE if is_noise(planned.id) else planned.arm,
             version_id=version.id if version else None,
             seed=planned.seed,
-            settings_hash=noted["setting"],
+            settings_hash=setting_of(noted, planned.arm),
             state="done",
             summary=json.dumps(summaries[planned.id]),
         )
@@ -326,7 +331,7 @@ def _result(
         evalset = get_eval_set(ws.store, noted["evalset"])
         noise = Noise(ws, noted["setting"], evalset, first) if seeds == 1 else None
         contrasts = contrast_arms(
-            [pair for pair in pairs_of(noted) if tables.keys() >= set(pair)],
+            [[pair for pair in family if tables.keys() >= set(pair)] for family in families_of(noted)],
             tables,
             base=_means(base),
             clusters=clusters_of(ws, noted["evalset"]),
@@ -358,6 +363,9 @@ def _result(
         adapters={r.id: str(folder / "results" / r.id / "adapter") for r in job.runs if r.id not in failed},
         judge=judged,
         own_metrics=own_told,
+        sweep={"data": data_effects(noted, tables, contrasts, clusters_of(ws, noted["evalset"]))}
+        if "sweep" in noted
+        else None,
     )
 
 
@@ -412,6 +420,7 @@ def _arm_results(
             rank=places.get(arm),
             left_out=run["left_out"],
             taken_from=list(dict.fromkeys(origin.split("/")[0] for origin in origins)),
+            cost=cost_of(of_arm),
         )
     return found
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainer.adapters import is_saved
 from trainer.chat import window
 from trainer.models import resolve_model
 from trainer.plan import ExperimentPlan, ModelChoice, ModelSetting
@@ -27,6 +28,7 @@ from workbench.jobs import OnEvent, Wish, run_job
 from workbench.store.experiments import experiments
 from workbench.token_facts import Page
 from workbench.tokens import Lens
+from workbench.trained import choice_of
 from workbench.workspace import Workspace
 
 Losses = list[float | None]
@@ -52,12 +54,11 @@ def adapters(ws: Workspace, model: str) -> list[Adapter]:
         folder = ws.runs_dir / row.id
         if plan.model.name != model or not (folder / "model.json").exists():
             continue
-        choice = ModelChoice.model_validate_json((folder / "model.json").read_bytes())
         for run in plan.runs:
             results = folder / "results" / run.id
-            if (results / "summary.json").exists() and (results / "adapter" / "adapter_config.json").exists():
+            if (results / "summary.json").exists() and is_saved(results / "adapter"):
                 name = f"{noted['arms'].get(run.arm, run.arm)}, seed {run.seed} ({row.name} {row.id})"
-                found.append(Adapter(name, results / "adapter", plan.model, choice))
+                found.append(Adapter(name, results / "adapter", plan.model, choice_of(folder, run.id)))
     return found
 
 
@@ -137,7 +138,7 @@ def _write_job(folder: Path, plan: TokenLossPlan, sequences: Sequence[Sequence[i
 def adapter_digest(folder: Path) -> str:
     """SHA-256 (hex) of an adapter's files: what it is, wherever it lies."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("adapter_*")):
+    for path in sorted((*folder.glob("adapter_*"), *folder.glob("model*.safetensors"))):
         digest.update(path.name.encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -32,6 +32,7 @@ def plant(experiment: Experiment, mean: Callable[[str], float], *, steps: int = 
     if not (folder / MODEL).exists():
         choice = ModelChoice(revision="r", dtype="float32", held="dense")
         (folder / MODEL).write_text(choice.model_dump_json())
+    if not (folder / BUDGET).exists():
         budget = ResolvedBudget(
             training=SHORT, steps=steps, dtype="float32", trained_tokens_per_second=None, seconds_per_run=None,
             seconds_per_evaluation=None,

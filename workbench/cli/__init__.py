@@ -50,6 +50,7 @@ COMMANDS = {
     "evalset": "evalset",
     "train": "train",
     "compare": "compare",
+    "sweep": "sweep",
     "ablate": "ablate",
     "experiments": "experiments",
     "merge": "merge",

@@ -18,6 +18,8 @@ from workbench.report.failures import ids_told, notes, readings, verdict_of
 from workbench.report.pairs import arms as arms_called
 from workbench.report.pairs import comparisons
 from workbench.report.slices import ABOUT, LISTED, other_slices, slice_tables
+from workbench.report.sweep import ABOUT as ABOUT_SETTINGS
+from workbench.report.sweep import HEADER, data_sentences, settings_table
 from workbench.report.verdict import (
     RANKED,
     SMALLEST,
@@ -73,8 +75,12 @@ def html_report(contents: Contents) -> str:
         keys=[(Markup(plots.key(arm)), arm_name(arm)) for arm in arms],
         views=views,
         compared=comparisons(result),
-        ranking=ranking(result) if len(arms_called(result)) > 2 else [],
+        ranking=ranking(result) if len(arms_called(result)) > 2 and not result.get("sweep") else [],
         ranked=RANKED,
+        settings=settings_table(result),
+        settings_header=HEADER,
+        about_settings=ABOUT_SETTINGS,
+        data_sentences=data_sentences(result),
         items_title=items_title(contents.views),
         arm_name=arm_name,
         metric_name=metric_name,

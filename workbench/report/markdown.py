@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import astuple
 from typing import Any
 
 from workbench.markdown import code_block, plain, table
@@ -11,6 +12,8 @@ from workbench.report.diagnosed import diagnosis_markdown
 from workbench.report.intervals import HEAD, interval_bar
 from workbench.report.pairs import arms, comparisons
 from workbench.report.slices import ABOUT, LISTED, other_slices, slice_tables
+from workbench.report.sweep import ABOUT as ABOUT_SETTINGS
+from workbench.report.sweep import HEADER, data_sentences, settings_table
 from workbench.report.verdict import (
     RANKED,
     SMALLEST,
@@ -36,7 +39,11 @@ def markdown_report(contents: Contents) -> str:
         parts.append(f"**Verdict{of}: {plain(one['verdict'])}**, for {plain(one['scope'])}.")
     parts.append(f"Experiment {plain(contents.id)} of {contents.date} (UTC)")
     parts += ["## The question", *map(plain, contents.question)]
-    if len(arms(result)) > 2:
+    if settings := settings_table(result):
+        rows = [list(map(plain, astuple(row))) for row in settings]
+        parts += ["## All settings", table(list(HEADER), rows, right=range(1, len(HEADER))), ABOUT_SETTINGS]
+        parts += [plain(sentence) for sentence in data_sentences(result)]
+    elif len(arms(result)) > 2:
         parts += ["## All arms", *_ranking(result)]
     for view in map(dict, contents.views):
         parts += [f"## {plain(view_title(view, len(contents.views)))}", *_measured(contents, view)]

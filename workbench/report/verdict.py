@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from workbench.report.pairs import arms, comparisons, pair
+from workbench.report.sweep import ABOUT, data_sentences, render_settings, settings_table
 from workbench.text import safe_text
 
 STYLES = {"better": "bold green", "worse": "bold red", "mixed": "bold yellow", "no difference detected": "bold"}
@@ -68,7 +69,10 @@ def render_result(result: dict[str, Any]) -> RenderableType:
     compared = comparisons(result)
     if compared:
         parts.append(_headline(compared))
-    if len(arms(result)) > 2:
+    if settings_table(result):
+        parts += [render_settings(result), Text(ABOUT, style="dim")]
+        parts += [Text(safe_text(f"- {sentence}")) for sentence in data_sentences(result)]
+    elif len(arms(result)) > 2:
         parts += [_ranking(result), Text(RANKED, style="dim")]
     for number in range(max(len(compared), 1)):
         one = pair(result, number)

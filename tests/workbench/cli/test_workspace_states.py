@@ -50,6 +50,7 @@ IN_USE: dict[str, list[str]] = {
     "evalset": ["ls"],
     "train": ["v"],
     "compare": ["a", "b"],
+    "sweep": ["a", "--method", "lora,dora", "--trained-tokens", "9"],
     "ablate": ["safe-default", "--from", "s", "--evalset", "e"],
     "judge": ["score", "s"],
     "experiments": ["ls"],
