@@ -61,7 +61,7 @@ class GradientsPlan(BaseModel):
     moments: str
     max_length: int = Field(gt=0)
     truncate: Truncation
-    dimensions: int = Field(default=4096, gt=0)
+    dimensions: int = Field(default=16384, gt=0)
     seed: int = 0
     sample: int = Field(default=32, gt=0)
 
