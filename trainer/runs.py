@@ -158,10 +158,10 @@ class Runs:
         """What every run trains: as decided before, or decided now and kept. Raises as `budget_in_minutes`."""
         path = self.folder / BUDGET
         if path.exists():
-            budget = ResolvedBudget.model_validate_json(path.read_bytes())
+            kept = ResolvedBudget.model_validate_json(path.read_bytes())
             # One that was taken over with a run of a sweep has the setting that the sweep began with.
             own = self.plan.training
-            return budget.model_copy(update={"training": for_device(own, self.base)}) if own else budget
+            return kept.model_copy(update={"training": for_device(own, self.base)}) if own else kept
         evaluation = self.plan.evaluation_seconds or 0.0
         if self.plan.base and self.is_complete(BASE):
             evaluation = float(json.loads((self.results(BASE) / SUMMARY).read_text())["evaluation_seconds"])
