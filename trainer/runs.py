@@ -42,7 +42,7 @@ TRAINED = "trained.json"
 
 SAMPLE_ITEMS = 10
 SAMPLE_TOKENS = 24
-"""What measuring the speed answers, to see how much slower that is with an adapter: some eight seconds on two cores."""
+"""What measuring the speed answers, to see how much slower that is with an adapter: a few seconds on two cores."""
 
 WantsStop = Callable[[], bool]
 
