@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from filters.vectors import VectorCache, text_key, text_keys
+from trainer.adapters import is_whole_model
 from trainer.conversation import Message, canonical_json, content_hash, side_text
 from trainer.gradients import PARTS, ROWS, GradientsPlan
 from trainer.models import DEFAULT_EMBEDDER
@@ -258,6 +259,12 @@ def _plan(ws: Workspace, shown: Finished) -> tuple[GradientsPlan, Path]:
     job = ExperimentPlan.model_validate(json.loads(row.plan)["job"])
     run = next(iter(shown.runs[CANDIDATE].values())).removeprefix(f"{row.id}/")
     folder = ws.runs_dir / row.id / "results" / run / "adapter"
+    if is_whole_model(folder):
+        raise UsageProblem(
+            f"{run} trained all weights, and gradients are taken at an adapter",
+            where=str(folder),
+            do="--by neighbours needs none.",
+        )
     if not (folder / "adapter_config.json").exists():
         raise UsageProblem(
             f"the adapter of {run} is no longer there, and gradients are taken at it",
