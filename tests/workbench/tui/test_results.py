@@ -446,8 +446,7 @@ def sliced(shown: results.Finished) -> results.Finished:
     """The result as if its eval set had tasks, and a guardrail had got worse in one."""
     by_task = SlicedMetric("response_nll", "task", tuple(SLICED), 7).as_json()
     other = SlicedMetric("stop_rate", "language", (replace(SLICED[1], name="de"),), 0).as_json()
-    found = replace(shown, result=shown.result | {"slices": [by_task, other]})
-    return replace(found, id="sliced")
+    return replace(shown, result=shown.result | {"slices": [by_task, other]})
 
 
 async def test_slices_are_listed_with_what_was_tested_and_by_another_metric_on_demand(view, tui, shown, tmp_path):

@@ -177,10 +177,12 @@ async def test_the_cut_is_drawn_where_it_falls_and_issues_lead_to_it(tui, made_f
         tui.type_text(pilot.app, ":truncation keep-start\n")
         await tui.until(pilot, lambda: "Truncation keep-start: trained 0 →" in tui.said(pilot.app))
         kinds = [issue.kind for issue in pilot.app.screen._seen.issues]
-        for _ in range(kinds.index("truncated") + 1):
+        await tui.until(pilot, lambda: view(pilot).layout_shown.lines and view(pilot).cursor == 0)
+        for number in range(1, kinds.index("truncated") + 2):
             await pilot.press("n")
+            await tui.until(pilot, lambda number=number: tui.said(pilot.app).startswith(f"issue {number} of"))
         await tui.until(pilot, lambda: view(pilot).cursor == 40)
-        assert "── cut below: the first 40 tokens stay ──" in tui.screen_text(pilot.app)
+        await tui.until(pilot, lambda: "── cut below: the first 40 tokens stay ──" in tui.screen_text(pilot.app))
         assert "a×│" in tui.screen_text(pilot.app)
         assert "cut away, 40 tokens are the limit" in tui.screen_text(pilot.app)
         tui.type_text(pilot.app, ":limit zero\n")

@@ -244,9 +244,9 @@ class TokensScreen(BenchScreen):
         self.say(f"issue {self._issue + 1} of {len(issues)}: {issue_told(issue)}")
 
     def _go_to(self, page: int, token: int) -> None:
-        if page == self._page:
+        if page == self._page and self.view.page is self.page:
             self.view.move_to(token, top=True)
-        else:
+        else:  # also where this page is still being laid out: the cursor would go back to where that began
             self._page = page
             self._lay_out(token)
 
