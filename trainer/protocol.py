@@ -151,9 +151,7 @@ def run_as_job(folder: Path, work: Callable[[Path, Events], None]) -> int:
 
 def _run(folder: Path, work: Callable[[Path, Events], None]) -> int:
     events = Events(folder)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stop)
-    with _output_to(folder / LOG):
+    with _stop_signals(), _output_to(folder / LOG):
         try:
             events.emit("started", pid=os.getpid())
             work(folder, events)
@@ -204,6 +202,16 @@ def deferred_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
     if asked and not seen:
         raise Stopped("Stopped")
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    before = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -36,7 +36,9 @@ def choice_of(home: Path, run: str) -> ModelChoice:
     """How the base was held for a run: in a sweep that may differ between arms."""
     choice = ModelChoice.model_validate_json((home / "model.json").read_bytes())
     summary = json.loads((home / "results" / run / "summary.json").read_text(encoding="utf-8"))
-    return ModelChoice.model_validate(choice.model_dump() | {key: summary[key] for key in ("dtype", "held")})
+    return ModelChoice.model_validate(
+        choice.model_dump() | {key: summary[key] for key in ("dtype", "held") if key in summary}
+    )
 
 
 def one_choice(home: Path, runs: Iterable[str]) -> ModelChoice:

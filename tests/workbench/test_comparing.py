@@ -199,12 +199,14 @@ def test_history_tells_time_disk_and_smallest_effect_and_without_it_that_is_said
     assert known.seconds is not None
     assert known.mde is not None
     assert len(known.taken) == 4, "the other way round they are the same runs"
-    head, taken, time, effect, disk, warning = promises(known)
+    head, taken, time, effect, disk, memory, warning = promises(known)
     assert head.startswith("no vs yes · 6 runs · 1,500 trained tokens a run · ")
     assert taken.startswith("4 runs taken over from ")
     assert time == f"about {duration(known.seconds)} in all, by earlier runs of this model"
     assert effect == f"smallest effect to be found, by earlier runs of this setting: {known.mde:.3f} nats"
     assert disk.startswith("about ")
+    assert memory.startswith("about "), memory
+    assert "of memory at most, where" in memory
     assert warning.startswith("warning: 1,500 trained tokens are 6 optimizer steps")
     longer = foresee(ws, ask(ws, "no", "yes", trained_tokens=150_000))
     assert longer.seconds is not None

@@ -220,11 +220,11 @@ def interruptible(cursor: Connection, work: Callable[[], T], cancelled: Callable
                 if cancelled():
                     cursor.interrupt()
             return future.result()
-        except KeyboardInterrupt:
-            cursor.interrupt()
-            raise
         except duckdb.InterruptException as error:
             raise Stopped("The query was stopped") from error
+        except BaseException:  # ctrl-c, or what a signal raises in a job: leaving the pool waits for the query
+            cursor.interrupt()
+            raise
 
 
 def fetch(cursor: Connection, sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
