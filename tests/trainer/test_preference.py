@@ -79,7 +79,7 @@ def test_the_same_data_wins_half_and_is_no_difference(luck):
 
 
 def test_runs_that_were_lucky_together_are_not_taken_for_steady():
-    """Far from even a rate moves little with luck: without the slope, 12% of equals were told apart here, and not 8%."""
+    """Far from even a rate moves little with luck: without the slope, 12% of equals were told apart, and not 8%."""
     rng = np.random.default_rng(8)
     alarms = np.mean([win_rate(judged(rng, luck=2.0)[0]).p < 0.05 for _ in range(400)])
     assert alarms <= 0.1
