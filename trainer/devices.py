@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
@@ -26,6 +27,9 @@ from trainer.protocol import LOG, write_atomic
 DEVICES = "devices.json"
 AUTO = "auto"
 CPU = "cpu"
+
+_GRACE_SECONDS = 30.0
+"""How long a worker may take to stop. A run writes no more than a checkpoint then, and is safe without that one."""
 
 _PROCESSES: Any = multiprocessing.get_context("spawn")  # CUDA cannot be used in a forked process
 
@@ -76,7 +80,8 @@ def side_by_side(folder: Path, devices: Sequence[str], work: Work, began: float)
     """Have a worker on each device do `work` and wait for all of them; a stop of this process stops them.
 
     Raises the Problem that a worker ended of, after stopping the others. One that ends without a word is no problem
-    here: what it had begun is taken up by the others, or left.
+    here: what it had begun is taken up by the others, or left. One that does not heed its stop, as it hangs in a
+    library or the exception was lost in a finalizer, is killed.
     """
     told = _PROCESSES.SimpleQueue()
     workers = [
@@ -93,8 +98,11 @@ def side_by_side(folder: Path, devices: Sequence[str], work: Work, began: float)
         for worker in workers:
             if worker.pid and worker.is_alive():
                 worker.terminate()
+        latest = time.monotonic() + _GRACE_SECONDS
         for worker in workers:
             if worker.pid:
+                worker.join(max(0.0, latest - time.monotonic()))
+                worker.kill()
                 worker.join()
     if not told.empty():
         raise told.get()

@@ -95,6 +95,26 @@ def test_what_one_worker_ends_of_stops_the_others_and_is_told(tmp_path):
     assert raised.value.where == "here"
 
 
+def fails_beside_a_deaf_one(folder: Path, _count: int, _began: float) -> None:  # noqa: F811
+    """The first that comes hears no stop; the other one fails as soon as that is so."""
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        while not (folder / "deaf").exists():
+            time.sleep(0.01)
+        raise BadInput("nothing to train") from None
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "deaf").touch()
+    time.sleep(300)
+
+
+def test_a_worker_that_does_not_heed_its_stop_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_GRACE_SECONDS", 0.2)
+    with pytest.raises(BadInput, match="nothing to train"):
+        side_by_side(tmp_path, ["cpu", "cpu"], fails_beside_a_deaf_one, 0.0)
+    assert not multiprocessing.active_children()
+
+
 def dies(_folder: Path, _count: int, _began: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
