@@ -90,7 +90,7 @@ def grow_source(
     came = _NewRows(source, target, fixed_rows(store, source))
     with closing(stored_rows(store, source)) as stored, store.bulk() as cursor:
         writer = SourceWriter(cursor, source)
-        empty = write_rows(writer, came.among(reading(opened, progress), stored), rejected_rows(store, source))
+        noted = write_rows(writer, came.among(reading(opened, progress), stored), rejected_rows(store, source))
         mark_fixed(cursor, source.id, came.fixed)
         replace_rejects(cursor, source.id, [(row.row, row.reason, row.raw, row.altered) for row in came.still])
         counts = writer.counts()
@@ -111,7 +111,7 @@ def grow_source(
         added,
         fixed=len(came.fixed),
         mostly_rejected=poor,
-        empty_turns=empty,
+        noted=noted,
         passed_over=opened.ignored,
     )
 

@@ -32,6 +32,24 @@ _NAME = re.compile(r"\w[\w.+-]{0,99}")
 _MOST_REJECTED = 0.5
 
 
+@dataclass
+class Noted:
+    """Examples that came in and are not what they may be taken for; the reader of an import is told.
+
+    `lost_keys`: keys of content parts that have no place in the joined text, each with the examples that had it.
+    """
+
+    empty_turns: int = 0  # with an assistant turn that says nothing
+    other_weights: int = 0  # with an assistant turn whose weight is neither 0 nor 1: it is trained like any other
+    lost_keys: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: Record) -> None:
+        """Count one more."""
+        self.empty_turns += record.empty_turn
+        self.other_weights += record.other_weight
+        self.lost_keys.update(record.lost_keys)
+
+
 @dataclass(frozen=True)
 class ImportReport:
     """What came of an import: how the source stands now, and how many rows this import `added`.
@@ -51,7 +69,7 @@ class ImportReport:
     fixed: int = 0  # earlier rejects that are corrected in the file and came in
     mostly_rejected: list[tuple[str, int, int]] = field(default_factory=list)
     """Of several files, those of which more than half was rejected: (path, rows, rejected)."""
-    empty_turns: int = 0  # of the examples added, those with an assistant turn that says nothing
+    noted: Noted = field(default_factory=Noted)  # of the examples added
     passed_over: tuple[str, ...] = ()  # files of the folder or data set that were not read
     already: bool = False
 
@@ -120,7 +138,7 @@ def import_source(
         raise _not_enough(opened, "none of the rows", seen.most_common(), seen.total())
     with store.bulk() as cursor:
         writer = SourceWriter(cursor)
-        empty = write_rows(writer, reading(opened, progress))
+        noted = write_rows(writer, reading(opened, progress))
         counts = writer.counts()
         _check_enough(cursor, writer.source_id, opened, counts)
         writer.create(name, origin_of(target), opened.format, opened.content_hash, license, mapping)
@@ -138,7 +156,7 @@ def import_source(
         reasons,
         added=rows,
         mostly_rejected=poor,
-        empty_turns=empty,
+        noted=noted,
         passed_over=opened.ignored,
     )
 
@@ -192,17 +210,18 @@ def reading(opened: Opened, progress: Progress | None) -> Iterator[Record | Reje
 
 def write_rows(
     writer: SourceWriter, rows: Iterable[Record | Reject], kept: Mapping[int, int | None] = MappingProxyType({})
-) -> int:
+) -> Noted:
     """Write every row as examples or as a reject, in batches whose memory is bounded.
 
-    `kept` gives the example ids that were kept free for rows. Returns how many examples have an empty assistant turn.
+    `kept` gives the example ids that were kept free for rows. Returns what is to be told of the examples.
     """
     examples: list[tuple[int, int, str, str, str | None, str | None]] = []
     rejects: list[tuple[int, str, str, str | None, int]] = []
-    chars = empty = 0
+    noted = Noted()
+    chars = 0
     for row in rows:
         if isinstance(row, Record):
-            empty += row.empty_turn
+            noted.add(row)
             id = (kept.get(row.row) if row.part == 0 else None) or writer.take_id()
             examples.append((id, row.row, row.content_hash, row.messages, row.tools, row.meta_json))
             chars += len(row.messages) + len(row.tools or "") + len(row.meta_json or "")
@@ -215,7 +234,7 @@ def write_rows(
             examples, rejects, chars = [], [], 0
     writer.add_examples(examples)
     writer.add_rejects(rejects)
-    return empty
+    return noted
 
 
 def enough(imported: int, rejected: int) -> bool:

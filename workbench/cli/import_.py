@@ -10,7 +10,7 @@ from workbench.cli import common
 from workbench.errors import Stopped, UsageProblem
 
 if TYPE_CHECKING:
-    from workbench.importing import ImportReport
+    from workbench.importing import ImportReport, Noted
     from workbench.preview import Preview
 
 _PREVIEWED = 3
@@ -140,7 +140,9 @@ def _report_data(report: ImportReport) -> dict[str, Any]:
         "mostly_rejected": [
             {"file": file, "rows": rows, "rejected": rejected} for file, rows, rejected in report.mostly_rejected
         ],
-        "empty_turns": report.empty_turns,
+        "empty_turns": report.noted.empty_turns,
+        "other_weights": report.noted.other_weights,
+        "lost_keys": dict(report.noted.lost_keys),
         "passed_over": list(report.passed_over),
     }
 
@@ -170,15 +172,30 @@ def _print(report: ImportReport) -> None:
         others = len(report.passed_over) - _SHOWN_FILES
         rest = f" and {others:,} more" if others > 0 else ""
         common.note(f"Files not read: {safe_text(', '.join(report.passed_over[:_SHOWN_FILES]))}{rest}.")
-    if report.empty_turns:
-        common.note(
-            f"Kept as they are, with an assistant turn that is empty: {counted(report.empty_turns, 'example')}. "
-            "A recipe's step `audit: {drop: [empty-turn]}` drops them."
-        )
+    _print_noted(report.noted)
     if report.duplicates_of_known:
         out.print(f"Examples with content that another source already had: {report.duplicates_of_known:,}.")
         common.note(f"Which sources: workbench sources show {report.source}")
-    common.note(f"Next: workbench run RECIPE --from {report.source} --name VERSION")
+    common.note(f"Next: workbench run safe-default --from {report.source} --name VERSION, or a recipe of your own")
+
+
+def _print_noted(noted: Noted) -> None:
+    from workbench.text import clip, counted
+
+    if noted.empty_turns:
+        common.note(
+            f"Kept as they are, with an assistant turn that is empty: {counted(noted.empty_turns, 'example')}. "
+            "A recipe's step `audit: {drop: [empty-turn]}` drops them."
+        )
+    if noted.other_weights:
+        common.note(
+            f"With a weight other than 0 and 1 on an assistant turn: {counted(noted.other_weights, 'example')}. "
+            "It is kept and does nothing: such turns are trained like any other."
+        )
+    if noted.lost_keys:
+        most = noted.lost_keys.most_common(_SHOWN_REASONS)
+        keys = ", ".join(f"{clip(key, 40)} ({counted(rows, 'example')})" for key, rows in most)
+        common.note(f"Parts of turns are joined, and what else they say is not kept: {keys}.")
 
 
 def _print_reasons(rejected: int, reasons: list[tuple[str, int, int]]) -> None:
@@ -187,7 +204,7 @@ def _print_reasons(rejected: int, reasons: list[tuple[str, int, int]]) -> None:
     out = common.out()
     out.print(f"rejected rows: {rejected:,}")
     for reason, rows, first in reasons[:_SHOWN_REASONS]:
-        out.print(f"  {rows:,} from row {first}: {clip(reason, 200)}")
+        out.print(f"  {rows:,} from row {first}: {clip(reason, 300)}")
     if rest := rejected - sum(rows for _, rows, _ in reasons[:_SHOWN_REASONS]):
         out.print(f"  {counted(rest, 'row')} for other reasons")
 

@@ -13,8 +13,8 @@ from trainer.conversation import canonical_json, content_hash
 from workbench.formats.json_rows import DECODER
 from workbench.formats.parts import Parts, Row
 from workbench.formats.rows import Altered, RawRow, RowProblem, kept, printable
-from workbench.formats.shapes import SHAPES, Shape, mapped, unknown_shape
-from workbench.formats.turns import is_empty_turn, kind, tool_schemas
+from workbench.formats.shapes import SHAPES, TURN_COLUMNS, Shape, mapped, unknown_shape
+from workbench.formats.turns import has_other_weight, is_empty_turn, kind, lost_part_keys, tool_schemas
 
 FORMAT_GLUE = " + "
 """Stands between the names of the formats that the files of one source have."""
@@ -29,7 +29,8 @@ class Record:
     """A conversation of a row: canonical JSON texts, their hash, and the columns left over as JSON-able `meta`.
 
     `part` numbers the conversations of one row from zero: the records with part 0 are the rows imported. `meta_json`
-    is `meta` as canonical JSON text, None where there is none. `empty_turn`: whether an assistant turn says nothing.
+    is `meta` as canonical JSON text, None where there is none. `empty_turn`: whether an assistant turn says nothing;
+    `other_weight`: whether one has a weight other than 0 and 1; `lost_keys`: what content parts said besides.
     """
 
     row: int
@@ -40,6 +41,8 @@ class Record:
     part: int = 0
     meta_json: str | None = None
     empty_turn: bool = False
+    other_weight: bool = False
+    lost_keys: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,11 @@ def _record(number: int, part: int, parts: Parts, row: Row) -> Record:
     if meta_text:
         meta_text.encode("utf-8")
     empty = any(map(is_empty_turn, parts.messages))
-    return Record(number, messages_text, tools_text, digest, meta, part, meta_text, empty)
+    weight = any(map(has_other_weight, parts.messages))
+    # Text is taken for turns as JSON in these columns alone.
+    turns = [row.get(name) for name in parts.used if name in TURN_COLUMNS or not isinstance(row.get(name), str)]
+    lost = frozenset[str]().union(*map(lost_part_keys, turns))
+    return Record(number, messages_text, tools_text, digest, meta, part, meta_text, empty, weight, lost)
 
 
 def _text(value: object) -> str:

@@ -42,6 +42,7 @@ from workbench.formats.trees import all_paths, best_path, is_tree
 from workbench.formats.turns import turns
 
 _CONVERSATIONS = ("conversations", "conversation")
+TURN_COLUMNS = ("messages", *_CONVERSATIONS)
 UNKNOWN = "unknown"
 MAPPED = "mapped"
 TREE = "tree"

@@ -34,6 +34,8 @@ FUNCTION_CALL = "function_call"  # ShareGPT's role for a call, whose text is the
 _CANONICAL = tuple(dict.fromkeys(ROLES.values()))  # no set: a role may be anything, also what has no hash
 _WEIGHTS = ("train", "weight", "loss_weight")
 _REASONING = ("reasoning_content", "reasoning", "thinking")
+_PART_TYPES = ("text", "reasoning", "thinking", "tool_call")
+_PART_KEYS = {"type", "value", *_PART_TYPES, *_WEIGHTS}
 
 
 def turns(value: object, column: str) -> list[Message]:
@@ -61,6 +63,31 @@ def is_empty_turn(message: Message) -> bool:
     if message["role"] != "assistant" or message["content"].strip():
         return False
     return not any(message.get(key) for key in ("tool_calls", *_REASONING))
+
+
+def has_other_weight(message: Message) -> bool:
+    """Whether it is an assistant turn with a weight other than 0 and 1, by which nothing is trained."""
+    return message["role"] == "assistant" and any(message.get(key) not in (None, False) for key in _WEIGHTS)
+
+
+def lost_part_keys(value: object) -> set[str]:
+    """The keys of content parts in turns (a list, one, or either as JSON text) that a joined text has no place for.
+
+    Such as `cache_control`. Null and empty ones say nothing and are not among them.
+    """
+    lost: set[str] = set()
+    if isinstance(value, str):
+        if '"type"' not in value:
+            return lost
+        value = decoded(value, "")
+    for turn in value if isinstance(value, list) else [value]:
+        content = turn.get("content", turn.get("value")) if isinstance(turn, dict) else None
+        for part in content if isinstance(content, list) else []:
+            if isinstance(part, dict):
+                lost.update(
+                    key for key, said in part.items() if key not in _PART_KEYS and said not in (None, "", [], {})
+                )
+    return lost
 
 
 def tool_schemas(value: object) -> list[dict[str, Any]] | None:
@@ -175,7 +202,7 @@ def _parts(parts: list[Any], where: str, *, marks: bool) -> _Joined:
         if not isinstance(part, dict):
             raise RowProblem(f"`{where}`: content part {i} is {kind(part)}")
         type_ = "text" if part.get("type") is None else part["type"]
-        if type_ not in ("text", "reasoning", "thinking", "tool_call"):
+        if type_ not in _PART_TYPES:
             raise RowProblem(f"`{where}`: content part {i} is of type {str(type_)[:60]!r}; only text can be imported")
         value = next((part[key] for key in (type_, "text", "value") if part.get(key) is not None), None)
         off = marks and _is_off(part, f"{where}`: content part {i}, `")

@@ -85,6 +85,10 @@ def import_told(report: ImportReport) -> str:
         said += f"; {report.rejected:,} rejected, each with its reason (:rejects)"
     if report.duplicates_of_known:
         said += f". {report.duplicates_of_known:,} have content that another source has"
+    if report.noted.other_weights:
+        said += f". {report.noted.other_weights:,} have weights other than 0 and 1, which do nothing"
+    if keys := report.noted.lost_keys:
+        said += f". Not kept of parts of turns: {flat(', '.join(sorted(keys)[:3]))}"
     return said + "."
 
 

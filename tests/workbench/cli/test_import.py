@@ -157,6 +157,20 @@ def test_a_turn_that_only_thinks_or_calls_is_not_empty(bench, tmp_path):
     assert "with an assistant turn that is empty: 1 example. A recipe" in bench("import", path, "--grow").err
 
 
+def test_weights_and_keys_that_training_will_not_see_are_told(bench, tmp_path):
+    user = {"role": "user", "content": [{"type": "text", "text": "q", "cache_control": {"type": "ephemeral"}}]}
+    rows = [[user, {"role": "assistant", "content": answer, "weight": 0.5}] for answer in "ab"]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": messages}) for messages in rows))
+    called = bench("import", path)
+    assert "With a weight other than 0 and 1 on an assistant turn: 2 examples." in called.err
+    assert "what else they say is not kept: cache_control (2 examples)." in called.err
+    with path.open("a") as file:
+        file.write("\n" + json.dumps({"messages": rows[0]}))
+    grown = bench("import", path, "--grow", "--json").json
+    assert (grown["other_weights"], grown["lost_keys"]) == (1, {"cache_control": 1})
+
+
 def test_files_that_were_not_read_are_named(bench, tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()

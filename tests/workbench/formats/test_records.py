@@ -74,3 +74,32 @@ def test_nesting_ends_at_the_same_depth_for_both(deepest):
     for levels in (100, 150, 300):
         with pytest.raises(RowProblem, match="nested too deep"):
             record(x=nested(levels))
+
+
+def turns(content, **more):
+    return [{"role": "user", "content": "q"}, {"role": "assistant", "content": content, **more}]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_what_content_parts_say_besides_their_text_is_told(as_text):
+    part = {"type": "text", "text": "a", "weight": 1, "cache_control": {"type": "ephemeral"}, "citations": []}
+    messages = turns([part, {"type": "text", "text": "b", "id": 7}])
+    value = {"messages": canonical_json(messages) if as_text else messages}
+    [only] = read_row(0, value, format="messages", mapping={})
+    assert only.lost_keys == {"cache_control", "id"}
+    assert "cache_control" not in only.messages
+
+
+def test_text_that_looks_like_turns_has_lost_nothing():
+    prompt = canonical_json(turns([{"type": "text", "text": "a", "cache_control": 1}]))
+    [only] = read_row(0, {"prompt": prompt, "completion": "a"}, format="prompt-completion", mapping={})
+    assert only.lost_keys == set()
+
+
+@pytest.mark.parametrize(
+    ("mark", "told"),
+    [({"weight": 0.5}, True), ({"loss_weight": 2}, True), ({"weight": 1}, False), ({"weight": 0}, False), ({}, False)],
+)
+def test_weights_that_nothing_is_trained_by_are_told(mark, told):
+    [only] = read_row(0, {"messages": turns("a", **mark)}, format="messages", mapping={})
+    assert only.other_weight is told
