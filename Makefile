@@ -15,9 +15,11 @@ demo: $(VENV)/.installed
 screenshots: $(VENV)/.installed
 	$(BIN)/python docs/screenshots.py $(if $(WORKSPACE),--workspace $(WORKSPACE))
 
-# What a screen was waited for in vain (20 s) on a machine that stalled is waited for once more, and listed as rerun.
+# What was waited for in vain, on a machine that stalled, is waited for once more, and listed as rerun.
+RERUN := --reruns 1 --max-suite-reruns 10 \
+	--only-rerun 'never came' --only-rerun 'from pytest-timeout' --only-rerun TimeoutExpired
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun 'never came'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(RERUN)
 
 # The blocks, tables and links of the README and docs are checked by tests/test_readme.py.
 check: $(VENV)/.installed-dev lint types walls test

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-# A shell that starts a program in the background has it ignore ctrl-c, and the programs it starts as well; tests of
-# ctrl-c would wait for ever.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+from . import guards
 
 # Before any library is imported: tests run beside each other on small machines, and none may look for a network.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -21,26 +18,57 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes: threads of 
 
 LONGEST = [
     "workbench/cli/test_compare.py",
-    "trainer/test_experiment_kills.py",
+    "workbench/tui/test_experiments.py",
     "trainer/test_experiment.py",
+    "filters/engines/test_ray.py",
+    "trainer/test_models.py",
+    "workbench/tui/test_results.py",
+    "workbench/tui/test_never_blocks.py",
+    "workbench/tui/test_tokens.py",
+    "workbench/tui/test_end_to_end.py",
+    "workbench/test_elsewhere.py",
+    "filters/test_embedding.py",
+    "trainer/test_experiment_kills.py",
+    "trainer/test_devices.py",
     "test_readme.py",
     "test_tutorial.py",
-    "trainer/test_models.py",
-    "workbench/tui/test_never_blocks.py",
-    "workbench/tui/test_end_to_end.py",
-    "filters/test_embedding.py",
-    "trainer/test_finetune.py",
-    "workbench/test_comparing.py",
-    "workbench/test_demo.py",
-    "filters/test_audit_step.py",
-    "workbench/test_token_heat.py",
     "workbench/cli/test_errors.py",
-    "filters/judge/test_endpoint.py",
+    "trainer/test_finetune.py",
+    "filters/test_audit_step.py",
+    "test_merging_page.py",
+    "workbench/test_comparing.py",
+    "trainer/test_processes.py",
+    "trainer/test_experiment_failures.py",
+    "workbench/tui/test_browse.py",
+    "workbench/tui/test_import_flow.py",
+    "trainer/test_statistics_calibration.py",
     "trainer/test_quantize.py",
+    "workbench/test_demo.py",
+    "workbench/test_merging.py",
+    "workbench/test_token_heat.py",
+    "workbench/test_culprits.py",
+    "workbench/test_experiment_removal.py",
     "workbench/test_asking.py",
     "workbench/test_scoring.py",
+    "workbench/test_embeddings.py",
+    "workbench/cli/test_tokens.py",
+    "workbench/cli/test_judge.py",
+    "workbench/cli/test_killed.py",
+    "workbench/tui/test_hostile.py",
+    "workbench/tui/test_versions.py",
+    "workbench/tui/test_recipe_screen.py",
+    "workbench/tui/test_ablations.py",
+    "filters/judge/test_endpoint.py",
+    "trainer/test_methods.py",
+    "trainer/test_gradients.py",
+    "test_why_chapter.py",
 ]
-"""Files of tests that take half a minute or more. Those of few tests would come last, and one process would wait."""
+"""Files of tests that take ten seconds or more: begun late, one process would wait for the other at the end."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With the guards against hanging."""
+    config.pluginmanager.register(guards)
 
 
 @pytest.hookimpl(trylast=True)
