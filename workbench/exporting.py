@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from filters.step import Progress
 from trainer.conversation import content_text
-from workbench.errors import BadInput
+from workbench.errors import BadInput, UsageProblem
 from workbench.formats.card import Card, CardFile, CardSource, CardStage, CardTokens, Size, card_text
 from workbench.formats.push import Pushed, check_hub, push_folder, repo_of
 from workbench.formats.rows import printable
@@ -36,6 +36,7 @@ README = "README.md"
 PARQUET = "data/train-00000-of-00001.parquet"
 """Where the rows of a hub data set lie in it."""
 
+_NOT_WRITTEN = (".csv", ".tsv", ".arrow", ".feather", ".xlsx")
 _SAVED = re.compile(r"README\.md|dataset_info\.json|state\.json|data-\d+-of-\d+\.arrow")  # an earlier `datasets` export
 
 
@@ -99,6 +100,7 @@ def export(
     or a place that is taken or cannot be written to, ModelUnavailable.
     """
     check_format(format)
+    _check_ending(out, format)
     named = resolve(store, name)
     card_at = card_path(out, format)
     if format == "datasets":
@@ -118,6 +120,17 @@ def export(
             report = survey.write(file, format)
             card.write_text(survey.card(report, format, file_name, command), encoding="utf-8")
     return Exported(report.rows, format, survey.manifest_hash, report.lost, report.notes, out, card_at)
+
+
+def _check_ending(out: Path, format: str) -> None:
+    """Raise UsageProblem where the name of a file promises another container than it would get."""
+    suffix = out.suffix.lower()
+    if suffix in _NOT_WRITTEN or (suffix == ".parquet" and format not in ("parquet", "datasets")):
+        raise UsageProblem(
+            f"rows as {format} are not written as {suffix}",
+            where=str(out),
+            do=f"End it in {'.parquet' if format == 'parquet' else '.jsonl or .json'}.",
+        )
 
 
 def export_view(view: View, out: Path) -> int:

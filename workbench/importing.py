@@ -28,6 +28,7 @@ from workbench.text import counted
 BATCH = 2000  # rows between two writes, unless they are long
 SHOWN_REASONS = 3
 _BATCH_CHARS = 1 << 24
+RECODE = "Is it in another encoding? `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW` makes UTF-8 of it."
 _NAME = re.compile(r"\w[\w.+-]{0,99}")
 _MOST_REJECTED = 0.5
 
@@ -247,6 +248,11 @@ def seen_as(opened: Opened) -> str:
     return f"{opened.container}, " + ("of no known shape" if opened.format == UNKNOWN else f"read as {opened.format}")
 
 
+def is_encoding(reason: str) -> bool:
+    """Whether a row was rejected because its bytes are not UTF-8."""
+    return reason.endswith("is not UTF-8")
+
+
 def list_reasons(counts: list[tuple[str, int]], rejected: int) -> str:
     """The first reasons for so many rejects, with how many rows each has, for a message."""
     shown = [f"{reason} ({counted(count, 'row')})" for reason, count in counts[:SHOWN_REASONS]]
@@ -294,8 +300,10 @@ def _not_enough(opened: Opened, what: str, reasons: list[tuple[str, int]], rejec
     preview = f"`workbench import --preview {shlex.quote(opened.where)}` shows how it is read"
     # A reason that names a column says that the rows may be of another shape; the others are about the file itself.
     of_shape = any("`" in reason for reason, _ in reasons)
+    encoding = f" {RECODE}" * any(is_encoding(reason) for reason, _ in reasons)
     return BadInput(
         f"{what} can be imported ({seen_as(opened)}): {list_reasons(reasons, rejected)}",
         where=opened.where,
-        do=f"Nothing was kept. {preview}; correct it{', or say how to read it with --map or --format' * of_shape}.",
+        do=f"Nothing was kept. {preview}; correct it{', or say how to read it with --map or --format' * of_shape}."
+        + encoding,
     )

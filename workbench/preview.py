@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from trainer.conversation import content_text
 from workbench.formats.parts import Parts, Row
 from workbench.formats.read import Opened, Part, Record, Reject, Trees
 from workbench.formats.rows import RowProblem
-from workbench.importing import enough, open_target
+from workbench.importing import enough, is_encoding, open_target
 
 SAMPLE_ROWS = 1000
 _SAMPLE_CHARS = 1 << 25
@@ -59,7 +60,7 @@ def preview(target: str, *, format: str | None, mapping: dict[str, str] | None, 
     return Preview(
         opened.where,
         opened.container,
-        _encoding(opened.parts),
+        _encoding(opened.parts, any(map(is_encoding, seen.reasons))),
         opened.format,
         [str(part.path) for part in opened.parts],
         opened.ignored,
@@ -71,7 +72,7 @@ def preview(target: str, *, format: str | None, mapping: dict[str, str] | None, 
         seen.rejected,
         complete,
         enough(seen.imported, seen.rejected),
-        [(reason, count, seen.first_of[reason]) for reason, count in seen.reasons.most_common()],
+        [(seen.told[alike], count, seen.first_of[alike]) for alike, count in seen.reasons.most_common()],
         seen.first,
         seen.first_rejects,
     )
@@ -85,7 +86,8 @@ class _Sample:
     imported: int = 0
     examples: int = 0
     rejected: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)  # with … in the place of numbers, as the keys below
+    told: dict[str, str] = field(default_factory=dict)  # as it stands, where it is always the same
     first_of: dict[str, int] = field(default_factory=dict)
     first: list[Record] = field(default_factory=list)
     first_rejects: list[Reject] = field(default_factory=list)
@@ -102,8 +104,10 @@ class _Sample:
     def _count(self, row: Record | Reject) -> int:
         if isinstance(row, Reject):
             self.rejected += 1
-            self.reasons[row.reason] += 1
-            self.first_of.setdefault(row.reason, row.row)
+            alike = re.sub(r"([ [])[0-9]+", r"\1…", row.reason)
+            self.reasons[alike] += 1
+            self.told[alike] = row.reason if self.told.get(alike, row.reason) == row.reason else alike
+            self.first_of.setdefault(alike, row.row)
             if len(self.first_rejects) < self.shown:
                 self.first_rejects.append(row)
             return len(row.raw)
@@ -114,11 +118,16 @@ class _Sample:
         return len(row.messages)
 
 
-def _encoding(parts: Iterable[Part]) -> str | None:
-    """UTF-8 is what text is read as; a byte order mark is dropped. None for containers that are no text."""
+def _encoding(parts: Iterable[Part], broken: bool) -> str | None:
+    """UTF-8 is what text is read as; a byte order mark is dropped. None for containers that are no text.
+
+    `broken`: rows were rejected because they are something else.
+    """
     texts = [part for part in parts if part.container.kind.startswith(_TEXT_FILES)]
     if not texts:
         return None
+    if broken:
+        return "not all of it UTF-8"
     marked = 0
     for part in texts:
         with part.file.open() as file:

@@ -72,6 +72,8 @@ class Workspace:
         Raises WorkspaceUnusable where it cannot be written, or is in use.
         """
         root = Path(folder).expanduser()
+        if root.exists() and not root.is_dir():
+            raise WorkspaceUnusable("this is a file", where=str(root), do="Name a folder.")
         try:
             for made in (root, root / "runs", root / "cache"):
                 made.mkdir(parents=True, exist_ok=True)

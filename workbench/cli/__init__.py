@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import importlib.util
@@ -11,6 +12,7 @@ import sys
 import click
 
 import workbench
+from workbench.cli import common
 
 OURS = ("trainer", "filters")
 
@@ -61,8 +63,18 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(common.Group):
     """Loads a command's module when it is named or listed."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, which does not know the names that are not loaded yet."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            raise click.UsageError(f"No such command {name!r}.{f' Did you mean {near[0]!r}?' if near else ''}", ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

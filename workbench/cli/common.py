@@ -81,6 +81,16 @@ def workspace(ctx: click.Context) -> Iterator[Workspace]:
         opened.close()
 
 
+class Group(click.Group):
+    """A command with commands of its own, whose help has the first sentence of each whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, where click would cut each sentence to one line."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(300)) for name, command in found if command])
+
+
 def print_json(data: dict[str, Any]) -> None:
     """One JSON object on stdout: the contract with other programs."""
     sys.stdout.write(json.dumps(data, ensure_ascii=False, allow_nan=False) + "\n")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LISTED_REJECTS = 10
 
 
-@click.group("evalset")
+@click.group("evalset", cls=common.Group)
 def command() -> None:
     """Eval sets: prompts with reference answers that are never trained on."""
 

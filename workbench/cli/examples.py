@@ -86,7 +86,7 @@ def _print(rows: list[ExampleRow], full: bool) -> None:
 
     out = common.out()
     for row in rows:
-        heading = f"{row.source} row {row.row} · id {row.id} · {row.turns} turns"
+        heading = f"{row.source} row {row.row} · id {row.id} · {counted(row.turns, 'turn')}"
         if row.reason:
             heading += f" · dropped by {row.step}: {row.reason}"
             heading += f" ({clip(row.detail, 120)})" if row.detail else ""

@@ -148,6 +148,7 @@ def _report_data(report: ImportReport) -> dict[str, Any]:
 
 
 def _print(report: ImportReport) -> None:
+    from workbench.importing import RECODE, is_encoding
     from workbench.text import counted, safe_text
 
     out = common.out()
@@ -168,6 +169,8 @@ def _print(report: ImportReport) -> None:
         if (more := len(report.mostly_rejected) - _SHOWN_FILES) > 0:
             common.note(f"Mostly rejected: {counted(more, 'more file')}")
         common.note(f"All of them, and how to correct them: workbench rejects ls {report.source}")
+        if any(is_encoding(reason) for reason, _, _ in report.reasons):
+            common.note(RECODE)
     if report.passed_over:
         others = len(report.passed_over) - _SHOWN_FILES
         rest = f" and {others:,} more" if others > 0 else ""
@@ -251,6 +254,7 @@ def _print_preview(seen: Preview) -> None:
     from rich.text import Text
 
     from workbench.formats.shapes import EXPECTED, UNKNOWN
+    from workbench.importing import RECODE, is_encoding
     from workbench.report.terminal import conversation
     from workbench.text import clip, counted, safe_text
 
@@ -273,6 +277,8 @@ def _print_preview(seen: Preview) -> None:
     out.print(f"  {rows}: {seen.imported:,} can be imported{examples}, {seen.rejected:,} rejected")
     if seen.rejected:
         _print_reasons(seen.rejected, seen.reasons)
+        if any(is_encoding(reason) for reason, _, _ in seen.reasons):
+            common.note(RECODE)
     for record in seen.first:
         part = f", conversation {record.part + 1}" if record.part else ""
         out.print()

@@ -63,7 +63,7 @@ def _spending_options(command: F) -> F:
     return command
 
 
-@click.group("judge")
+@click.group("judge", cls=common.Group)
 def command() -> None:
     """Have a model rate rows by a rubric, and see how far it agrees with people.
 

@@ -17,7 +17,7 @@ _SHOWN = 200  # characters of a row
 _STILL = 10
 
 
-@click.group("rejects")
+@click.group("rejects", cls=common.Group)
 def command() -> None:
     """Rows that could not be imported: why, and how to correct them.
 

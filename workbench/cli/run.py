@@ -115,7 +115,7 @@ def _print(report: RunReport, name: str) -> None:
 
     out = common.out()
     if report.resumed:
-        common.note(f"Took over {report.resumed} finished steps of a run that was stopped.")
+        common.note(f"Took over {counted(report.resumed, 'finished step')} of a run that was stopped.")
     out.print(steps_table([step.as_dict() for step in report.steps]))
     kept = f"{report.rows_out:,} of {counted(report.rows_in, 'row')}"
     if report.version is None:

@@ -17,7 +17,7 @@ _SHOWN = 5  # reasons
 _NUMBERS = ("rows", "imported", "rejected")
 
 
-@click.group("sources")
+@click.group("sources", cls=common.Group)
 def command() -> None:
     """Imported files and data sets: origin, licence, counts, and rows that others have too."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from workbench.store.diff import Diff, GoneRow
 
 
-@click.group("versions")
+@click.group("versions", cls=common.Group)
 def command() -> None:
     """Frozen, named sets of rows: where they came from and what lies between them."""
 
@@ -69,7 +69,7 @@ def ls(ctx: click.Context, as_json: bool) -> None:
         listed.add_row(source.name, f"{source.imported:,}", f"{source.rejected:,}", source.format, licence)
     out.print(listed)
     if not versions:
-        common.note(f"No versions yet. Make one: workbench run RECIPE --from {sources[0].name} --name VERSION")
+        common.note(f"No versions yet. Make one: workbench run safe-default --from {sources[0].name} --name VERSION")
         return
     listed = table("version", "rows", "manifest", "parent", "made (UTC)", right=("rows",))
     for version in versions:

@@ -166,11 +166,17 @@ def _find(cursor: Connection, search: str | None, where: str | None) -> NDArray[
         if where is None or isinstance(error, ours):
             raise
         raise UsageProblem(
-            f"the --sql condition cannot be run: {str(error).splitlines()[0]}",
+            f"the --sql condition cannot be run: {said(error)}",
             do=f"It is a DuckDB condition over the columns {', '.join(VIEW_COLUMNS)}.",
         ) from error
     finally:
         cursor.rollback()
+
+
+def said(error: duckdb.Error) -> str:
+    """What DuckDB says of a condition, and the name that it thinks was meant; not the query that we made of it."""
+    first, *rest = str(error).splitlines()
+    return " ".join([first, *(line for line in rest if line.startswith("Did you mean"))])
 
 
 def _rows(cursor: Connection, positions: Sequence[int]) -> list[ExampleRow]:

@@ -77,11 +77,16 @@ def _between(cursor: Connection, source: Source, first: int, last: int, chars: i
 
 
 def reject_reasons(cursor: Connection, source_id: int, limit: int | None = None) -> list[tuple[str, int, int]]:
-    """The reasons for rejects, the most frequent first: (reason, how many, the first row that has it)."""
+    """The reasons for rejects, the most frequent first: (reason, how many, the first row that has it).
+
+    Reasons that differ by numbers alone (`at character 92`) are one, with `…` in their place.
+    """
     found = fetch(
         cursor,
-        """SELECT reason, count(*), min(row) FROM rejects WHERE source_id = ?
-           GROUP BY reason ORDER BY count(*) DESC, min(row) LIMIT ?""",
+        r"""WITH told AS (SELECT reason, row, regexp_replace(reason, '([ [])[0-9]+', '\1…', 'g') AS alike
+                         FROM rejects WHERE source_id = ?)
+           SELECT if(count(DISTINCT reason) = 1, any_value(reason), alike), count(*), min(row) FROM told
+           GROUP BY alike ORDER BY count(*) DESC, min(row) LIMIT ?""",
         [source_id, limit],
     )
     return [(str(reason), int(count), int(first)) for reason, count, first in found]

@@ -12,7 +12,7 @@ import duckdb
 
 from workbench.errors import UsageProblem
 from workbench.store.database import Connection, Store, fetch
-from workbench.store.examples import VIEW_COLUMNS
+from workbench.store.examples import VIEW_COLUMNS, said
 from workbench.store.lineage import LANGUAGES
 from workbench.store.members import Named, rows_sql
 from workbench.store.scores import scoring
@@ -154,7 +154,7 @@ class Search:
             if where is None or isinstance(error, duckdb.InterruptException):
                 raise
             raise UsageProblem(
-                f"the condition cannot be run: {str(error).splitlines()[0]}",
+                f"the condition cannot be run: {said(error)}",
                 do=f"It is a DuckDB condition over the columns {', '.join(VIEW_COLUMNS)}.",
             ) from error
         return int(rows[0][0])

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from workbench.errors import UsageProblem
+from workbench.errors import NotFound, UsageProblem
 from workbench.store.database import Connection, Store, fetch, insert, next_id, now
 from workbench.store.drafts import forget
-from workbench.store.members import Named, not_found
+from workbench.store.members import Named, find, not_found
 from workbench.store.recipe_runs import discard_run
 
 _WINDOW = 4096  # rows read at a time
@@ -98,6 +98,8 @@ def get_source(store: Store, name: str) -> Source:
     known = {source.name: source for source in sources(store)}
     if name in known:
         return known[name]
+    if find(store, name):
+        raise NotFound(f"{name!r} is a version, not a source", do=f"See `workbench versions show {name}`.")
     raise not_found("source", name, list(known), "`workbench import FILE` brings one in.")
 
 

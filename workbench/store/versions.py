@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from workbench.errors import BadInput, UsageProblem
+from workbench.errors import BadInput, NotFound, UsageProblem
 from workbench.store.database import Connection, Store, VersionRow, fetch, next_id, now
 from workbench.store.drafts import forget
 from workbench.store.members import Members, Named, find, not_found
@@ -62,6 +62,8 @@ def get_version(store: Store, name: str) -> Version:
     row = store.row(f"{_VERSION} WHERE v.name = ?", [name])
     if row:
         return Version(*row)
+    if (other := find(store, name)) and other.kind == "source":
+        raise NotFound(f"{name!r} is a source, not a version", do=f"See `workbench sources show {name}`.")
     known = [version.name for version in versions(store)]
     raise not_found("version", name, known, "`workbench run` or `workbench versions freeze` makes one.")
 

@@ -68,12 +68,14 @@ def test_content_parts_are_text_to_a_condition_too(bench, tmp_path):
         "id IN (SELECT id FROM read_csv('/etc/passwd'))",
         "prompt =",
         "no_such_column = 1",
+        "lenght(prompt) = 1",
     ],
 )
 def test_a_condition_can_only_read_and_its_mistakes_are_explained(imported, condition):
     called = imported("examples", "raw", "--sql", condition)
     assert (called.code, called.out) == (2, "")
     assert "--sql" in called.err
+    assert ("Did you mean" in called.err) == ("lenght" in condition)
     assert imported("examples", "raw", "--json").json["total"] == 999
 
 

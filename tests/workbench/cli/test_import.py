@@ -127,6 +127,18 @@ def test_only_where_the_shape_is_what_is_wrong_is_a_mapping_advised(bench, tmp_p
     assert "or say how to read it with --map or --format" in bench("import", path).err
 
 
+def test_reasons_that_differ_by_a_number_are_one_and_another_encoding_is_told(bench, tmp_path):
+    path = tmp_path / "qa.csv"
+    path.write_bytes(b"prompt,completion\nq,\xe4\nqu,\xf6\nque,a\nr,a\n")
+    for argv in (["--preview"], []):
+        called = bench("import", *argv, path)
+        assert "2 from row 0: character … of the row is not UTF-8" in called.out
+        assert "iconv" in called.err
+    assert "not all of it UTF-8" in bench("import", "--preview", path).out
+    [reason] = bench("rejects", "ls", "qa", "--json").json["reasons"]
+    assert reason == {"reason": "character … of the row is not UTF-8", "rows": 2, "first": 0}
+
+
 EMPTY = {
     "a.jsonl": json.dumps({"instruction": "q", "output": ""}),
     "b.json": json.dumps([{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": " \n"}]}]),

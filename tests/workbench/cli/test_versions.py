@@ -18,6 +18,22 @@ def test_an_empty_workspace_says_how_to_begin(bench):
     assert bench("versions", "ls", "--json").json == {"sources": [], "versions": []}
 
 
+def test_a_source_is_told_from_a_version_and_a_typing_error_from_a_command(curated):
+    [source] = (one["name"] for one in curated("sources", "ls", "--json").json["sources"])
+    for argv in (["versions", "show", source], ["versions", "rm", source]):
+        assert f"'{source}' is a source, not a version" in curated(*argv).err
+    assert "'curated' is a version, not a source" in curated("sources", "rm", "curated").err
+    for argv in (["verzions", "ls"], ["versions", "shwo", "curated"]):
+        called = curated(*argv)
+        assert called.code == 2
+        assert "Did you mean" in called.err
+
+
+def test_help_says_what_each_command_does_to_the_end_of_the_sentence(bench):
+    for argv in ([], ["versions"], ["experiments"]):
+        assert "..." not in bench(*argv, "--help").out.partition("Commands:")[2]
+
+
 def test_freezing_twice_gives_one_version(curated):
     first = curated("versions", "freeze", "raw", "--name", "all", "--json").json
     again = curated("versions", "freeze", "raw", "--name", "all", "--json").json
@@ -82,6 +98,8 @@ def test_a_lossy_export_says_what_is_lost_also_in_its_card(bench, tmp_path):
     [
         (["-o", "no/such/folder/out.jsonl"], 2, "no/such"),
         (["-o", "x", "--format", "yaml"], 2, "yaml"),
+        (["-o", "x.csv"], 2, "End it in .jsonl"),
+        (["-o", "x.parquet", "--format", "alpaca"], 2, "End it in .jsonl"),
         ([], 2, "one place"),
         (["-o", "x", "--to", "hf:a/b"], 2, "one place"),
         (["--to", "a/b"], 2, "hf:ORG/NAME"),
