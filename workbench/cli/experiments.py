@@ -13,7 +13,7 @@ from workbench.cli.answer_judge import Leave, leave_options
 from workbench.cli.compare import carry_out, print_result, stored_result
 
 
-@click.group("experiments")
+@click.group("experiments", cls=common.Group)
 def command() -> None:
     """List, show, diagnose, report, repeat, resume, export and delete experiments."""
 
