@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("run")
 @click.argument("recipe", metavar="RECIPE")
 @click.option("--from", "from_", required=True, metavar="NAME[,..]", help="Sources and versions to take rows from.")
-@click.option("--name", required=True, metavar="VERSION", help="What to call the version.")
+@click.option("--name", metavar="VERSION", help="What to call the version. Needless with --dry-run.")
 @click.option("--dry-run", is_flag=True, help="Say what each step would drop; make no version.")
 @click.option("--allow-wipeout", is_flag=True, help="Let steps drop more than their max_drop, or a whole group.")
 @click.option("--yes", is_flag=True, help="Let judges at endpoints be asked, which may cost money.")
@@ -39,7 +39,7 @@ def command(
     ctx: click.Context,
     recipe: str,
     from_: str,
-    name: str,
+    name: str | None,
     dry_run: bool,
     allow_wipeout: bool,
     yes: bool,
@@ -66,6 +66,9 @@ def command(
     from filters.registry import refused_steps
     from workbench.scoring import chosen_engine
 
+    if name is None and not dry_run:
+        raise click.UsageError("Missing option '--name', or --dry-run to make no version.")
+    version = name or "dry-run"
     for sentence in refused_steps():
         common.note(f"Note: {sentence}.")
     inputs = [part.strip() for part in from_.split(",") if part.strip()]
@@ -79,7 +82,7 @@ def command(
             report = workspace.run_recipe(
                 recipe,
                 inputs,
-                name,
+                version,
                 dry_run=dry_run,
                 allow_wipeout=allow_wipeout,
                 progress=progress,
@@ -92,7 +95,7 @@ def command(
     if as_json:
         common.print_json(run_data(report) | ({"overlap": found.as_dict()} if found else {}))
         return
-    _print(report, name)
+    _print(report)
     if found:
         _print_overlap(found)
 
@@ -110,7 +113,7 @@ def run_data(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _print(report: RunReport, name: str) -> None:
+def _print(report: RunReport) -> None:
     from workbench.report.terminal import steps_table
 
     out = common.out()
@@ -123,7 +126,7 @@ def _print(report: RunReport, name: str) -> None:
         return
     there = "" if report.new else " (was there already, with this content)"
     out.print(f"{report.version}: {kept}, manifest {report.manifest_hash[:12]}{there}.")
-    common.note(f"Why rows left: workbench examples {name} --dropped")
+    common.note(f"Why rows left: workbench examples {report.version} --dropped")
 
 
 def _print_overlap(found: Overlap) -> None:

@@ -71,7 +71,7 @@ def test_two_workspaces_give_one_manifest_hash(curated, anywhere, tmp_path, alpa
 
 
 def test_a_dry_run_says_what_the_run_will_do_and_writes_no_version(imported, root, recipe):
-    dry = imported("run", recipe, "--from", "raw", "--name", "curated", "--dry-run", "--json").json
+    dry = imported("run", recipe, "--from", "raw", "--dry-run", "--json").json
     assert dry["version"] is None
     assert imported("versions", "ls", "--json").json["versions"] == []
     workspace = Workspace.open(root)
