@@ -68,10 +68,11 @@ class Length(RowStep[LengthParams]):
         for unit, score in zip(self.params.units, scores, strict=True):
             low, high = self.params.bounds(unit)
             length = score.value or 0.0
+            found = f"{length:.0f} {unit if length != 1 else unit.removesuffix('s')}"
             if low is not None and length < low:
-                return Finding("too short", length, f"{length:.0f} {unit}, at least {low}")
+                return Finding("too short", length, f"{found}, at least {low}")
             if high is not None and length > high:
-                return Finding("too long", length, f"{length:.0f} {unit}, at most {high}")
+                return Finding("too long", length, f"{found}, at most {high}")
         return None
 
 
