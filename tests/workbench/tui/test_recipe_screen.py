@@ -59,7 +59,7 @@ async def test_steps_are_counted_and_what_falls_is_shown(tui, workspace, mine):
         await told(tui, pilot, "mine over rows · 54 of 60 rows left", "No row falls at exact")
         await pilot.press("j")
         await told(
-            tui, pilot, "6 rows fall at length: 6 too short", "Question 0: where", "rows row 0", "1 words, at least 3"
+            tui, pilot, "6 rows fall at length: 6 too short", "Question 0: where", "rows row 0", "1 word, at least 3"
         )
         await pilot.press("tab", "tab", "j")
         await told(tui, pilot, "rows row 10")
