@@ -63,7 +63,7 @@ def ls(ctx: click.Context, as_json: bool) -> None:
     from workbench.text import clip
 
     out = common.out()
-    listed = table("source", "rows", "rejected", "format", "licence", right=("rows", "rejected"))
+    listed = table("source", "imported", "rejected", "format", "licence", right=("imported", "rejected"))
     for source in sources:
         licence = clip(source.license or "not stated", 40)
         listed.add_row(source.name, f"{source.imported:,}", f"{source.rejected:,}", source.format, licence)
