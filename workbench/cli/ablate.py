@@ -61,7 +61,14 @@ def command(
     workbench ablate recipe.yaml --from alpaca --evalset gold --trained-tokens 8000
     """
     from workbench.ablation import prepare, runs_of
+    from workbench.errors import UsageProblem
 
+    if options["export"]:
+        raise UsageProblem(
+            "the comparisons of an ablation are made one after another, and no folder holds them all",
+            where="--export",
+            do="Make the versions with `workbench run`, and give --export to `workbench compare`.",
+        )
     asked = question("", (), options)
     inputs = [part.strip() for part in from_.split(",") if part.strip()]
 
@@ -88,18 +95,20 @@ def command(
     )
     if same:
         common.note(f"not trained, because the rows are the same with and without: {', '.join(same)}")
-    compared, tokens = ({}, {}) if dry_run else _compare(ctx, recipe, inputs, ablation, asked)
+    compared, tokens = ({}, {}) if dry_run else _compare(
+        ctx, recipe, inputs, ablation, asked, options["devices"]
+    )
     _print(ablation, compared, tokens, as_json=as_json)
     if not dry_run:
         _raise_first_failure(compared)
 
 
 def _compare(
-    ctx: click.Context, recipe: str, inputs: list[str], ablation: Ablation, asked: Question
+    ctx: click.Context, recipe: str, inputs: list[str], ablation: Ablation, asked: Question, devices: str | None
 ) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
     """Carry the comparisons out one after another; what fails is told and the rest goes on.
 
-    Raises Stopped, and UsageProblem.
+    Raises Stopped, UsageProblem, and SharedPrompts where it is the baseline that shares them.
     """
     from dataclasses import replace
 
@@ -107,6 +116,7 @@ def _compare(
     from workbench.ablation import Came, keep, note, questions, trained_tokens
     from workbench.errors import NotFound, Problem, SharedPrompts, Stopped, UsageProblem
     from workbench.series import family
+    from workbench.side_by_side import on_devices
 
     compared: dict[str, dict[str, Any]] = {}
     tokens: dict[str, int] = {}
@@ -119,12 +129,16 @@ def _compare(
             with common.workspace(ctx) as ws:
                 experiment = experiments.plan(ws, one)
                 note(ws, kept.id, version, Came(experiment.id))
+            if devices:
+                experiment = on_devices(experiment, devices)
             results.append(carried_out(ctx, experiment))
         except Stopped:
             raise
         except Problem as problem:
             if isinstance(problem, UsageProblem) and not isinstance(problem, NotFound):
                 raise  # too few minutes, for example: the next question would be as wrong
+            if isinstance(problem, SharedPrompts) and problem.where == ablation.baseline.version:
+                raise
             state = "refused" if isinstance(problem, SharedPrompts) else "failed"
             compared[version] = {"state": state, "why": problem.what}
             if state == "refused":
