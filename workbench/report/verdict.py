@@ -305,20 +305,23 @@ def _model(settings: dict[str, Any]) -> str:
 
 
 def render_sides(sides: Sequence[Side], arms: dict[str, str], limit: int) -> RenderableType:
-    """Prompts with the answers of base, baseline and candidate below each other, `limit` items.
+    """Items by their numbers, with the answers of base, baseline and candidate below each other, `limit` of them.
 
     Items are taken evenly from the whole eval set, not by how they came out.
     """
     step = max(1, len(sides) // max(limit, 1))
+    shown = sides[::step][:limit]
     text = Text()
-    for side in sides[::step][:limit]:
+    for side in shown:
+        text.append(f"item {side.item}\n", style="dim")
         text.append(f"prompt     {_short(side.prompt)}\n", style="bold")
         text.append(f"reference  {_short(side.reference)}\n", style="dim")
         for arm, (answer, finish) in sorted(side.answers.items(), key=lambda pair: ["base", *arms].index(pair[0])):
             cut = " ✂" if finish == "length" else ""
             text.append(f"{_short(arms.get(arm, arm), 10):<10} {_short(answer)}{cut}\n")
         text.append("\n")
-    text.append("✂ the answer ran into the limit of new tokens\n", style="dim")
+    if any(finish == "length" for side in shown for _, finish in side.answers.values()):
+        text.append("✂ the answer ran into the limit of new tokens\n", style="dim")
     return text
 
 
