@@ -39,15 +39,19 @@ class EvalImport:
     overlaps: int = 0
 
 
-def import_evalset(store: Store, path: Path, name: str, progress: Progress | None) -> EvalImport:
+def import_evalset(
+    store: Store, path: Path, name: str, progress: Progress | None, mapping: dict[str, str] | None = None
+) -> EvalImport:
     """Freeze the usable rows of `path` as an eval set: those with a prompt and a last turn that answers it.
+
+    `mapping` names the columns (`prompt`, `response`, perhaps `system`) of rows of no known shape.
 
     A row with instructions that a program can check (`instruction_id_list` and `kwargs`, as IFEval has them) needs
     no answer. The metadata `task` or `category` becomes the slice, `cluster` the cluster (else each item is its own).
     Raises BadInput where no row can be used.
     """
     check_name(name)
-    opened = open_target(str(path), format=None, mapping=None, trees="best")
+    opened = open_target(str(path), format=None, mapping=mapping, trees="best")
     opened = replace(opened, parts=tuple(replace(part, shape=or_instructed(part.shape)) for part in opened.parts))
     items: list[EvalItem] = []
     rejected: list[tuple[int, str]] = []

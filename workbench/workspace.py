@@ -397,9 +397,11 @@ class Workspace:
 
     # Eval sets
 
-    def import_evalset(self, path: Path, name: str, progress: Progress | None = None) -> EvalImport:
+    def import_evalset(
+        self, path: Path, name: str, progress: Progress | None = None, mapping: dict[str, str] | None = None
+    ) -> EvalImport:
         """Freeze the rows of a file as an eval set; see `workbench.evalset_import.import_evalset`."""
-        return import_evalset(self.store, path, name, progress)
+        return import_evalset(self.store, path, name, progress, mapping)
 
     def hold_out(self, source: str, name: str, n: int, seed: int = 0, progress: Progress | None = None) -> EvalImport:
         """Freeze `n` rows of a source or version as an eval set; see `workbench.evalset_import.hold_out`."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trainer.conversation import Side
     from workbench.evalset_import import EvalImport
 
-_LISTED_REJECTS = 10
+_REASONS = 5
 
 
 @click.group("evalset", cls=common.Group)
@@ -25,9 +25,10 @@ def command() -> None:
 @command.command("import")
 @click.argument("file", metavar="FILE")
 @click.option("--name", required=True, metavar="E", help="What to call the eval set.")
+@click.option("--map", "mapping", metavar="prompt=COL,response=COL", help="The columns to read; system=COL too.")
 @common.json_option
 @click.pass_context
-def import_(ctx: click.Context, file: str, name: str, as_json: bool) -> None:
+def import_(ctx: click.Context, file: str, name: str, mapping: str | None, as_json: bool) -> None:
     """Import a file as an eval set; the last assistant turn of each row is its reference.
 
     Columns named task or category become slices; rows with the same cluster count as one in the statistics.
@@ -35,22 +36,18 @@ def import_(ctx: click.Context, file: str, name: str, as_json: bool) -> None:
     """
     from pathlib import Path
 
+    from workbench.importing import parse_mapping
+
+    columns = parse_mapping(mapping) if mapping else None
     with common.workspace(ctx) as workspace, common.progress_bar("reading", in_bytes=True) as progress:
-        report = workspace.import_evalset(Path(file).expanduser(), name, progress)
+        report = workspace.import_evalset(Path(file).expanduser(), name, progress, columns)
     if as_json:
         rejected = [{"row": row, "reason": reason} for row, reason in report.rejected]
         common.print_json({**_data(report), "rejected": len(rejected), "rejects": rejected})
         return
     _print(report)
     if report.rejected:
-        from workbench.text import clip
-
-        out = common.out()
-        out.print(f"{counted(len(report.rejected), 'row')} rejected:")
-        for row, reason in report.rejected[:_LISTED_REJECTS]:
-            out.print(f"  row {row}: {clip(reason, 200)}")
-        if len(report.rejected) > _LISTED_REJECTS:
-            common.note(f"The first {_LISTED_REJECTS} are listed; --json lists all.")
+        _print_rejected(report.rejected)
 
 
 @command.command("ls")
@@ -139,6 +136,21 @@ def overlap(
     common.note(
         f"{counted(len(found), 'row')} of {name} would fall. In a recipe: `- decontaminate: {{against: [{evalset}]}}`."
     )
+
+
+def _print_rejected(rejected: list[tuple[int, str]]) -> None:
+    from collections import Counter
+
+    from workbench.text import clip
+
+    out = common.out()
+    first = {reason: row for row, reason in reversed(rejected)}
+    reasons = Counter(reason for _, reason in rejected).most_common()
+    out.print(f"{counted(len(rejected), 'row')} rejected:")
+    for reason, rows in reasons[:_REASONS]:
+        out.print(f"  {rows:,} from row {first[reason]}: {clip(reason, 300)}")
+    if rest := sum(rows for _, rows in reasons[_REASONS:]):
+        out.print(f"  {counted(rest, 'row')} for other reasons; --json lists all")
 
 
 def _data(report: EvalImport) -> dict[str, Any]:

@@ -30,6 +30,15 @@ def test_items_keep_order_reference_slice_and_cluster(bench, root, tmp_path):
     assert items[0]["cluster"] == items[1]["cluster"] != items[2]["cluster"]
 
 
+def test_columns_can_be_named_and_rejects_are_counted_by_their_reason(bench, tmp_path):
+    path = tmp_path / "fragen.csv"
+    path.write_text("Frage;Antwort\nWas?;Das.\nWo?;\nWer?;\n")
+    assert "--map prompt=COL,response=COL" in bench("evalset", "import", path, "--name", "e").err
+    called = bench("evalset", "import", path, "--name", "e", "--map", "prompt=Frage,response=Antwort")
+    assert "e: 1 item, manifest" in called.out
+    assert "2 rows rejected:\n  2 from row 1: no reference: the last turn is empty" in called.out
+
+
 def test_rows_without_a_reference_are_rejected_one_by_one(bench, tmp_path):
     ends_with_user = {"messages": [*_talk("a", "b")["messages"], {"role": "user", "content": "and?"}]}
     no_prompt = {"messages": [{"role": "assistant", "content": "hello"}]}
