@@ -95,9 +95,7 @@ def command(
     )
     if same:
         common.note(f"not trained, because the rows are the same with and without: {', '.join(same)}")
-    compared, tokens = ({}, {}) if dry_run else _compare(
-        ctx, recipe, inputs, ablation, asked, options["devices"]
-    )
+    compared, tokens = ({}, {}) if dry_run else _compare(ctx, recipe, inputs, ablation, asked, options["devices"])
     _print(ablation, compared, tokens, as_json=as_json)
     if not dry_run:
         _raise_first_failure(compared)
