@@ -21,14 +21,14 @@ from typing import Any
 from trainer import processes
 from trainer.base import Base
 from trainer.errors import BadInput, Problem, Stopped
-from trainer.footprint import footprint, loaded_shape, peak_bytes, reset_peak
+from trainer.footprint import footprint, give_back, loaded_shape, peak_bytes, reset_peak
 from trainer.losses import Select, mean_loss, padded, scored_positions, token_losses
 from trainer.methods import trainable, trainable_share
 from trainer.plan import TrainingSetting
 from trainer.protocol import write_atomic
 from trainer.quantize import bitsandbytes
 from trainer.sanity import Sanity, note_gradients, step0_difference
-from trainer.schedule import TrainRow, epochs_in_steps, micro_batches, steps_of
+from trainer.schedule import TrainRow, cut_to_steps, epochs_in_steps, micro_batches, steps_of
 
 bitsandbytes()  # before peft and trl, which import it without our guard
 
@@ -114,10 +114,10 @@ class _Schedule:
     ) -> None:
         if not any(row.trained for row in rows):
             raise BadInput("no row has a trained token", do="Look at `workbench tokens` with --audit.")
-        self._rows = rows
+        self._rows = rows if epochs else cut_to_steps(rows, setting.tokens_per_step)
         self._micro_tokens = setting.micro_tokens
         if epochs is None:
-            self._steps = steps_of(rows, seed=seed, steps=steps, tokens_per_step=setting.tokens_per_step)
+            self._steps = steps_of(self._rows, seed=seed, steps=steps, tokens_per_step=setting.tokens_per_step)
         else:
             self._steps = epochs_in_steps(rows, seed=seed, epochs=epochs, steps=steps)
         self.tokens = [sum(rows[i].trained for i in step) for step in self._steps]
@@ -189,6 +189,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save if it is time, stop if asked; all processes alike."""
+        give_back(args.device)
         rises = bool(
             processes.is_first() and self.early_stop and self.early_stop.is_due(state.global_step, len(self.tokens))
         )

@@ -1,8 +1,8 @@
 """Which rows make which optimizer step: fixed before training, by seed and content, in equal trained tokens.
 
 Arms are matched on trained tokens: equal steps of (nearly) equal trained tokens, so a bigger set cannot win by
-being bigger. Rows are ordered by a hash of seed and content, so rows that two versions share come in the same
-order in both.
+being bigger, nor one of longer answers by being longer. Rows are ordered by a hash of seed and content, so rows that
+two versions share come in the same order in both.
 """
 
 from __future__ import annotations
@@ -60,11 +60,33 @@ def epochs_in_steps(rows: Sequence[TrainRow], *, seed: int, epochs: int, steps: 
     return plan
 
 
+def cut_to_steps(rows: Sequence[TrainRow], tokens_per_step: int) -> list[TrainRow]:
+    """The same trained tokens in rows that have no more of them than a step: longer ones become several.
+
+    Each of these has its share of the labels, and all that stands before them: a causal model learns the same of a
+    token wherever the text ends behind it. Without it an arm of long answers would train more in as many steps.
+    """
+    cut = []
+    for row in rows:
+        trained = [at for at, label in enumerate(row.labels) if at and label != -100]
+        parts = -(-len(trained) // tokens_per_step)
+        if parts < 2:
+            cut.append(row)
+            continue
+        for part in range(parts):
+            own = trained[part * len(trained) // parts : (part + 1) * len(trained) // parts]
+            begin, end = own[0], own[-1] + 1
+            labels = [*[-100] * begin, *row.labels[begin:end]]
+            cut.append(TrainRow(f"{row.key}/{part}", row.input_ids[:end], labels))
+    return cut
+
+
 def steps_of(rows: Sequence[TrainRow], *, seed: int, steps: int, tokens_per_step: int) -> list[list[int]]:
     """Row indices of each of `steps` optimizer steps of about `tokens_per_step` trained tokens, epoch after epoch.
 
-    Step k ends with the row that brings the running total to (k+1) x `tokens_per_step`, so the total of n steps
-    is off by less than one row. Raises ValueError where no row has a trained token.
+    Step k ends with the row that brings the running total to (k+1) x `tokens_per_step`, so the total of n steps is off
+    by less than one row, where none has more than a step (`cut_to_steps`). Raises ValueError where no row has a trained
+    token.
     """
     trained = [row.trained for row in rows]
     if not any(trained):

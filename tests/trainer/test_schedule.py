@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.schedule import TrainRow, epoch_steps, epochs_in_steps, micro_batches, seeded_order, steps_of
+from trainer.schedule import TrainRow, cut_to_steps, epoch_steps, epochs_in_steps, micro_batches, seeded_order, steps_of
 
 
 def row(key: str, prompt: int, trained: int) -> TrainRow:
@@ -41,6 +41,26 @@ def test_arms_of_different_size_train_equally_many_tokens_in_equally_many_steps(
         total = sum(rows[i].trained for step in plan for i in step)
         assert len(plan) == 25
         assert 25 * 50 <= total < 25 * 50 + max(r.trained for r in rows)
+
+
+def test_an_arm_of_long_answers_trains_no_more_than_one_of_short_ones():
+    for size, of_step in ((4, 50), (49, 50), (50, 50), (51, 50), (700, 50), (3, 2), (5, 1)):
+        rows = cut_to_steps([row(f"k{i}", 5, size + i % 3) for i in range(40)], of_step)
+        plan = steps_of(rows, seed=0, steps=25, tokens_per_step=of_step)
+        assert 25 * of_step <= sum(rows[i].trained for step in plan for i in step) < 26 * of_step
+
+
+def test_a_row_that_is_cut_trains_each_of_its_tokens_once_behind_all_that_stands_before_it():
+    labels = [-100, -100, *range(2, 9), -100, -100, *range(11, 20), -100]
+    long, short = TrainRow("long", range(20 + 1), labels), row("short", 1, 4)
+    first, second, third, *whole = cut_to_steps([long, short], 6)
+    assert whole == [short]
+    parts = (first, second, third)
+    assert {part.trained for part in parts} == {5, 6}
+    assert sorted(token for part in parts for token in part.labels if token != -100) == [*range(2, 9), *range(11, 20)]
+    for part in parts:
+        assert list(part.input_ids) == list(range(part.labels[-1] + 1)), "up to its last trained token"
+        assert all(label in (-100, at) for at, label in enumerate(part.labels))
 
 
 def test_every_row_is_seen_once_before_any_is_seen_twice():
