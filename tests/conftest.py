@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import guards
+from .forked import Forked
 
 # Before any library is imported: tests run beside each other on small machines, and none may look for a network.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -85,37 +86,8 @@ CHATML = (
 )
 
 
-class ForkedJob:
-    """What a started job is to its caller, as a `subprocess.Popen` is."""
-
-    def __init__(self, work: Callable[[], int]) -> None:
-        self.returncode: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = 70
-            try:
-                os.setsid()
-                code = work()
-            finally:
-                os._exit(code)
-
-    def poll(self) -> int | None:
-        """The exit code, None while it runs."""
-        return self._ended(os.WNOHANG)
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end."""
-        return self._ended(0)
-
-    def _ended(self, how: int) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, how)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
-
-
 @pytest.fixture(scope="session")
-def fork_job() -> Callable[[str, Path], ForkedJob]:
+def fork_job() -> Callable[[str, Path], Forked]:
     """`workbench.jobs.start` by a fork: a job that finds its libraries loaded, which costs more than a tiny model."""
     import sentence_transformers  # noqa: F401
     import torch
@@ -126,12 +98,12 @@ def fork_job() -> Callable[[str, Path], ForkedJob]:
     from trainer.experiment import run_experiment  # noqa: F401
     from trainer.protocol import run_as_job
 
-    def start(module: str, folder: Path) -> ForkedJob:
+    def start(module: str, folder: Path) -> Forked:
         def work() -> int:
             torch.set_num_threads(1)
             return run_as_job(folder, {"trainer": train, "filters": curate}[module])
 
-        return ForkedJob(work)
+        return Forked(work)
 
     return start
 

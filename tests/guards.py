@@ -58,6 +58,7 @@ def _after_fork() -> None:
 
 def _in_child() -> None:
     gc.freeze()  # what the parent has left to be collected may wait, as it ends, for threads that are not here
+    signal.set_wakeup_fd(-1)  # of an event loop of the parent
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _after_fork()
 
@@ -92,6 +93,16 @@ def _children() -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE and not any(name in line for name in _SERVANTS):
                 found.append(process)
     return found
+
+
+def _end(process: psutil.Process, item: pytest.Item) -> None:
+    line = " ".join(process.cmdline())
+    try:
+        process.wait(5)  # one that is ending is let end
+    except psutil.TimeoutExpired:
+        item.warn(pytest.PytestWarning(f"left the process {line[:200]}"))
+        process.kill()
+        process.wait(10)
 
 
 # Time.
@@ -147,7 +158,5 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
             _put_back(STOPS, item)
         for process in _children() if _started else ():
             if process.pid not in _known:
-                with contextlib.suppress(psutil.Error):
-                    item.warn(pytest.PytestWarning(f"left the process {' '.join(process.cmdline())[:200]}"))
-                    process.kill()
-                    process.wait(10)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    _end(process, item)

@@ -70,7 +70,7 @@ def test_a_step_that_would_take_too_much_stops(batches, outcomes, talk):
         outcomes("steps: [{audit: {drop: [injected-system]}}]", rows)
 
 
-def test_scores_are_kept_by_content_template_tokenizer_and_policy(batches, outcomes, talk, tmp_path):
+def test_scores_are_kept_by_content_template_tokenizer_and_policy(batches, outcomes, talk, tiny_model, tmp_path):
     rows = batches([talk("Hi", "Hello."), talk("Hi", "")])
     recipe = "steps: [{audit: {drop: [empty-turn]}}]"
     cache = MemoryScores()
@@ -88,9 +88,9 @@ def test_scores_are_kept_by_content_template_tokenizer_and_policy(batches, outco
     assert asked == []
 
     def fingerprint(**asked):
-        return issues_scorer(AuditParams(drop=["no-stop"], **asked)).fingerprint
+        return issues_scorer(AuditParams(**{"drop": ["no-stop"], "model": str(tiny_model)} | asked)).fingerprint
 
-    tokenizer = load_tokenizer(DEFAULT_MODEL)
+    tokenizer = load_tokenizer(str(tiny_model))
     tokenizer.save_pretrained(tmp_path)
     asked = [
         {}, {"policy": "last"}, {"max_length": 77}, {"template": "chatml"}, {"model": str(tmp_path)},
@@ -102,7 +102,7 @@ def test_scores_are_kept_by_content_template_tokenizer_and_policy(batches, outco
     tokenizer.save_pretrained(tmp_path)
     prints.add(fingerprint(model=str(tmp_path)))
     assert len(prints) == len(asked) + 1
-    assert fingerprint() == issues_scorer(AuditParams(drop=["truncated"], max_drop=1)).fingerprint
+    assert fingerprint() == fingerprint(drop=["truncated"], max_drop=1)
 
 
 def test_one_row_that_breaks_is_an_error_and_the_others_are_judged(make_row, talk):

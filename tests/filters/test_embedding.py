@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,6 +16,8 @@ from filters.vectors import read_keys, read_vectors, text_key
 from trainer.errors import BadInput, ModelUnavailable, Problem
 from trainer.models import DEFAULT_EMBEDDER
 from trainer.protocol import Events
+
+from ..waiting import until
 
 TEXTS = [
     "How do I boil an egg?",
@@ -115,15 +115,13 @@ def test_a_killed_job_goes_on_behind_its_last_part(tmp_path, encoder, monkeypatc
 
 
 @pytest.mark.model
-def test_a_killed_process_leaves_no_half_file(tmp_path, encoder):
+def test_a_killed_process_leaves_no_half_file(tmp_path, encoder, fork_job):
     texts = [f"Sentence {i}: " + "a ship at sea " * 2 for i in range(1200)]
     write_job(tmp_path, texts, EmbeddingPlan())
-    process = subprocess.Popen([sys.executable, "-m", "filters", str(tmp_path)], start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "parts").glob("[0-9]*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process = fork_job("filters", tmp_path)
+    until(lambda: list((tmp_path / "parts").glob("[0-9]*.parquet")))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
     parts = list((tmp_path / "parts").glob("[0-9]*.parquet"))
     assert parts
     assert all(read_keys(path) for path in parts)

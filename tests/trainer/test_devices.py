@@ -14,9 +14,10 @@ torch = pytest.importorskip("torch")
 
 from trainer import devices  # noqa: E402
 from trainer.devices import parse_devices, read_devices, side_by_side, write_devices  # noqa: E402
-from trainer.errors import BadInput, Stopped, UsageProblem  # noqa: E402
+from trainer.errors import BadInput, UsageProblem  # noqa: E402
 from trainer.protocol import holding, read_events  # noqa: E402
 
+from ..waiting import until  # noqa: E402
 from .test_experiment import folder, metrics, summary  # noqa: E402, F401
 
 RUNS = ("a-0", "b-0", "a-1", "b-1")
@@ -46,16 +47,20 @@ def test_a_run_of_a_worker_that_died_is_taken_up(folder, fork_job):  # noqa: F81
     (job / "results" / "a-0").mkdir(parents=True)
     other = os.fork()
     if other == 0:
-        with holding(job / "results" / "a-0"):
-            (job / "held").touch()
-            time.sleep(300)
-        os._exit(0)
-    while not (job / "held").exists():
-        time.sleep(0.01)
+        try:
+            with holding(job / "results" / "a-0"):
+                (job / "held").touch()
+                time.sleep(300)
+        finally:
+            os._exit(0)
+    until((job / "held").exists)
     ours = fork_job("trainer", job)
-    while not all((job / "results" / run / "summary.json").exists() for run in RUNS[1:]):
+
+    def others_made() -> bool:
         assert ours.poll() is None, (job / "log.txt").read_text()
-        time.sleep(0.05)
+        return all((job / "results" / run / "summary.json").exists() for run in RUNS[1:])
+
+    until(others_made)
     assert ours.poll() is None
     assert not (job / "results" / "a-0" / "summary.json").exists()
     os.kill(other, signal.SIGKILL)
@@ -81,11 +86,7 @@ def first_fails(folder: Path, _count: int, _began: float) -> None:  # noqa: F811
     try:
         (folder / "first").touch(exist_ok=False)
     except FileExistsError:
-        try:
-            time.sleep(300)
-        except Stopped:
-            (folder / "stopped").touch()
-            raise
+        time.sleep(300)
     raise BadInput("nothing to train", where="here")
 
 
@@ -93,6 +94,7 @@ def test_what_one_worker_ends_of_stops_the_others_and_is_told(tmp_path):
     with pytest.raises(BadInput, match="nothing to train") as raised:
         side_by_side(tmp_path, ["cpu", "cpu"], first_fails, 0.0)
     assert raised.value.where == "here"
+    assert not multiprocessing.active_children()
 
 
 def fails_beside_a_deaf_one(folder: Path, _count: int, _began: float) -> None:  # noqa: F811

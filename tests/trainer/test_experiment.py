@@ -4,10 +4,8 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +26,8 @@ from trainer.experiment import run_experiment  # noqa: E402
 from trainer.plan import MIN_STEPS, Budget, Evaluation, ExperimentPlan, MergedArm, Run, TrainingSetting  # noqa: E402
 from trainer.protocol import Events, read_events  # noqa: E402
 from trainer.schedule import TrainRow  # noqa: E402
+
+from ..waiting import until  # noqa: E402
 
 TRAINING = TrainingSetting(preset="test", learning_rate=1e-2, tokens_per_step=40, micro_tokens=128, max_length=200)
 
@@ -127,19 +127,25 @@ def test_a_budget_in_minutes_is_measured_and_kept_on_resume(folder):
     assert not (job / "results" / ".speed").exists()
 
 
-def test_a_budget_in_minutes_counts_evaluations_at_the_speed_of_a_model_with_an_adapter(tiny, tmp_path, tiny_setting):
+def test_a_budget_in_minutes_counts_evaluations_at_the_speed_of_a_model_with_an_adapter(
+    tiny, tmp_path, tiny_setting, monkeypatch
+):
     """Answers of the demo's model take 1.6 times as long with an adapter; plans that left it out ran over."""
     arm = read_arm_of(tiny, tmp_path, [chat(f"{i}?", f"yes {i}") for i in range(40)])
 
+    now = 0.0
+    monkeypatch.setattr(budgets, "time", SimpleNamespace(monotonic=lambda: now))
+
     def sample(model) -> None:
-        time.sleep(0.03 if any(module.disable_adapters for module in lora_layers(model)) else 0.12)
+        nonlocal now
+        now += 0.03 if any(module.disable_adapters for module in lora_layers(model)) else 0.12
 
     plan = ExperimentPlan(
         model=tiny_setting, training=TRAINING, budget=Budget(minutes=1), arms={"a": "a.parquet"},
         runs=[Run(id="a-0", arm="a", seed=0)],
     )  # fmt: skip
     budget = budget_in_minutes(plan, tiny, [arm], [], 10.0, sample, 0.0, tmp_path / "scratch", 1)
-    assert 30 <= budget.seconds_per_evaluation <= 50
+    assert budget.seconds_per_evaluation == 40
 
 
 def test_a_budget_in_minutes_counts_what_watches_a_run_and_what_an_adapter_makes_forget(folder, monkeypatch):
@@ -283,24 +289,27 @@ def lora_layers(model):
     return [module for module in model.modules() if hasattr(module, "lora_A")]
 
 
-def test_sigterm_stops_with_a_word_and_exit_code_6(folder):
+def test_sigterm_stops_with_a_word_and_exit_code_6(folder, fork_job):
     job = folder()
-    process = start(job)
-    wait_for(job, lambda events: any(e["event"] == "train" for e in events), process)
-    process.terminate()
-    assert process.wait(60) == 6
+    process = fork_job("trainer", job)
+
+    def trains() -> bool:
+        assert process.poll() is None, (job / "log.txt").read_text()[-2000:]
+        return any(event["event"] == "train" for event in read_events(job)[0])
+
+    until(trains)
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.wait() == 6
     events, _ = read_events(job)
     assert events[-1]["event"] == "stopped"
 
 
-def test_a_model_that_cannot_be_had_is_reported_in_words(folder):
+def test_a_model_that_cannot_be_had_is_reported_in_words(folder, fork_job):
     job = folder()
     plan = json.loads((job / "plan.json").read_text())
     plan["model"]["name"] = "no-such-org/no-such-model"
     (job / "plan.json").write_text(json.dumps(plan))
-    started = time.monotonic()
-    assert start(job).wait(60) == 5
-    assert time.monotonic() - started < 30
+    assert fork_job("trainer", job).wait() == 5
     events, _ = read_events(job)
     assert events[-1]["event"] == "error"
     assert "no-such-org/no-such-model" in str(events[-1]["where"])
@@ -352,15 +361,3 @@ def test_steps_are_rounded_so_that_like_machines_agree(steps, expected):
 def read_arm_of(tiny, tmp_path, conversations):
     parquet(tmp_path / "c.parquet", conversations)
     return read_arm(tiny, tmp_path / "c.parquet", MaskPolicy(), 200)
-
-
-def start(folder: Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "trainer", str(folder)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def wait_for(folder: Path, seen, process: subprocess.Popen, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not seen(read_events(folder)[0]):
-        assert process.poll() is None, (folder / "log.txt").read_text()[-2000:]
-        assert time.monotonic() < end, "the job did not get that far"
-        time.sleep(0.02)

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from pydantic import BaseModel
 
 from trainer.errors import BadInput
 from trainer.protocol import EVENTS, LOCK, PLAN, Events, deferred_stop, holding, read_events, read_plan, write_atomic
+
+from ..waiting import until
 
 
 def test_events_are_read_from_where_the_last_reading_ended(tmp_path):
@@ -104,12 +105,20 @@ def hold(tmp_path):
         process.communicate()
 
 
-ONE_EVENT = """
-import sys
+# A job that, where it finds its folder held, waits before it looks again until the file `free` is there.
+PATIENT = """
+import sys, time
 from pathlib import Path
 from trainer.protocol import run_as_job
-Path(sys.argv[1], "here").touch()
-sys.exit(run_as_job(Path(sys.argv[1]), lambda folder, events: None))
+folder, sleep = Path(sys.argv[1]), time.sleep
+
+def wait(seconds):
+    (folder / "waits").touch()
+    while not (folder / "free").exists():
+        sleep(0.01)
+
+time.sleep = wait
+sys.exit(run_as_job(folder, lambda folder, events: None))
 """
 
 
@@ -144,10 +153,9 @@ class Plan(BaseModel):
 
 def test_a_job_that_begins_while_somebody_looks_whether_it_runs_begins_all_the_same(tmp_path):
     with holding(tmp_path):
-        job = subprocess.Popen([sys.executable, "-c", ONE_EVENT, str(tmp_path)])
-        while not (tmp_path / "here").exists():
-            assert job.poll() is None
-        time.sleep(0.1)
+        job = subprocess.Popen([sys.executable, "-c", PATIENT, str(tmp_path)])
+        until((tmp_path / "waits").exists)
+    (tmp_path / "free").touch()
     assert job.wait(60) == 0
     assert [event["event"] for event in read_events(tmp_path)[0]] == ["started", "done"]
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,8 @@ import pytest
 from trainer.errors import BadInput, ModelUnavailable, Problem, Stopped, UsageProblem
 from trainer.protocol import DONE, LOG, STARTING, Events, read_events
 from workbench.jobs import is_running, run_job, start, stop
+
+from ..waiting import until
 
 WORK = """
 import json, os, signal, sys, time
@@ -62,13 +63,6 @@ def run(folder: Path, on_event=lambda event: None) -> None:
     run_job("cheap_job", folder, on_event)
 
 
-def wait(until, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def processes_of(folder: Path) -> list[int]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline"]):
@@ -94,7 +88,7 @@ def test_a_second_caller_attaches_to_the_job_that_runs(job):
     second: list = []
     thread = threading.Thread(target=run, args=(folder, first.append))
     thread.start()
-    wait(lambda: len(first) > 2)
+    until(lambda: len(first) > 2)
     run(folder, second.append)
     thread.join()
     assert first[-1]["event"] == second[-1]["event"] == "done"
@@ -164,7 +158,7 @@ def test_stop_waits_until_the_job_has_left_its_checkpoint(job):
 
     thread = threading.Thread(target=watched)
     thread.start()
-    wait(lambda: any(e["event"] == "train" for e in read_events(folder)[0]))
+    until(lambda: any(e["event"] == "train" for e in read_events(folder)[0]))
     stop(folder)
     assert (folder / "checkpoint").exists()
     assert not is_running(folder)
@@ -178,11 +172,11 @@ def test_who_watches_can_leave_the_job_alone_and_stop_it_also_in_its_first_momen
     folder = job("count 600")
     with pytest.raises(Stopped, match="runs on"):
         run_job("cheap_job", folder, lambda event: None, wish=lambda: "leave")
-    wait(lambda: is_running(folder))
+    until(lambda: is_running(folder))
     seen: list = []
     with pytest.raises(Stopped):
         run_job("cheap_job", folder, seen.append, wish=lambda: "stop" if seen else "watch")
-    wait(lambda: processes_of(folder) == [])  # it has let go of the folder and is about to end
+    until(lambda: processes_of(folder) == [])  # it has let go of the folder and is about to end
     with pytest.raises(Stopped):
         run_job("cheap_job", folder, seen.append, wish=lambda: "stop")
     assert processes_of(folder) == []
@@ -237,10 +231,10 @@ def test_ctrl_c_stops_the_job_also_in_its_first_moment(job, when):
     assert caller.stdout is not None
     caller.stdout.readline()
     if when == "at once":
-        wait(lambda: processes_of(folder))
+        until(lambda: processes_of(folder))
         assert not read_events(folder)[0]
     else:
-        wait(lambda: any(e["event"] == "train" for e in read_events(folder)[0]))
+        until(lambda: any(e["event"] == "train" for e in read_events(folder)[0]))
     caller.send_signal(signal.SIGINT)
     assert caller.wait(30) == 6
     assert processes_of(folder) == []
@@ -250,7 +244,7 @@ def test_ctrl_c_stops_the_job_also_in_its_first_moment(job, when):
 def test_the_job_outlives_a_caller_that_was_killed_and_can_be_attached_to(job):
     folder = job("count 20")
     caller = subprocess.Popen([sys.executable, "-c", CALLER, str(folder)], stdout=subprocess.DEVNULL)
-    wait(lambda: any(e["event"] == "train" for e in read_events(folder)[0]))
+    until(lambda: any(e["event"] == "train" for e in read_events(folder)[0]))
     caller.kill()
     caller.wait()
     seen: list = []

@@ -22,6 +22,8 @@ from filters.scoring import read_parts, write_job
 from trainer.errors import ModelUnavailable
 from trainer.protocol import Events, read_events
 
+from ...waiting import until
+
 KEY = "sk-secret-0815"
 
 
@@ -236,7 +238,14 @@ def completion_cut():
 
 
 def test_calls_run_side_by_side_but_no_more_than_allowed_and_no_faster(serve, judge, rows):
-    server = serve(lambda prompt, nth: time.sleep(0.1) or "Rating: 3")
+    together = threading.Barrier(3)
+
+    def script(prompt, nth):
+        together.wait(60)
+        time.sleep(0.05)  # a fourth would come now
+        return "Rating: 3"
+
+    server = serve(script)
     judge(server, rows, concurrency=3)
     assert server.most_under_way == 3
     started = time.monotonic()
@@ -264,10 +273,15 @@ def test_a_budget_is_not_overrun_and_what_it_bought_is_kept(serve, judge, rows, 
 
 
 def test_what_was_only_set_aside_does_not_use_the_budget_up(serve, judge, rows):
-    server = serve(lambda prompt, nth: time.sleep(0.05) or "Rating: 3")
+    def script(prompt, nth):
+        until(lambda: server.most_under_way > 1)
+        time.sleep(0.05)  # more would come now
+        return "Rating: 3"
+
+    server = serve(script)
     scores = judge(server, rows, concurrency=6, max_reply_tokens=1000, budget=Budget(tokens=4000))
     assert [score.value for score in scores] == [3.0] * 6
-    assert 1 < server.most_under_way < 6  # of 1,400 tokens or so at the most, two fit at a time
+    assert server.most_under_way < 6  # of 1,400 tokens or so at the most, two fit at a time
 
 
 def test_the_newer_name_of_the_limit_is_found_out(serve, judge, rows):
@@ -303,17 +317,23 @@ def write(folder, rows, url, **options):
     write_job(folder, [rows], plan)
 
 
+# Touches the file `heard` once a handler of a signal has run.
+HEARS = """
+import pathlib, runpy, signal, sys
+
+def install(number, handler, real=signal.signal):
+    def told(*args):
+        pathlib.Path(sys.argv[1], "heard").touch()
+        handler(*args)
+    return real(number, told if callable(handler) else handler)
+
+signal.signal = install
+runpy.run_module("filters", run_name="__main__", alter_sys=True)
+"""
+
+
 def start(folder):
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "filters", str(folder)], env={**os.environ, "OPENAI_API_KEY": KEY}
-    )
-
-
-def until(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    return subprocess.Popen([sys.executable, "-P", "-c", HEARS, str(folder)], env={**os.environ, "OPENAI_API_KEY": KEY})
 
 
 def scored(folder):
@@ -349,9 +369,9 @@ def test_killed_a_job_asks_again_for_nothing_that_was_answered_and_stopped_it_lo
     job = start(tmp_path)
     until(lambda: server.calls == 10)  # rows 4 and 5 again, 6 and 7 under way
     job.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    until((tmp_path / "heard").exists)
     gates[2].set()
-    assert job.wait(30) == 6
+    assert job.wait(60) == 6
     assert set(scored(tmp_path)) == {row.content_hash for row in rows[:8]}
     assert server.calls == 10
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,9 @@ import pytest
 from trainer.protocol import EVENTS, read_events
 from workbench.jobs import is_running, run_job
 from workbench.workspace import Workspace
+
+from ...forked import Forked, ForkedCommand
+from ...waiting import until
 
 ITEMS = 8
 METRICS = 10
@@ -54,18 +56,24 @@ class Lab:
 
     root: Path
     model: Path
+    start_job: Callable[[str, Path], Forked]
 
     def argv(self, *argv: object) -> list[str]:
-        return [sys.executable, "-m", "workbench", "-w", str(self.root), *map(str, argv)]
+        return ["-w", str(self.root), *map(str, argv)]
 
     def compare(self, a: str, b: str, *options: object, tokens: int = 600) -> list[str]:
         """A comparison of two runs of seconds, on a fixed date: midnight would make it another question."""
         setting = ("--model", self.model, "--trained-tokens", tokens, "--max-new-tokens", 4, "--date", "2026-01-01")
         return self.argv("compare", a, b, *setting, *options)
 
+    def fork(self, argv: list[str]) -> ForkedCommand:
+        """The command, and its job, as processes that find their libraries loaded."""
+        return ForkedCommand(argv, self.root.parent, self.start_job)
+
     def start(self, argv: list[str]) -> subprocess.Popen[str]:
+        """The command as a user starts it."""
         return subprocess.Popen(
-            argv,
+            [sys.executable, "-m", "workbench", *argv],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -85,7 +93,7 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, tiny_model) -> Lab:
+def lab(tmp_path_factory, tiny_model, fork_job) -> Lab:
     folder = tmp_path_factory.mktemp("lab")
     workspace = Workspace.init(folder / "ws")
     for name, rows in (
@@ -100,7 +108,7 @@ def lab(tmp_path_factory, tiny_model) -> Lab:
     (folder / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in items))
     workspace.import_evalset(folder / "items.jsonl", "items")
     workspace.close()
-    return Lab(folder / "ws", tiny_model)
+    return Lab(folder / "ws", tiny_model, fork_job)
 
 
 @dataclass(frozen=True)
@@ -121,13 +129,12 @@ class Ended:
         return found
 
 
-def wait_for(process: subprocess.Popen[str], until: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := until()):
+def wait_for(process: subprocess.Popen[str] | ForkedCommand, look: Callable[[], Path | None]) -> Path:
+    def alive() -> Path | None:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
+        return look()
+
+    return until(alive)
 
 
 def seen(lab: Lab, before: set[Path], event: str, run: str) -> Callable[[], Path | None]:
@@ -146,14 +153,14 @@ def seen(lab: Lab, before: set[Path], event: str, run: str) -> Callable[[], Path
 def worse(lab) -> Ended:
     """`good` against `bad`, with somebody else at work in the workspace and at the job meanwhile."""
     before = lab.folders()
-    process = lab.start(lab.compare("good", "bad", "--seeds", SEEDS, "--gate", "--json"))
+    process = lab.fork(lab.compare("good", "bad", "--seeds", SEEDS, "--gate", "--json"))
     folder = wait_for(process, seen(lab, before, "train", "baseline-0"))
     workspace = Workspace.open(lab.root)
     workspace.close()
     opened = is_running(folder)
     attached: list[dict[str, Any]] = []
     run_job("trainer", folder, attached.append)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=90)
     return Ended(process.returncode, out, err, folder, opened, attached)
 
 
@@ -229,12 +236,12 @@ def test_every_run_and_item_is_in_the_tables_and_the_adapters_are_kept(lab, wors
 def test_the_same_question_again_runs_no_job_and_gives_the_same_answer(lab, worse, anywhere):
     before = (worse.folder / EVENTS).read_bytes()
     folders = lab.folders()
-    again = anywhere(*lab.compare("good", "bad", "--seeds", SEEDS, "--json")[3:])
+    again = anywhere(*lab.compare("good", "bad", "--seeds", SEEDS, "--json"))
     assert again.code == 0, "worse is an exit code of --gate alone"
     assert again.json == worse.json
     assert "was run before" in again.err
     assert ((worse.folder / EVENTS).read_bytes(), lab.folders()) == (before, folders)
-    gated = anywhere(*lab.compare("good", "bad", "--seeds", SEEDS, "--gate")[3:])
+    gated = anywhere(*lab.compare("good", "bad", "--seeds", SEEDS, "--gate"))
     assert gated.code == 7
     assert "bad against good: worse" in gated.out
 
@@ -254,7 +261,7 @@ def killed(lab, worse) -> Ended:
     """`fewer` against itself, one seed, killed with its job after the first run and then asked again."""
     before = lab.folders()
     argv = lab.compare("fewer", "fewer", "--seeds", 1, "--json", "--gate")
-    process = lab.start(argv)
+    process = lab.fork(argv)
     folder = wait_for(process, seen(lab, before, "run-done", "baseline-0"))
     process.kill()
     pid = next(e["pid"] for e in read_events(folder)[0] if e["event"] == "started")
@@ -262,8 +269,8 @@ def killed(lab, worse) -> Ended:
     process.communicate()
     assert lab.count("SELECT state FROM experiments WHERE result IS NULL") == [("running",)]
     assert [path.parent.name for path in folder.glob("results/*/summary.json")] == ["baseline-0"]
-    process = lab.start(argv)
-    out, err = process.communicate(timeout=120)
+    process = lab.fork(argv)
+    out, err = process.communicate(timeout=90)
     return Ended(process.returncode, out, err, folder, False, [])
 
 
@@ -313,7 +320,7 @@ def stopped(lab, worse) -> Ended:
     process = lab.start(lab.compare("good", "bad", "--seeds", 1, tokens=500))
     folder = wait_for(process, seen(lab, before, "train", "baseline-0"))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=90)
     return Ended(process.returncode, out, err, folder, False, [])
 
 

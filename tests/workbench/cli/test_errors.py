@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -74,13 +75,14 @@ def test_an_unknown_step_is_named_with_file_line_and_its_neighbour(desk):
 
 def test_a_model_is_given_up_within_15_seconds_without_a_network(desk):
     # A proxy that refuses at once is kind; one that never answers is the network that hangs.
-    with socket.socket() as deaf:
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(1)
+    with socket.create_server(("127.0.0.1", 0)) as deaf, ThreadPoolExecutor(1) as beside:
+        deaf.settimeout(60)
+        asked = beside.submit(lambda: (deaf.accept(), time.monotonic()))
         proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        started = time.monotonic()
         done = call(desk, *MISTAKES["no such model"][0], HF_HUB_OFFLINE="0", HTTPS_PROXY=proxy, HTTP_PROXY=proxy)
-    assert time.monotonic() - started < 15
+        (connection, _), began = asked.result(timeout=1)
+        connection.close()
+    assert time.monotonic() - began < 15, "what came before the question is the loading of libraries"
     assert done.returncode == 5
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: model no-such-org/none: not on this machine, and the hub cannot be reached.")

@@ -206,7 +206,7 @@ def test_without_a_hub_there_is_one_sentence_and_soon(hub, monkeypatch):
         started = time.monotonic()
         with pytest.raises(HubUnavailable, match="the hub cannot be reached") as caught:
             open_source("hf:team/rows")
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 9, "less than the ten seconds of everybody else"
     assert caught.value.exit_code == 5
     assert "import its folder" in caught.value.do
 
@@ -219,7 +219,7 @@ def test_an_address_that_is_looked_up_for_ever_is_given_up_as_soon(hub, monkeypa
     started = time.monotonic()
     with pytest.raises(HubUnavailable, match="no answer within"):
         open_source("hf:team/rows")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9
     found.set()
 
 
