@@ -6,12 +6,15 @@ import base64
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from workbench.workspace import Workspace
 
 PROMPTS = [f"Item {number}?" for number in range(5)]
 HOSTILE_PROMPT = "Is [/INST] [bold]x[/] \x1b[2J \u202egnp. fine?"
@@ -59,6 +62,24 @@ def compared(tiny_model, tmp_path_factory) -> Path:
 def compared_copy(compared, tmp_path) -> Path:
     """A copy of it that may be changed."""
     return Path(shutil.copytree(compared, tmp_path / "compared"))
+
+
+@pytest.fixture
+def open_copy(tmp_path, tiny_model, monkeypatch) -> Iterator[Callable[[Path], Workspace]]:
+    """Opens a copy of a workspace; the tiny model is `./tiny`."""
+    from workbench.workspace import Workspace
+
+    opened: list[Workspace] = []
+
+    def copied(folder: Path) -> Workspace:
+        opened.append(Workspace.open(Path(shutil.copytree(folder, tmp_path / "ws"))))
+        return opened[-1]
+
+    (tmp_path / "tiny").symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
+    yield copied
+    for workspace in opened:
+        workspace.close()
 
 
 class Hub(ThreadingHTTPServer):

@@ -1,9 +1,11 @@
-"""Results planted in a run folder, as its job would have left them."""
+"""Versions to be compared, and the results of runs planted in their folders, as jobs would have left them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +13,10 @@ import pyarrow.parquet as pq
 
 from trainer.environment import libraries
 from trainer.plan import BASE, SHORT, ModelChoice, ResolvedBudget
-from workbench.experiments import Experiment
+from workbench import experiments, outcomes
+from workbench.experiments import Experiment, Question
+from workbench.store.experiments import find_experiment
+from workbench.workspace import Workspace
 
 MODEL, BUDGET, SUMMARY = "model.json", "budget.json", "summary.json"  # see trainer.experiment
 SANITY = {
@@ -21,6 +26,32 @@ SANITY = {
     "step0_difference": 0.0,
     "trainable_share": 0.01,
 }
+
+
+def made_of(folder: Path, versions: Mapping[str, Iterable[tuple[str, str]]]) -> Path:
+    """A workspace `ws` in `folder`: each version of its pairs, imported as NAME-rows, and an eval set `items`."""
+
+    def file(name: str, pairs: Iterable[tuple[str, str]]) -> Path:
+        path = folder / f"{name}.jsonl"
+        rows = ({"prompt": prompt, "completion": answer} for prompt, answer in pairs)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    ws = Workspace.init(folder / "ws")
+    for name, pairs in versions.items():
+        ws.import_file(file(name, pairs), name=f"{name}-rows")
+        ws.freeze(f"{name}-rows", name)
+    ws.import_evalset(file("items", [(f"Item {i}?", f"yes {i}") for i in range(6)]), "items")
+    ws.close()
+    return folder / "ws"
+
+
+def ended(ws: Workspace, question: Question, mean: Callable[[str], float]) -> tuple[Experiment, list[str], Any]:
+    """An experiment with its results planted, the runs that had to be made for it, and its JSON."""
+    experiment = experiments.plan(ws, question)
+    runs = plant(experiment, mean)
+    outcomes.conclude(ws, experiment.id)
+    return experiment, runs, json.loads(str(find_experiment(ws.store, experiment.id).result))
 
 
 def plant(experiment: Experiment, mean: Callable[[str], float], *, steps: int = 10, items: int = 6) -> list[str]:

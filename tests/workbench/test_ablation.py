@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from workbench.report.ablation import ablation_table, meaning
 from workbench.series import family
 from workbench.workspace import Workspace
 
+from .ablated import to_ablate
 from .planted import plant
 
 RECIPE = """# what a person wrote
@@ -32,16 +32,9 @@ steps:
 @pytest.fixture
 def ws(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A workspace with source `rows` (20 sound, 5 short, 3 twice) and a recipe whose last step does nothing."""
-    (tmp_path / "tiny").symlink_to(tiny_model)
+    workspace = to_ablate(tmp_path, tiny_model)
     (tmp_path / "r.yaml").write_text(RECIPE)
     monkeypatch.chdir(tmp_path)
-    rows = [{"prompt": f"Question {i}?", "completion": f"answer {i}" if i < 20 else "yes"} for i in range(25)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + rows[:3]))
-    items = [{"prompt": f"Item {i}?", "completion": f"answer {i}"} for i in range(6)]
-    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    workspace = Workspace.init(tmp_path / "ws")
-    workspace.import_file(tmp_path / "rows.jsonl", name="rows")
-    workspace.import_evalset(tmp_path / "items.jsonl", "items")
     yield workspace
     workspace.close()
 

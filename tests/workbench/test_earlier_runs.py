@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from workbench.experiments import Experiment, Question
 from workbench.verdict_history import history
 from workbench.workspace import Workspace
 
-from .planted import plant
+from .planted import ended, made_of
 
 MEANS = {"base": 3.0, "a": 2.0, "b": 2.1, "c": 2.2}
 
@@ -28,29 +27,13 @@ MEANS = {"base": 3.0, "a": 2.0, "b": 2.1, "c": 2.2}
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with versions `a`, `b` and `c`, and an eval set of six items."""
-    folder = tmp_path_factory.mktemp("earlier")
-    workspace = Workspace.init(folder / "ws")
-    for name in "abc":
-        path = folder / f"{name}.jsonl"
-        rows = [{"prompt": f"Question {i}?", "completion": f"{name} {i}"} for i in range(20)]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        workspace.import_file(path, name=f"{name}-rows")
-        workspace.freeze(f"{name}-rows", name)
-    items = [{"prompt": f"Item {i}?", "completion": f"yes {i}"} for i in range(6)]
-    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    workspace.import_evalset(folder / "items.jsonl", "items")
-    workspace.close()
-    return folder / "ws"
+    versions = {name: [(f"Question {i}?", f"{name} {i}") for i in range(20)] for name in "abc"}
+    return made_of(tmp_path_factory.mktemp("earlier"), versions)
 
 
 @pytest.fixture
-def ws(made_once: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    """A copy of it, and a model by the name `./tiny`."""
-    (tmp_path / "tiny").symlink_to(tiny_model)
-    monkeypatch.chdir(tmp_path)
-    workspace = Workspace.open(Path(shutil.copytree(made_once, tmp_path / "ws")))
-    yield workspace
-    workspace.close()
+def ws(made_once: Path, open_copy: Callable[[Path], Workspace]) -> Workspace:
+    return open_copy(made_once)
 
 
 def ask(a: str, b: str, **options: Any) -> Question:
@@ -59,10 +42,7 @@ def ask(a: str, b: str, **options: Any) -> Question:
 
 def made(ws: Workspace, a: str, b: str, **options: Any) -> tuple[Experiment, list[str]]:
     """A comparison to its end, and the runs that had to be made for it."""
-    experiment = experiments.plan(ws, ask(a, b, **options))
-    runs = plant(experiment, MEANS.__getitem__)
-    outcomes.conclude(ws, experiment.id)
-    return experiment, runs
+    return ended(ws, ask(a, b, **options), MEANS.__getitem__)[:2]
 
 
 def summary(experiment: Experiment, run: str) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 
 from trainer.plan import SHORT, ArmSetting, Budget, ExperimentPlan, ModelSetting
-from workbench import experiments, outcomes
+from workbench import experiments
 from workbench.comparing import listing, promises, setup
 from workbench.culprits import comparison_of, find_culprits
 from workbench.errors import UsageProblem
@@ -27,7 +25,7 @@ from workbench.report.verdict import ranking
 from workbench.store.experiments import find_experiment
 from workbench.workspace import Workspace
 
-from .planted import plant
+from .planted import ended, made_of
 
 TIES, LINEAR = "ties(code + chat)", "linear(code - 0.5 chat)"
 MEANS = {"base": 3.0, "both": 2.0, "code": 2.1, "chat": 2.1, TIES: 1.9, LINEAR: 2.3, "linear(code + chat)": 2.0}
@@ -37,30 +35,13 @@ MERGES = ("ties:code+chat", "linear:code+chat:1,-0.5")
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Versions `code` and `chat` of eight rows each, `both` of all of them, and an eval set of six items."""
-    folder = tmp_path_factory.mktemp("merged")
-    ws = Workspace.init(folder / "ws")
-    rows: dict[str, list[dict[str, str]]] = {"both": []}
-    for name in ("code", "chat"):
-        rows[name] = [{"prompt": f"{name} {i}?", "completion": f"{name} {i}"} for i in range(8)]
-        rows["both"] += rows[name]
-    for name, of in rows.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of))
-        ws.import_file(folder / f"{name}.jsonl", name=f"{name}-rows")
-        ws.freeze(f"{name}-rows", name)
-    items = [{"prompt": f"Item {i}?", "completion": f"yes {i}"} for i in range(6)]
-    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    ws.import_evalset(folder / "items.jsonl", "items")
-    ws.close()
-    return folder / "ws"
+    code, chat = ([(f"{name} {i}?", f"{name} {i}") for i in range(8)] for name in ("code", "chat"))
+    return made_of(tmp_path_factory.mktemp("merged"), {"both": code + chat, "code": code, "chat": chat})
 
 
 @pytest.fixture
-def ws(made_once: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    (tmp_path / "tiny").symlink_to(tiny_model)
-    monkeypatch.chdir(tmp_path)
-    workspace = Workspace.open(Path(shutil.copytree(made_once, tmp_path / "ws")))
-    yield workspace
-    workspace.close()
+def ws(made_once: Path, open_copy: Callable[[Path], Workspace]) -> Workspace:
+    return open_copy(made_once)
 
 
 def ask(*merges: str, **options: Any) -> Question:
@@ -70,10 +51,7 @@ def ask(*merges: str, **options: Any) -> Question:
 
 def made(ws: Workspace, question: Question) -> tuple[Experiment, list[str], dict[str, Any]]:
     """An experiment to its end, the runs that had to be made for it, and its JSON."""
-    experiment = experiments.plan(ws, question)
-    runs = plant(experiment, MEANS.__getitem__)
-    outcomes.conclude(ws, experiment.id)
-    return experiment, runs, json.loads(str(find_experiment(ws.store, experiment.id).result))
+    return ended(ws, question, MEANS.__getitem__)
 
 
 FULL, LARGER = SHORT.model_copy(update={"method": "full"}), SHORT.model_copy(update={"lora_r": 64})
@@ -93,7 +71,7 @@ LABELS = {"baseline": "both", "candidate": "code", "candidate2": "chat", "candid
 def test_what_is_asked_for_is_told_and_spelled_so_that_it_can_be_asked_again(text, told, again):
     [merged] = make_merged([text], LABELS).values()
     assert said(merged, LABELS) == told
-    assert spelled(merged, LABELS) == again or text
+    assert spelled(merged, LABELS) == (again or text)
     assert make_merged([spelled(merged, LABELS)], LABELS) == {"merged": merged}
 
 
