@@ -76,7 +76,7 @@ def take_over(ws: Workspace, taken: Mapping[str, EarlierRun], arms: Mapping[str,
         for name in _MEASURED:
             shutil.copyfile(results / name, own / name)
         # One file does for both: weights that are saved again are a new file.
-        shutil.copytree(results / "adapter", own / "adapter", copy_function=_link)
+        shutil.copytree(results / "adapter", own / "adapter", copy_function=link)
         summary = json.loads((results / _SUMMARY).read_text(encoding="utf-8"))
         origin = summary.get("taken_over_from", f"{earlier.experiment}/{earlier.run}")
         summary |= {"arm": arms[run], "taken_over_from": origin}
@@ -116,7 +116,8 @@ def _is_whole(results: Path) -> bool:
     return all(made_by.get(library) == version for library, version in libraries().items())
 
 
-def _link(source: str, to: str) -> str:
+def link(source: str, to: str) -> str:
+    """Give a file another name, or copy it where that cannot be; for `shutil.copytree`."""
     try:
         os.link(source, to)
     except OSError:  # another disk, or a file system without links

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,6 +16,8 @@ from trainer.conversation import split_reference
 from trainer.merging import CHECKS, MERGED, Checks, MergedAdapter, MergePlan
 from trainer.plan import BASE, Combination, ExperimentPlan, ModelChoice
 from trainer.protocol import PLAN, write_atomic
+from workbench.arms import candidates_of, labels_of
+from workbench.earlier_runs import link
 from workbench.errors import NotFound, UsageProblem
 from workbench.formats.whole import check_free, whole_folder
 from workbench.jobs import OnEvent, Wish, run_job
@@ -34,6 +37,7 @@ _MODEL_FILES = re.compile(
     r"README\.md|.*\.safetensors(\.index\.json)?|(generation_)?config\.json|chat_template\.jinja|"
     r"tokenizer.*|special_tokens_map\.json|vocab\.(json|txt)|merges\.txt|added_tokens\.json"
 )
+_WEIGHTED = re.compile(r"(?P<name>.*)=(?P<weight>[^=()]*)")  # an arm may be called ties=0.3(code + maths)
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,8 @@ def merge(
         bytes=sum(path.stat().st_size for path in (folder / MERGED).iterdir()),
     )
     with whole_folder(out) as scratch:
-        for path in (folder / MERGED).iterdir():
-            shutil.move(path, scratch / path.name)
+        # Not moved: what is stopped here, or finds the disk full, must leave the job's own model whole.
+        shutil.copytree(folder / MERGED, scratch, copy_function=link, dirs_exist_ok=True)
         (scratch / README).write_text(_card(merged), encoding="utf-8")
     shutil.rmtree(folder)
     return merged
@@ -152,11 +156,7 @@ def _planned(ws: Workspace, name: str) -> tuple[Part, ExperimentPlan, ModelChoic
     row = finished(ws, experiment)
     noted = json.loads(row.plan)
     runs = compared_runs(ws, row)
-    known = [each for each in runs if each != BASE]
-    chosen = next((each for each in known if arm in (each, noted["arms"][each])), None) if arm else known[-1]
-    if chosen is None:
-        told = ", ".join(f"{each} ({noted['arms'][each]})" for each in known)
-        raise NotFound(f"no arm {arm!r}", where=f"experiment {row.id}", do=f"It has {told}.")
+    chosen = _arm(arm, noted, [each for each in runs if each != BASE], f"experiment {row.id}")
     found = runs[chosen].get(seed) if seed is not None else next(iter(runs[chosen].values()))
     if found is None:
         seeds = ", ".join(map(str, runs[chosen]))
@@ -169,14 +169,35 @@ def _planned(ws: Workspace, name: str) -> tuple[Part, ExperimentPlan, ModelChoic
     return Part(row.id, run, noted["arms"][chosen], adapter, weight), job, choice
 
 
+def _arm(wanted: str | None, noted: dict[str, Any], known: list[str], where: str) -> str:
+    """The arm of `known` that goes by that name, label or version; without one the only candidate."""
+    labels = labels_of(noted)
+    told = ", ".join(f"{arm} ({labels[arm]})" for arm in known)
+    if wanted is None:
+        found = [arm for arm in known if arm in candidates_of(noted)] or known
+    elif wanted in known:
+        found = [wanted]
+    else:
+        found = [arm for arm in known if wanted in (labels[arm], noted["arms"][arm])]
+    if not found:
+        raise NotFound(f"no arm {wanted!r}", where=where, do=f"It has {told}.")
+    if len(found) > 1:
+        what = f"{len(found)} arms are called {wanted!r}" if wanted else f"it has {len(found)} candidates"
+        raise UsageProblem(what, where=where, do=f"Say which behind a colon: {told}.")
+    return found[0]
+
+
 def _weighted(name: str) -> tuple[str, float]:
-    wanted, equals, number = name.rpartition("=")
-    if not equals:
+    split = _WEIGHTED.fullmatch(name)
+    if split is None:
         return name, 1.0
     try:
-        return wanted, float(number)
+        weight = float(split["weight"])
     except ValueError:
-        raise UsageProblem(f"{number!r} is no weight", where=name, do="For instance candidate=0.5 or =-1.") from None
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise UsageProblem(f"{split['weight']!r} is no weight", where=name, do="For instance candidate=0.5 or =-1.")
+    return split["name"], weight
 
 
 def _split(ws: Workspace, wanted: str) -> tuple[str, str | None, int | None]:

@@ -26,9 +26,19 @@ def id(ws) -> str:
     return experiment.id
 
 
-def test_an_experiments_candidate_becomes_a_model_folder_with_a_card(ws, id, tmp_path):
+def stopped(_merged: merging.Merged) -> str:
+    raise KeyboardInterrupt
+
+
+def test_an_experiments_candidate_becomes_a_model_folder_with_a_card(ws, id, tmp_path, monkeypatch):
     out = tmp_path / "tuned"
+    with monkeypatch.context() as patch:
+        patch.setattr(merging, "_card", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            merging.merge(ws, [id, f"{id}:baseline:1=-0.5"], out)
+    assert not list(tmp_path.glob("*tuned*"))
     merged = merging.merge(ws, [id, f"{id}:baseline:1=-0.5"], out)
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in out.iterdir()}
     assert [(part.run, part.weight) for part in merged.parts] == [("candidate-0", 1.0), ("baseline-1", -0.5)]
     assert merged.checks.largest < 1e-3
     assert merged.bytes == sum(path.stat().st_size for path in out.iterdir() if path.name != "README.md")
@@ -58,8 +68,28 @@ def test_an_arm_is_named_by_its_side_or_its_version_and_a_seed_by_its_number(ws,
         merging._planned(ws, f"{id}:maybe")
     with pytest.raises(NotFound, match="with seed 9"):
         merging._planned(ws, f"{id}:yes:9")
-    with pytest.raises(UsageProblem, match="'much' is no weight"):
-        merging._planned(ws, f"{id}=much")
+    for wrong in ("much", "nan", "inf", ""):
+        with pytest.raises(UsageProblem, match=f"'{wrong}' is no weight"):
+            merging._planned(ws, f"{id}={wrong}")
+
+
+def test_an_arm_that_could_be_several_is_asked_about():
+    versions = {"baseline": "raw", "candidate": "a", "random": "a", "merged": "ties=0.3(raw + a)"}
+    noted = {"arms": versions, "controls": {"random": {"kind": "random-k", "of": ["candidate"]}}}
+
+    def arm(wanted: str | None, *known: str) -> str:
+        return merging._arm(wanted, noted, list(known or versions), "experiment x")
+
+    assert arm("raw") == "baseline"
+    assert arm("random") == "random"
+    assert arm(*merging._weighted("ties=0.3(raw + a)")[:1]) == "merged"
+    assert merging._weighted("x:ties=0.3(raw + a)=-2") == ("x:ties=0.3(raw + a)", -2)
+    assert arm(None, "baseline", "candidate", "random") == "candidate", "not the control, which comes last"
+    assert arm(None, "baseline") == "baseline"
+    with pytest.raises(UsageProblem, match="2 arms are called 'a'"):
+        arm("a")
+    with pytest.raises(UsageProblem, match=r"it has 2 candidates. Say which .* merged \(ties=0.3\(raw \+ a\)\)"):
+        arm(None)
 
 
 def test_adapters_of_different_bases_are_not_put_together(ws, id, tmp_path, monkeypatch):
