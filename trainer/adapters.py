@@ -50,6 +50,8 @@ def with_adapters(base: Base, folders: Mapping[str, Path]) -> Wearing:
             else:
                 model.load_adapter(str(folder), adapter_name=name)
         except _UNREADABLE as error:
+            if model is not None:  # else the base would go on with those that could be read
+                model.unload()
             raise _unreadable("adapter of this model", folder, error) from error
 
     @contextmanager

@@ -40,6 +40,12 @@ _CONTINUED = 24
 _EXACT = 1e-3
 """The greatest difference of a log-probability (nats) that float32 arithmetic in another order may make."""
 
+_MORE = (
+    "modules_to_save", "lora_bias", "trainable_token_indices", "target_parameters", "layer_replication",
+    "use_dora", "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config",
+)  # fmt: skip
+"""Keys of PEFT's config of LoRA: with these an adapter trains other weights, too, or works on the layers otherwise."""
+
 _ROUNDED = 0.05
 """With weights in 16 bits: the divergence from the tuned model may be this share of the base's own from it."""
 
@@ -125,14 +131,17 @@ def merge_folder(folder: Path, events: Events) -> None:
         plain = model.base_model.unload()
     part = folder / f".{MERGED}.part"
     shutil.rmtree(part, ignore_errors=True)
-    events.emit("stage", what="saving")
-    _save(plain, base, part, plan.dtype)
-    del plain, model
-    events.emit("stage", what="reading it back")
-    checks = _compare(base, part, whole, tuned, [len(ids) for ids in prompts], untuned)
-    _require_equal(checks, plan.dtype)
-    write_atomic(folder / CHECKS, checks.model_dump_json())
-    part.replace(out)
+    try:
+        events.emit("stage", what="saving")
+        _save(plain, base, part, plan.dtype)
+        del plain, model
+        events.emit("stage", what="reading it back")
+        checks = _compare(base, part, whole, tuned, [len(ids) for ids in prompts], untuned)
+        _require_equal(checks, plan.dtype)
+        write_atomic(folder / CHECKS, checks.model_dump_json())
+        part.replace(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def wear_all(model: Any, weights: Mapping[str, float]) -> None:
@@ -196,24 +205,30 @@ def _largest(update: torch.Tensor, density: float) -> torch.Tensor:
 
 def check_adapter(base: Base, folder: Path) -> None:
     """Raise BadInput for an adapter that is more than an update of weights, or lies on weights that are shared."""
+    from safetensors import SafetensorError, safe_open
+
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+            weights = list(file.keys())
+    except (OSError, ValueError, SafetensorError) as error:
         raise BadInput(
-            "no adapter is here", where=str(folder), do="Give the folder that holds adapter_config.json."
+            "no adapter can be read here", where=str(folder), do="Give the folder that PEFT saved one in."
         ) from error
-    kind = "DoRA" if config.get("use_dora") else config.get("peft_type")
-    trained = config.get("modules_to_save") or []
-    if kind != "LORA" or config.get("bias", "none") != "none" or trained:
+    more = [key for key in _MORE if config.get(key)]
+    more += ["bias"] if config.get("bias", "none") != "none" else []
+    more += ["layers of embeddings"] if any(".lora_embedding_" in name for name in weights) else []
+    kind = config.get("peft_type")
+    if kind != "LORA" or more:
         raise BadInput(
-            f"it trains more than, or something other than, low-rank updates ({kind}; bias {config.get('bias')}; whole "
-            f"modules {', '.join(trained) or 'none'})",
+            f"it trains more than, or something other than, low-rank updates ({', '.join([str(kind), *more])})",
             where=str(path),
             do="Plain LoRA adapters can be merged here.",
         )
-    targets = config.get("target_modules") or []
-    if base.model.config.tie_word_embeddings and any(name in ("lm_head", "embed_tokens") for name in targets):
+    shared = {base.model.get_output_embeddings(), base.model.get_input_embeddings()}
+    names = [f"{name}.lora_" for name, module in base.model.named_modules() if module in shared]
+    if base.model.config.tie_word_embeddings and any(name in weight for name in names for weight in weights):
         raise BadInput(
             "it changes the output layer, whose weights this model shares with its embeddings: folded in, the update "
             "would change both",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ def adapters(tmp_path_factory: pytest.TempPathFactory, tiny_setting: Any) -> Pat
                     weight.normal_(std=0.2)
         model.save_pretrained(out / name)
         model.unload()
+    shutil.copytree(out / "a", out / "wider")
+    config = out / "wider" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"r": 8}))
     return out
 
 
@@ -166,7 +170,13 @@ def test_on_four_bit_weights_the_updates_are_the_same(adapters, tiny_setting, tm
 
 @pytest.mark.parametrize(
     ("other", "says"),
-    [("dora", "DoRA"), ("loha", "LOHA"), ("by-pattern", "mix of list/set and string"), ("gone", "no adapter")],
+    [
+        ("dora", "use_dora"),
+        ("loha", "LOHA"),
+        ("by-pattern", "mix of list/set and string"),
+        ("wider", "no adapter of this model"),
+        ("gone", "no adapter"),
+    ],
 )
 def test_what_cannot_be_combined_is_refused_and_leaves_the_model_as_it_was(base, adapters, tmp_path, other, says):
     before = logits(base.model)

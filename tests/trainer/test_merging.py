@@ -9,10 +9,23 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from trainer.adapters import with_adapters  # noqa: E402
 from trainer.base import load_base  # noqa: E402
 from trainer.errors import BadInput, Problem  # noqa: E402
-from trainer.merging import CHECKS, MERGED, Checks, MergedAdapter, MergePlan, combine, fold, merge_folder, wear_all  # noqa: E402
+from trainer.merging import (  # noqa: E402
+    CHECKS,
+    MERGED,
+    Checks,
+    MergedAdapter,
+    MergePlan,
+    check_adapter,
+    combine,
+    fold,
+    merge_folder,
+    wear_all,
+)
 from trainer.plan import ModelChoice, PolicySetting  # noqa: E402
 from trainer.protocol import Events  # noqa: E402
 from trainer.quantize import bitsandbytes  # noqa: E402
@@ -154,7 +167,7 @@ def test_sixteen_bits_are_measured_against_what_tuning_changed(adapters, tiny_se
     small = plan(tiny_setting, adapters, tmp_path / "small", {"a": 1e-4}, dtype="bfloat16")
     with pytest.raises(Problem, match="does not answer as the tuned one"):
         merge_folder(small, Events(small))
-    assert not (small / MERGED).exists()
+    assert not list(small.glob(f"*{MERGED}*")), "as large as a model"
 
 
 def test_more_than_low_rank_updates_is_refused(adapters, tiny_setting, tmp_path):
@@ -163,8 +176,31 @@ def test_more_than_low_rank_updates_is_refused(adapters, tiny_setting, tmp_path)
     other = tmp_path / "dora"
     other.mkdir()
     (other / "adapter_model.safetensors").write_bytes((adapters / "a" / "adapter_model.safetensors").read_bytes())
-    for change in ({"use_dora": True}, {"bias": "all"}, {"modules_to_save": ["embed_tokens"]}):
+    (other / "adapter_config.json").write_text(json.dumps(told | {"use_dora": True}))
+    job = plan(tiny_setting, tmp_path, tmp_path / "job", {"dora": 1.0})
+    with pytest.raises(BadInput, match="low-rank updates"):
+        merge_folder(job, Events(job))
+    base = load_base(tiny_setting)
+    for change in ({"bias": "all"}, {"modules_to_save": ["embed_tokens"]}, {"lora_bias": True}, {"peft_type": "IA3"}):
         (other / "adapter_config.json").write_text(json.dumps(told | change))
-        job = plan(tiny_setting, tmp_path, tmp_path / f"job{len(list(tmp_path.iterdir()))}", {"dora": 1.0})
         with pytest.raises(BadInput, match="low-rank updates"):
-            merge_folder(job, Events(job))
+            check_adapter(base, other)
+    (other / "adapter_config.json").write_text(json.dumps(told))
+    check_adapter(base, other)
+    factors = {"base_model.model.model.embed_tokens.lora_embedding_A": torch.ones(4, 8)}
+    save_file(factors, other / "adapter_model.safetensors")
+    with pytest.raises(BadInput, match="layers of embeddings"):
+        check_adapter(base, other)
+
+
+def test_an_adapter_on_an_output_layer_that_is_the_embeddings_too_is_refused_however_it_is_named(
+    adapters, tiny_setting, tmp_path
+):
+    base = load_base(tiny_setting)
+    told = json.loads((adapters / "a" / "adapter_config.json").read_text()) | {"target_modules": r".*(q_proj|head)"}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(told))
+    save_file({"base_model.model.lm_head.lora_A.weight": torch.ones(4, 8)}, tmp_path / "adapter_model.safetensors")
+    check_adapter(base, tmp_path)
+    base.model.config.tie_word_embeddings = True
+    with pytest.raises(BadInput, match="shares with its embeddings"):
+        check_adapter(base, tmp_path)
