@@ -16,9 +16,9 @@ from packaging.requirements import Requirement
 
 from trainer import devices
 from trainer.environment import NEEDED, requirements
-from workbench import experiments
+from workbench import elsewhere, experiments
 from workbench.elsewhere import fetch, pack
-from workbench.errors import NotFound, UsageProblem
+from workbench.errors import BadInput, NotFound, UsageProblem
 from workbench.experiments import Question
 from workbench.workspace import Workspace
 
@@ -140,6 +140,39 @@ def test_decisions_of_the_first_minute_stay_here_until_a_run_was_made(planned, t
     (results / "baseline-0" / "summary.json").write_text("{}")
     packed = pack(planned.folder, tmp_path / "begun").folder / "runs" / planned.id
     assert {path.name for path in packed.iterdir()} == inputs | {"model.json", "budget.json", "results"}
+
+
+def test_an_export_that_breaks_off_leaves_nothing(planned, tmp_path, monkeypatch):
+    def stopped() -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(elsewhere, "requirements", stopped)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        pack(planned.folder, tmp_path / "packed")
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_copy_that_lost_a_file_on_its_way_is_refused_and_what_is_here_stays(planned, tmp_path):
+    packed = pack(planned.folder, tmp_path / "packed").folder / "runs" / planned.id
+    for run in ("base", *(run.id for run in planned.plan.runs)):
+        (packed / "results" / run).mkdir(parents=True)
+        for name in ("summary.json", "metrics.parquet", "generations.parquet"):
+            (packed / "results" / run / name).write_text("{}")
+    for name in ("model.json", "budget.json", "events.jsonl", "log.txt", "done.json"):
+        (packed / name).write_text("{}")
+    (planned.folder / "results" / "baseline-0").mkdir(parents=True)
+    for lost in ("results/candidate-0/metrics.parquet", "results/base/summary.json", "budget.json"):
+        kept = (packed / lost).rename(tmp_path / "lost")
+        with pytest.raises(BadInput, match=f"{lost} is not in this copy. Copy the whole folder again"):
+            fetch(planned.folder, packed)
+        kept.rename(packed / lost)
+        assert [path.name for path in (planned.folder / "results").iterdir()] == ["baseline-0"]
+    (packed / "results/candidate-0/metrics.parquet").unlink()
+    (packed / "results/candidate-0/failed.json").write_text('{"what": "No.", "where": "", "do": "", "exit_code": 1}')
+    fetch(planned.folder, packed)
+    assert (planned.folder / "results" / "base" / "summary.json").exists()
+    assert (planned.folder / "done.json").exists()
 
 
 def test_what_cannot_come_back_is_refused_and_changes_nothing(planned, tmp_path):
