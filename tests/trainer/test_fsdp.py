@@ -16,8 +16,8 @@ from accelerate.utils.launch import prepare_multi_gpu_env  # noqa: E402
 from trainer.base import load_base  # noqa: E402
 from trainer.errors import Stopped, UsageProblem  # noqa: E402
 from trainer.experiment import run_experiment  # noqa: E402
-from trainer.plan import Budget  # noqa: E402
-from trainer.protocol import Events  # noqa: E402
+from trainer.plan import Budget, ExperimentPlan, MergedArm, Run  # noqa: E402
+from trainer.protocol import Events, read_events, read_plan  # noqa: E402
 from trainer.quantize import bitsandbytes  # noqa: E402
 
 from .test_experiment import folder, metrics, summary  # noqa: E402, F401
@@ -77,16 +77,25 @@ def test_weights_in_4_bits_are_stored_in_the_type_of_the_others_where_fsdp_is_to
 
 def test_runs_that_were_split_are_measured_by_the_same_job_started_in_the_plain_way(folder, split, monkeypatch):  # noqa: F811
     alone, staged = folder("alone", seeds=(0,)), folder("staged", seeds=(0,))
-    with pytest.raises(Stopped, match="Every run is trained, and none is measured"):
-        run_experiment(staged, Events(staged))
+    for job in (alone, staged):
+        plan = read_plan(job, ExperimentPlan)
+        summed = {"merged": {"sum": MergedArm(how="linear", of={"a": 0.5, "b": 0.5})}}
+        plan = plan.model_copy(update=summed | {"runs": [*plan.runs, Run(id="sum-0", arm="sum", seed=0)]})
+        (job / "plan.json").write_text(plan.model_dump_json())
+    for _ in range(2):  # launched again, it trains nothing again
+        with pytest.raises(Stopped, match="Every run is trained, and none is measured"):
+            run_experiment(staged, Events(staged))
+    begun = [event["run"] for event in read_events(staged)[0] if event["event"] == "train" and event["step"] == 1]
+    assert begun == ["a-0", "b-0"]
     told = json.loads((staged / "results" / "a-0" / "trained.json").read_text())
     assert (told["steps"], told["sanity"]["gradient_reach"]) == (5, None)
-    assert not list((staged / "results").glob("*/summary.json"))
+    for no in ("summary.json", "metrics.parquet", "failed.json"):
+        assert not list((staged / "results").glob(f"*/{no}"))
     monkeypatch.delenv("ACCELERATE_USE_FSDP")
     shutil.rmtree(staged / "results" / "b-0")  # made in the plain way, on the base that a-0 was measured on
     run_experiment(alone, Events(alone))
     run_experiment(staged, Events(staged))
-    for run in ("a-0", "b-0"):
+    for run in ("a-0", "b-0", "sum-0"):
         assert summary(staged, run)["losses"] == summary(alone, run)["losses"]
         assert metrics(staged, run) == metrics(alone, run)
 
