@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.protocol import DONE, LOG, PLAN, read_events
 from workbench import jobs
-from workbench.arms import CANDIDATE
+from workbench.arms import BASELINE, CANDIDATE, labels_of
 from workbench.errors import Problem, Stopped
 from workbench.experiment_removal import Removal, remove_experiment
 from workbench.fitting import fit
@@ -56,7 +56,8 @@ def words_told(words: Sequence[str]) -> str:
 class Listed:
     """An experiment in a list. `delta` is candidate minus baseline on the metric `primary`, with its interval `ci`.
 
-    Of several candidates these and `verdict` are of the first; `verdicts` has all, by the names of the candidates.
+    Of several candidates these and `verdict` are of the first; `verdicts` has all, by the names of the candidates, and
+    `against` what each was compared with. `labels` is how each arm is called, which tells settings of a sweep apart.
     `judge_waits` where a judge has not said all yet, so that the verdict does without it.
     `progress` is there for those whose job has told something and that are not done; `why` says what failed.
     """
@@ -65,6 +66,7 @@ class Listed:
     name: str
     state: State
     arms: dict[str, str]
+    labels: dict[str, str]
     evalset: str
     model: str
     quantize: str
@@ -77,6 +79,7 @@ class Listed:
     log: Path
     verdict: str | None = None
     verdicts: tuple[tuple[str, str], ...] = ()
+    against: tuple[str, ...] = ()
     primary: str | None = None
     delta: float | None = None
     ci: tuple[float | None, float | None] | None = None
@@ -195,15 +198,20 @@ class Jobs:
     def begin(self, question: Question, cancelled: Callable[[], bool] = lambda: False) -> str:
         """Plan a comparison and start its job, where it is not done; returns the experiment's id.
 
-        Raises as `experiments.plan`; Stopped where it was called off meanwhile, and then what is new is taken back.
+        Raises as `experiments.plan`; Stopped where it was called off meanwhile, and then what is new is taken back: the
+        experiment, and the versions that were made for its controls.
         """
         from workbench.experiments import plan
 
         known = dict(rows.states(self._ws.store))
+        versions = {version.name for version in self._ws.versions()}
         planned = plan(self._ws, question)
         if cancelled():
             if planned.id not in known:
                 self.remove(planned.id)
+                made = {version.name for version in self._ws.versions()} - versions
+                for name in made & set(planned.arms.values()):
+                    self._ws.remove_version(name)
             raise Stopped("called off")
         if not planned.done:
             self.start(planned.id)
@@ -294,9 +302,11 @@ def told(done: Listed) -> str:
     if done.verdict is None:
         return f"{done.name} is trained."
     if len(done.verdicts) > 1:
-        each = ", ".join(f"{candidate} {verdict}" for candidate, verdict in done.verdicts)
-        return f"Against {done.arms['baseline']}: {each}."
-    text = f"{done.arms['candidate']} against {done.arms['baseline']}: {done.verdict}"
+        said: dict[str, list[str]] = {}
+        for (candidate, verdict), against in zip(done.verdicts, done.against, strict=True):
+            said.setdefault(against, []).append(f"{candidate} {verdict}")
+        return " ".join(f"Against {against}: {', '.join(each)}." for against, each in said.items())
+    text = f"{done.labels[CANDIDATE]} against {done.labels[BASELINE]}: {done.verdict}"
     if done.delta is None:
         return f"{text}."
     unit = "nats a token" if done.primary == "response_nll" else plain_name(done.primary or "")
@@ -375,6 +385,7 @@ def _listed(ws: Workspace, row: ExperimentRow) -> Listed:
         name=row.name,
         state=row.state,
         arms=noted["arms"],
+        labels=labels_of(noted),
         evalset=noted["evalset"],
         model=job["model"]["name"],
         quantize=job["model"]["quantize"],
@@ -387,6 +398,7 @@ def _listed(ws: Workspace, row: ExperimentRow) -> Listed:
         log=ws.runs_dir / row.id / LOG,
         verdict=result.get("verdict"),
         verdicts=tuple((one["candidate"], one["verdict"]) for one in comparisons(result)),
+        against=tuple(one["baseline"] for one in comparisons(result)),
         primary=primary.get("name"),
         delta=primary.get("delta"),
         ci=tuple(primary["ci"]) if "ci" in primary else None,
