@@ -83,6 +83,7 @@ def minimum_detectable_effect(
     seed_sd: float,
     n_items: int,
     n_seeds: int,
+    n_clusters: int | None = None,
     item_effect_sd: float = 0.0,
     noise_df: float = 1.0,
     confidence: float = 0.95,
@@ -93,17 +94,21 @@ def minimum_detectable_effect(
     `item_sd` and `seed_sd` are a `NoiseFloor`'s; `item_effect_sd` is how much the true effect differs from item to
     item, which runs on the same data cannot tell: zero gives a lower bound. Several seeds: the expected mean squares
     of `variance_of_mean`. One seed: the effect must pass the items' test and clear a noise floor of `noise_df`
-    degrees of freedom.
+    degrees of freedom. `n_clusters` of like size that the items are in have fewer degrees of freedom than items alone
+    (None).
     """
     if n_items < 2 or n_seeds < 1 or min(item_sd, seed_sd, item_effect_sd) < 0:
         raise UsageProblem("a planned experiment needs two items or more, one seed or more, and no negative sd")
+    df_item = (n_clusters or n_items) - 1.0
+    if not df_item:
+        return math.inf
     rest, effect = item_sd**2 / n_items, item_effect_sd**2 / n_items
     noise = seed_sd**2 + rest
     if n_seeds == 1:
-        tests = [(rest + effect, n_items - 1.0), (noise, noise_df)]
+        tests = [(rest + effect, df_item), (noise, noise_df)]
         return max(t_effect(math.sqrt(variance), df, confidence, power) for variance, df in tests)
     df_run = 2.0 * (n_seeds - 1)
-    parts = [(rest + effect * n_seeds, n_items - 1.0), (noise, df_run), (-rest, df_run * (n_items - 1))]
+    parts = [(rest + effect * n_seeds, df_item), (noise, df_run), (-rest, df_run * df_item)]
     variance = sum(value for value, _ in parts) / n_seeds
     return t_effect(math.sqrt(variance), satterthwaite(parts), confidence, power) if variance else math.inf
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from workbench import outcomes
 from workbench.consent import Agrees, Calls, ConsentNeeded, Keys, Tally, calls_of
@@ -16,6 +19,8 @@ from workbench.store.experiments import find_experiment
 if TYPE_CHECKING:
     from workbench.experiments import Experiment
     from workbench.workspace import Workspace
+
+_ANSWER = 3.0  # seconds that a server has to take a connection
 
 
 def asked_judge(ws: Workspace, rubric: str, given: dict[str, Any]) -> AskedJudge:
@@ -30,14 +35,38 @@ def asked_judge(ws: Workspace, rubric: str, given: dict[str, Any]) -> AskedJudge
     return AskedJudge(params, scorer.name, scorer.fingerprint)
 
 
-def agree_before(ws: Workspace, experiment: Experiment, agrees: Agrees, key_variable: str | None = None) -> None:
+def agree_before(ws: Workspace, experiment: Experiment, agrees: Agrees, key_variable: str | None = None) -> str | None:
     """Ask for leave before anything is trained: at the end of it there may be nobody to ask.
 
-    Raises ConsentNeeded. A judge on this machine needs none.
+    Raises ConsentNeeded, and ModelUnavailable where the client for endpoints is missing. Returns a sentence where
+    nobody answers there now: that may change until the judge is asked. A judge on this machine needs none of it.
     """
     calls = expected_calls(ws, experiment, key_variable)
-    if calls is not None and calls.calls and not agrees(calls):
+    if calls is None or not calls.calls:
+        return None
+    from filters.judge.endpoint import require_client
+
+    require_client()
+    if not agrees(calls):
         raise ConsentNeeded(calls)
+    if _takes_connections(calls.base_url):
+        return None
+    return (
+        f"nobody answers at {calls.base_url} now: the judge is asked when all runs are measured, and must be there then"
+    )
+
+
+def _takes_connections(url: str) -> bool:
+    """Whether a server does at an address; behind a proxy that is not known, and taken to be so."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme in getproxies() and not proxy_bypass(host):
+        return True
+    try:
+        socket.create_connection((host, parts.port or {"https": 443}.get(parts.scheme, 80)), _ANSWER).close()
+    except OSError:
+        return False
+    return True
 
 
 def expected_calls(ws: Workspace, experiment: Experiment, key_variable: str | None = None) -> Calls | None:

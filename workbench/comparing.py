@@ -358,13 +358,20 @@ def promises(experiment: Experiment) -> list[str]:
 
 def smallest_effect(experiment: Experiment) -> str:
     """What is known before of the smallest effect that an experiment will find, in a sentence."""
+    candidates = sum(name.startswith(CANDIDATE) for name in experiment.arms) + len(experiment.plan.merged)
+    each = f", for each of {candidates} candidates together" if candidates > 1 else ""
     if experiment.mde is None:
         return "the smallest effect to be found is not known yet: it takes two runs on the same data by this setting"
     if not math.isfinite(experiment.mde):
         return "the smallest effect to be found is not known: earlier runs on the same data did not differ at all"
-    candidates = sum(name.startswith(CANDIDATE) for name in experiment.arms) + len(experiment.plan.merged)
-    each = f", for each of {candidates} candidates together" if candidates > 1 else ""
-    return f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} nats{each}"
+    if experiment.decides == "win_rate":
+        found = f"one of {0.5 + experiment.mde:.0%} would be found" if experiment.mde < 0.5 else "none would be found"
+        return (
+            "the judge's win rate decides: how far training again moves it is not known before; if not at all, "
+            f"{found}{each}"
+        )
+    unit = "nats" if experiment.decides == "response_nll" else f"of {plain_name(experiment.decides)}"
+    return f"smallest effect to be found, by earlier runs of this setting: {experiment.mde:.3f} {unit}{each}"
 
 
 def duration(seconds: float) -> str:

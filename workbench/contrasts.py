@@ -53,7 +53,10 @@ _SAME = {
 
 @dataclass(frozen=True)
 class Contrast:
-    """An arm compared with another one. `p_alone` decided on its primary metric before it was corrected for others."""
+    """An arm compared with another one. `p_alone` decided on its primary metric before it was corrected for others.
+
+    `unmeasured` are the metrics of other packages that no item has in every run.
+    """
 
     arm: str
     against: str
@@ -61,6 +64,7 @@ class Contrast:
     shifts: list[Shift]
     slices: list[SlicedMetric]
     p_alone: float
+    unmeasured: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """An entry of `comparisons` in the JSON of `compare`, but for the names of versions."""
@@ -109,7 +113,13 @@ def contrast_arms(
             return measure(spec, a[spec.name], b[spec.name], clusters=together, weights=weighted, noise=floor)
 
         both = {name for name in a.keys() & b.keys() if name not in JUDGED} | preferred.keys()
-        return [one(spec) for spec in (*specs_for(both), *(own for own in more if own.name in both))]
+        owned = (own for own in more if own.name not in unmeasured(arm, against))
+        return [one(spec) for spec in (*specs_for(both), *owned)]
+
+    def unmeasured(arm: str, against: str) -> tuple[str, ...]:
+        """What packages measure, but on no item in every run."""
+        two = [(own.name, tables[arm].get(own.name), tables[against].get(own.name)) for own in more]
+        return tuple(name for name, a, b in two if a is None or b is None or np.isnan(np.vstack([a, b])).any(0).all())
 
     def slices(arm: str, against: str, own: Sequence[Measured]) -> list[SlicedMetric]:
         found = []
@@ -128,7 +138,8 @@ def contrast_arms(
         for (arm, against), own, verdict in zip(members, all_measured, decide_together(all_measured), strict=True):
             p_alone = next(m.difference.decisive_p for m in own if m.spec.role == "primary")
             shifts = _shifts(tables[against], tables[arm], base, clusters, noise)
-            found.append(Contrast(arm, against, verdict, shifts, slices(arm, against, own), p_alone))
+            lacking = unmeasured(arm, against)
+            found.append(Contrast(arm, against, verdict, shifts, slices(arm, against, own), p_alone, lacking))
     return found
 
 

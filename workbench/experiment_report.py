@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from trainer.conversation import content_text
-from trainer.plan import ExperimentPlan
+from trainer.plan import SHORT, STANDARD, ExperimentPlan
 from trainer.verdict import MetricSpec
 from workbench import results
 from workbench.arms import BASELINE, CANDIDATE, is_noise, setting_of
@@ -347,7 +347,10 @@ def _repeat(
     command, notes = command_line(question)
     commands = [command]
     if question.minutes:
-        exact = replace(question, minutes=None, trained_tokens=steps * per_step)
+        # Of so many tokens another preset might be the usual one than of the minutes.
+        preset = {known.preset: known for known in (SHORT, STANDARD)}.get(settings["training"]["preset"])
+        training = question.training or preset
+        exact = replace(question, minutes=None, trained_tokens=steps * per_step, training=training)
         commands.append(command_line(exact)[0])
         notes.append(
             f"What {question.minutes:g} minutes buy is measured, and differs between machines: the second command "

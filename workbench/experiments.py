@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from trainer.failures import forget_failures
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
 from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, TrainingSetting
+from trainer.preference import WIN_RATE
 from trainer.protocol import DONE, PLAN, write_atomic
 from trainer.verdict import PRIMARIES
 from workbench import earlier_runs
@@ -43,9 +44,9 @@ from workbench.forecast import expected_bytes, expected_seconds, least_seconds
 from workbench.jobs import OnEvent, run_job
 from workbench.measurements import clusters_of, noise_floors
 from workbench.merged_arms import check_parts, make_merged, merged_hashes, merged_keys, merged_of, said, spelled
-from workbench.outcomes import expected_mde, has_results
+from workbench.outcomes import has_results
 from workbench.preferences import AskedJudge, judge_of
-from workbench.prospects import doubts, gain_of_training
+from workbench.prospects import doubts, expected_mde, gain_of_training, least_win_rate
 from workbench.resources import general_text
 from workbench.store import experiments as rows
 from workbench.store.database import VersionRow
@@ -106,8 +107,9 @@ class Question:
 class Experiment:
     """A planned experiment: its folder holds all that the job needs.
 
-    `mde` is the smallest effect on the primary metric that earlier runs of this setting let one expect to find;
-    None without such runs. `seconds` is how long the whole will take, by earlier runs of the model; None without.
+    `mde` is the smallest effect on the metric `decides` that earlier runs of this setting let one expect to find; None
+    without such runs, and of a judge's win rate what would be found if training again moved nothing. `seconds` is how
+    long the whole will take, by earlier runs of the model; None without.
     """
 
     id: str
@@ -128,6 +130,10 @@ class Experiment:
     """How each arm is called before people."""
     doubts: tuple[str, ...] = ()
     """Why it will hardly decide anything, as far as that can be told before."""
+    decides: str = "response_nll"
+    """The metric that its verdict will stand on, as far as that is known."""
+    judge_waits: bool = False
+    """Whether it is done but for its judge."""
 
     @property
     def is_taken_over(self) -> bool:
@@ -402,7 +408,9 @@ def run(experiment: Experiment, on_event: OnEvent) -> None:
 
 def _experiment(ws: Workspace, id: str) -> Experiment:
     row = rows.find_experiment(ws.store, id)
-    return _as_noted(ws, row.id, row.name, json.loads(row.plan), done=row.state == "done")
+    found = _as_noted(ws, row.id, row.name, json.loads(row.plan), done=row.state == "done")
+    judge = json.loads(row.result or "{}").get("judge") or {}
+    return replace(found, judge_waits=judge.get("state") == "waiting")
 
 
 def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done: bool) -> Experiment:
@@ -410,10 +418,13 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
     job = ExperimentPlan.model_validate(noted["job"])
     taken = {run: earlier["experiment"] for run, earlier in noted.get("taken", {}).items()}
     floors = noise_floors(ws, noted["setting"], evalset)
-    floor = next((floors[name] for name in PRIMARIES if name in floors), None)
+    judged, clusters = judge_of(noted) is not None, clusters_of(ws, evalset.name)
+    decides = WIN_RATE if judged else next((name for name in PRIMARIES if name in floors), PRIMARIES[1])
+    floor = floors.get(decides)
     left = [run for run in job.runs if run.id not in taken]
     n_merged = sum(run.arm in job.merged for run in left)
     compared = len(next(iter(families_of(noted)), []))
+    mde = expected_mde(floor, clusters, noted["seeds"], compared) if floor else None
     return Experiment(
         id=id,
         name=name,
@@ -423,7 +434,8 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
         rows=noted.get("rows", {}),
         evalset=evalset.name,
         done=done,
-        mde=expected_mde(floors, evalset.rows, noted["seeds"], compared),
+        mde=least_win_rate(clusters, noted["seeds"], compared) if judged else mde,
+        decides=decides,
         seconds=expected_seconds(ws, job, evalset.rows, len(left) - n_merged, n_merged),
         taken=taken,
         labels=labels_of(noted),
@@ -431,7 +443,7 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
         doubts=tuple(
             doubts(
                 job,
-                clusters_of(ws, evalset.name),
+                clusters,
                 noted["seeds"],
                 floor,
                 gain_of_training(ws, noted),

@@ -77,7 +77,9 @@ class Noise:
             if of is not None:
                 table = table[:, of]
                 clusters = clusters and [c for c, keep in zip(clusters, of, strict=True) if keep]
-            found.append(estimate_noise_floor(table, clusters=clusters, yes_no=yes_no))
+            table = table[~np.isnan(table).all(1)]  # runs of an earlier release may lack a metric of this one
+            if len(table) > 1 and not np.isnan(table).any(0).all():
+                found.append(estimate_noise_floor(table, clusters=clusters, yes_no=yes_no))
         return pool_noise_floors(found) if found else None
 
     def within(self, spec: MetricSpec, mask: Mask) -> NoiseFloor | None:

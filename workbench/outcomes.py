@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,8 @@ from trainer.conversation import split_reference
 from trainer.failures import comparable, failures
 from trainer.plan import BASE, ExperimentPlan, Run
 from trainer.preference import Preference
-from trainer.statistics import NoiseFloor, minimum_detectable_effect
 from trainer.variance import Floats
-from trainer.verdict import PRIMARIES, MetricResult
+from trainer.verdict import MetricResult
 from workbench.arms import BASELINE, CANDIDATE, NOISE, controls_of, families_of, is_noise, labels_of, setting_of
 from workbench.contrasts import Contrast, Tables, contrast_arms, control_sentence, length_sentences, ranks
 from workbench.errors import Problem, UsageProblem
@@ -35,14 +35,18 @@ from workbench.sweep_result import cost_of, data_effects
 from workbench.text import counted
 from workbench.workspace import Workspace
 
+_UNEQUAL = 1.1
+"""How many times the trained tokens of one arm those of another may be. A row more or less is ordinary."""
+
 
 @dataclass(frozen=True)
 class ArmResult:
     """What became of an arm. `label` is how it is called, `control` its kind where it is one, for the arms `of`.
 
-    `merged` is there for one that was not trained: what it was made of. `trained_tokens` and `steps` are per run;
-    `rank` is its place by the mean of the primary metric; `taken_from` are the experiments that runs of it were made
-    for, where they were not made for this one. `cost` is what its runs took (`workbench.sweep_result.cost_of`).
+    `merged` is there for one that was not trained: what it was made of. `trained_tokens` (in the mean) and `steps` are
+    per run; `rank` is its place by the mean of the primary metric; `taken_from` are the experiments that runs of it
+    were made for, where they were not made for this one. `cost` is what its runs took
+    (`workbench.sweep_result.cost_of`).
     """
 
     version: str
@@ -145,13 +149,29 @@ class Result:
             "so that one verdict does not confirm the other."
         ]
 
+    def _trained_unlike(self, *arms: ArmResult) -> list[str]:
+        """That arms which should have been trained alike were not: runs that ended early, or of earlier releases."""
+        if self.epochs or self.sweep or any(arm.merged or arm.control == "full" for arm in arms):
+            return []
+        less, more = sorted(arms, key=lambda arm: arm.trained_tokens)
+        if more.trained_tokens <= _UNEQUAL * less.trained_tokens:
+            return []
+        return [
+            f"{more.label} was trained on {more.trained_tokens:,} tokens a run and {less.label} on "
+            f"{less.trained_tokens:,}: a difference may be one of training, not of content."
+        ]
+
     def _comparison(self, contrast: Contrast) -> dict[str, Any]:
         arm, against = self.arms[contrast.arm], self.arms[contrast.against]
         found = contrast.as_json() | {"candidate": arm.label, "baseline": against.label, "control": against.control}
         found["sentences"] += self._failures()
         if self.seeds_compared < self.seeds:
             found["scope"] += f" ({self.seeds_compared} of the {self.seeds} seeds asked for)"
-        found["sentences"] += [*length_sentences(contrast.verdict), *self.own_metrics, *self._luck_shared(against, arm)]
+        found["sentences"] += [*length_sentences(contrast.verdict), *self.own_metrics]
+        found["sentences"] += [
+            f"The metric {name!r} is left out: no item has a value of it in every run." for name in contrast.unmeasured
+        ]
+        found["sentences"] += self._luck_shared(against, arm)
         if self.judge:
             found["sentences"] += self.judge.sentences(self.experiment)
         found["sentences"] += [side.merged.sentence(side.label) for side in (arm, against) if side.merged]
@@ -162,6 +182,7 @@ class Result:
                 f"Each version was trained for {each} of its own rows, in {arm.steps:,} steps against "
                 f"{against.steps:,}: a difference may be one of size, not of content."
             )
+        found["sentences"] += self._trained_unlike(arm, against)
         if against.control is None:
             found["sentences"] += [
                 control_sentence(other, kind, self.arms[other.against].label)
@@ -329,7 +350,8 @@ def _result(
     contrasts: list[Contrast] = []
     if len(arms) > 1:
         evalset = get_eval_set(ws.store, noted["evalset"])
-        noise = Noise(ws, noted["setting"], evalset, first) if seeds == 1 else None
+        # The noise of one setting says nothing of the others in a sweep, which asks for more seeds than one.
+        noise = Noise(ws, noted["setting"], evalset, first) if seeds == 1 and "sweep" not in noted else None
         contrasts = contrast_arms(
             [[pair for pair in family if tables.keys() >= set(pair)] for family in families_of(noted)],
             tables,
@@ -414,7 +436,7 @@ def _arm_results(
             merged=Merged.of_run(merged[arm], labels, run) if arm in merged else None,
             rows=version.rows if version else None,
             manifest_hash=version.manifest_hash if version else None,
-            trained_tokens=run["trained_tokens"],
+            trained_tokens=round(statistics.fmean(summary["trained_tokens"] for summary in of_arm)),
             steps=run["steps"],
             means=means[arm],
             rank=places.get(arm),
@@ -427,24 +449,6 @@ def _arm_results(
 
 def _means(tables: dict[str, Any]) -> dict[str, float]:
     return {metric: float(np.nanmean(table)) for metric, table in tables.items()}
-
-
-def expected_mde(floors: dict[str, NoiseFloor], n_items: int, seeds: int, candidates: int) -> float | None:
-    """The smallest effect on the primary metric that runs like the earlier ones would find; None without them.
-
-    Of several `candidates` it is that of the strictest test of Holm's correction.
-    """
-    floor = next((floors[name] for name in PRIMARIES if name in floors), None)
-    if floor is None or n_items < 2:
-        return None
-    return minimum_detectable_effect(
-        item_sd=floor.item_sd,
-        seed_sd=floor.seed_sd,
-        n_items=n_items,
-        n_seeds=seeds,
-        noise_df=floor.df,
-        confidence=1 - 0.05 / max(candidates, 1),
-    )
 
 
 def _store_run(ws: Workspace, run: rows.RunRow, folder: Path) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trainer.plan import MIN_STEPS, SHORT, STANDARD, STANDARD_FROM, ExperimentPlan
-from trainer.power import NoiseFloor, minimum_detectable_effect
+from trainer.power import NoiseFloor, minimum_detectable_effect, t_effect
+from trainer.preference import EVEN
 from workbench.store import experiments as rows
 from workbench.workspace import Workspace
 
@@ -53,9 +54,9 @@ def doubts(
             f"fewest that teach something, take {least / 60:.1f} minutes in all"
         )
     if floor is not None and gain is not None and len(set(clusters)) > 1:
-        mde = _mde(floor, len(clusters), seeds, candidates)
+        mde = expected_mde(floor, clusters, seeds, candidates)
         if math.isfinite(mde) and mde >= gain:
-            wanted = _enough(floor, len(clusters), seeds, gain, candidates)
+            wanted = _enough(floor, clusters, seeds, gain, candidates)
             told.append(
                 f"it will hardly decide anything: the smallest effect to be found ({mde:.3f} nats) is not less than "
                 f"all that training changed so far ({gain:.3f} nats); {wanted}"
@@ -79,25 +80,39 @@ def _mean_nll(ws: Workspace, runs: Sequence[str]) -> float | None:
     return float(np.nanmean(values)) if values else None
 
 
-def _mde(floor: NoiseFloor, n_items: int, seeds: int, candidates: int) -> float:
-    """The smallest effect that is found; of several candidates by the strictest test of Holm's correction."""
+def expected_mde(
+    floor: NoiseFloor, clusters: Sequence[str], seeds: int, candidates: int = 1, *, times: int = 1
+) -> float:
+    """The smallest effect that runs like the earlier ones will find on `times` as many items.
+
+    Of several `candidates` it is that of the strictest test of Holm's correction.
+    """
+    if len(clusters) * times < 2:
+        return math.inf
     return minimum_detectable_effect(
         item_sd=floor.item_sd,
         seed_sd=floor.seed_sd,
-        n_items=n_items,
+        n_items=len(clusters) * times,
+        n_clusters=len(set(clusters)) * times,
         n_seeds=seeds,
         noise_df=floor.df,
-        confidence=1 - 0.05 / candidates,
+        confidence=1 - 0.05 / max(candidates, 1),
     )
 
 
-def _enough(floor: NoiseFloor, n_items: int, seeds: int, gain: float, candidates: int) -> str:
+def least_win_rate(clusters: Sequence[str], seeds: int, candidates: int = 1) -> float:
+    """How far from even a win rate must be to be found, if training again moved nothing and no pair were a tie."""
+    pairs = len(clusters) * seeds
+    return t_effect(EVEN / math.sqrt(pairs), len(set(clusters)) - 1, 1 - 0.05 / max(candidates, 1))
+
+
+def _enough(floor: NoiseFloor, clusters: Sequence[str], seeds: int, gain: float, candidates: int) -> str:
     """What brings the smallest effect below half of what training does."""
     for more in range(seeds + 1, MOST_SEEDS + 1):
-        if (mde := _mde(floor, n_items, more, candidates)) < gain / 2:
+        if (mde := expected_mde(floor, clusters, more, candidates)) < gain / 2:
             return f"{more} seeds would find {mde:.3f}"
     for times in (2, 4, 8, 16):
         for more in (3, 6, MOST_SEEDS):
-            if more >= seeds and (mde := _mde(floor, n_items * times, more, candidates)) < gain / 2:
-                return f"{more} seeds on {n_items * times:,} items would find {mde:.3f}"
+            if more >= seeds and (mde := expected_mde(floor, clusters, more, candidates, times=times)) < gain / 2:
+                return f"{more} seeds on {len(clusters) * times:,} items would find {mde:.3f}"
     return "train longer, so that there is more to tell apart"

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from filters.judge.material import reminder
@@ -233,15 +234,20 @@ class _Pace:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
-def _client(endpoint: Endpoint, key: str) -> OpenAI:
-    try:
-        import openai
-    except ImportError:
+def require_client() -> None:
+    """Raise ModelUnavailable where the client library is missing; nothing is loaded."""
+    if find_spec("openai") is None:
         raise ModelUnavailable(
             "the client library for endpoints is not installed",
             where="package openai",
             do="Install it with `pip install 'sft-workbench[judge]'`.",
-        ) from None
+        )
+
+
+def _client(endpoint: Endpoint, key: str) -> OpenAI:
+    require_client()
+    import openai
+
     for name in ("openai", "httpx2", "httpcore2", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)  # OPENAI_LOG=debug would write requests into the job's log
     bare = None

@@ -119,3 +119,14 @@ def test_slices_of_a_preference_find_where_it_is():
     (found,) = Preference(shares, lengths).sliced(WIN, {"task": [f"t{i // 30}" for i in range(120)]})
     verdicts = {one.name: one.verdict for one in found.slices}
     assert verdicts == {"t2": "better"} | {f"t{i}": "no difference detected" for i in (0, 1, 3)}
+
+
+def test_a_judge_who_said_nothing_of_two_runs_on_the_same_data_gives_no_noise_floor():
+    shares, lengths = judged(np.random.default_rng(10), 1, items=40, quality=3.0)
+    for again in (None, np.full((1, 40), np.nan)):
+        preference = Preference(shares, lengths, again=again)
+        assert preference.noise is None
+        assert {one.decisive_p for one in preference.by_name().values()} == {1.0}
+    half = np.where(np.arange(40) < 20, np.nan, 0.5)[None]
+    (found,) = Preference(shares, lengths, again=half).sliced(WIN, {"task": ["a"] * 20 + ["b"] * 20})
+    assert [(one.name, one.p_decisive == 1.0) for one in found.slices] == [("a", True), ("b", False)]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from dataclasses import replace
 
 import pytest
 
 from workbench import answer_judging, experiments, outcomes, results
+from workbench.comparing import smallest_effect
 from workbench.consent import ConsentNeeded, within_budget
 from workbench.errors import ModelUnavailable, Problem, Stopped, UsageProblem
 from workbench.experiment_command import command_line
@@ -172,3 +176,30 @@ def test_a_rubric_that_changed_is_not_the_judge_it_was(ws, planned, serve, tmp_p
     rubric.write_text("name: mine\ninstructions: Be strict.\n")
     with pytest.raises(Problem, match="is not the one that this experiment began with"):
         answer_judging.judge_answers(ws, experiment.id, agreed())
+
+
+def test_a_judge_that_is_not_there_is_told_before_anything_is_trained(ws, planned, serve, monkeypatch):
+    asked = []
+
+    def agrees(calls):
+        asked.append(calls)
+        return True
+
+    url = serve(prefers_good).url
+    experiment = planned(url)
+    assert answer_judging.agree_before(ws, experiment, agrees) is None
+    with ws.store.transaction() as cursor:
+        cursor.execute("UPDATE experiments SET plan = replace(plan, ?, 'http://localhost:1/v1')", [url])
+    assert "nobody answers at http://localhost:1/v1 now" in answer_judging.agree_before(ws, experiment, agrees)
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ModelUnavailable, match="client library"):
+        answer_judging.agree_before(ws, experiment, agrees)
+    assert len(asked) == 2, "nobody is asked for money that cannot be spent"
+
+
+def test_with_a_judge_the_smallest_win_rate_is_foreseen_and_not_the_smallest_loss(ws, planned, serve):
+    known = planned(serve(prefers_good).url)
+    assert "smallest effect to be found, by earlier runs of this setting" in smallest_effect(
+        replace(experiments.find(ws, known.id), decides="response_nll")
+    )
+    assert re.search(r"if not at all, one of 6\d% would be found", smallest_effect(experiments.find(ws, known.id)))

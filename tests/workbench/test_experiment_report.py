@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -210,6 +211,18 @@ def test_curves_are_those_of_every_run(contents):
     assert [line.findtext("title") for line in lines][1].startswith("candidate, seed 0: ")
 
 
+def test_runs_that_could_not_check_themselves_are_reported(contents):
+    split = replace(contents, runs=[replace(run, checks=dict.fromkeys(run.checks)) for run in contents.runs])
+    assert html_report(split).count('<td class="n">-</td><td class="n">-</td><td class="n">-</td></tr>') == 4
+
+
+def test_what_is_recited_stands_beside_what_the_untrained_model_recites(contents):
+    recites = {"regurgitation": 0.25, "regurgitation_control": 0.03}
+    result = contents.result | {"means": contents.result["means"] | {"candidate": recites}}
+    for text in (html_report(replace(contents, result=result)), markdown_report(replace(contents, result=result))):
+        assert "candidate 25.0%, of the base's 3.0%" in text.replace("&#39;", "'")
+
+
 def test_items_are_limited_and_counted(folder):
     ws = Workspace.open(folder)
     shown = results.open_result(ws, "yes vs no")
@@ -274,6 +287,21 @@ def test_the_command_asks_the_same_question(question):
     options = compare.command.make_context(name, words).params
     baseline, candidates = options.pop("baseline"), options.pop("candidates")
     assert compare.question(baseline, candidates, options) == question
+
+
+def test_a_report_of_minutes_says_what_they_bought_with_the_preset_they_were_bought_by(compared_copy):
+    ws = Workspace.open(compared_copy)
+    row = find_experiment(ws.store, "yes vs no")
+    plan, result = json.loads(row.plan), json.loads(row.result)
+    plan["job"]["budget"] = {"trained_tokens": None, "minutes": 30, "epochs": None}
+    result["settings"] |= {"steps": 40, "training": STANDARD.model_dump()}  # 327,680 tokens: by their number, `short`
+    with ws.store.transaction() as cursor:
+        cursor.execute("UPDATE experiments SET plan = ?, result = ?", [json.dumps(plan), json.dumps(result)])
+    repeat = experiment_report.gather(ws, "yes vs no").repeat
+    ws.close()
+    assert "--minutes 30" in repeat.commands[0]
+    assert "--trained-tokens 327680" in repeat.commands[1]
+    assert "--preset standard" in repeat.commands[1]
 
 
 def test_what_no_option_says_is_said(contents):

@@ -176,6 +176,17 @@ def test_noise_is_estimated_from_all_runs_of_the_setting_and_each_run_counts_onc
     assert pooled.sd < floor.sd
 
 
+def test_a_metric_that_a_run_of_an_earlier_release_lacks_has_its_noise_from_the_others(ws):
+    setting = setting_of(experiments.plan(ws, ask()), ws)
+    measured(ws, setting, {0: 0.0, 1: 0.3, 2: 0.1})
+    table.save_metric(ws.store, "stop_rate", {f"x/a-{seed}": np.ones(ITEMS) for seed in (1, 2)})
+    [items] = ws.evalsets()
+    floors = measurements.noise_floors(ws, setting, items)
+    assert (floors["response_nll"].df, floors["stop_rate"].df) == (2, 1)
+    table.save_metric(ws.store, "stop_rate", {"x/a-1": np.full(ITEMS, np.nan)})
+    assert "stop_rate" not in measurements.noise_floors(ws, setting, items)
+
+
 def test_with_noise_known_one_seed_needs_no_further_run_and_the_smallest_effect_is_told_before(ws):
     setting = setting_of(experiments.plan(ws, ask(seeds=1)), ws)
     measured(ws, setting, {0: 0.0, 1: 0.1, 2: 0.05})
@@ -326,6 +337,21 @@ def test_what_the_budget_came_to_is_told_with_why_it_is_not_what_was_asked_for()
     assert budget_sentence(budget, 2, 3).endswith("5.5 min in all; 3 more are merged, and measured only")
     assert "longer than was asked for, but fewer steps teach" in budget_sentence(budget | {"stretched": True}, 2)
     assert "over 3 passes over the rows" in budget_sentence(budget | {"capped": True}, 2)
+
+
+@pytest.mark.parametrize("shown_by", [_Bars, _Lines])
+@pytest.mark.parametrize(("seconds", "said"), [(700.0, "11.7 min"), (60.0, "60 s"), (150.0, "")])
+def test_a_first_run_that_takes_what_nobody_foresaw_is_told_once_with_what_all_will_take(
+    shown_by, seconds, said, capsys
+):
+    teller = shown_by(3)
+    done = [{"event": "run-done", "run": run, "seconds": seconds} for run in ("resumed-0", "baseline-0", "baseline-0")]
+    for event in [*EVENTS[:-3], *done]:
+        teller.tell(event)
+    teller.close()
+    told = " ".join(capsys.readouterr().err.split())
+    whole = f"baseline-0 took {said}, and 2.0 min were foreseen by the first steps: 3 runs take about"
+    assert told.count("were foreseen") == told.count(whole) == bool(said), "of the run that it began itself"
 
 
 def test_without_a_terminal_progress_is_lines_that_do_not_repeat(capsys):

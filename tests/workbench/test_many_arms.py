@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from trainer.failures import note_failure
 from workbench import experiments, outcomes
 from workbench.cli import app
 from workbench.comparing import listing, promises, told
-from workbench.errors import UsageProblem
+from workbench.errors import Problem, UsageProblem
 from workbench.experiment_command import command_line
 from workbench.experiments import Experiment, Question
 from workbench.report.verdict import render_result
@@ -27,7 +28,7 @@ from workbench.store.versions import check_removable
 from workbench.verdict_history import history
 from workbench.workspace import Workspace
 
-from .planted import plant
+from .planted import SUMMARY, plant
 
 MEANS = {
     "base": 3.0,
@@ -307,3 +308,36 @@ def test_the_gate_closes_where_any_candidate_is_worse_whatever_controls_say(ws):
     assert (code, result["verdict"], result["comparisons"][1]["verdict"]) == (7, "better", "worse")
     code, result = gate("good", "same")
     assert (code, len(result["comparisons"])) == (0, 3)
+
+
+def test_the_gate_stays_closed_where_a_candidate_could_not_be_compared(ws):
+    experiment = experiments.plan(ws, ask("good", "same"))
+    plant(experiment, MEANS.__getitem__)
+    for run in experiment.plan.runs:
+        if run.arm == "candidate2":
+            (experiment.folder / "results" / run.id / SUMMARY).unlink()
+            note_failure(experiment.folder / "results" / run.id, Problem("the loss of step 3 is nan", do="Train less."))
+    outcomes.conclude(ws, experiment.id)
+    root = str(ws.root)
+    ws.close()
+    command = ["-w", root, "compare", "raw", "good", "same", "--model", "./tiny", "--trained-tokens", "2560", "--json"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    closed = CliRunner().invoke(app, [*command, "--gate"])
+    assert isinstance(closed.exception, Problem)
+    assert str(closed.exception).startswith("same: it could not be compared, so the gate stays closed: the loss of")
+    assert json.loads(closed.stdout)["verdict"] == "better", "and what could be compared is told"
+
+
+def test_arms_that_were_not_trained_alike_are_told(ws):
+    experiment = experiments.plan(ws, ask("good"))
+    plant(experiment, MEANS.__getitem__)
+    for run, tokens in (("candidate-0", 1000), ("candidate-1", 2560), ("candidate-2", 1000)):
+        path = experiment.folder / "results" / run / SUMMARY
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"trained_tokens": tokens}))
+    found = outcomes.conclude(ws, experiment.id).as_json()
+    told = (
+        "raw was trained on 2,560 tokens a run and good on 1,520: a difference may be one of training, not of content."
+    )
+    assert told in found["sentences"]
+    _, _, alike = made(ws, ask("same", controls=("full",)))
+    assert not any("was trained on" in sentence for sentence in alike["sentences"])

@@ -102,6 +102,15 @@ def test_a_broken_metric_is_told_by_name_and_the_rest_goes_on(ws, install, code,
     assert found["verdict"] == "worse"
 
 
+def test_a_metric_that_no_item_has_in_every_run_is_told_and_costs_nothing_else(ws, install):
+    code = "calls = 0\n" + HEAD + "global calls; calls += 1; return None if 6 < calls <= 12 else 1.0"
+    install("seldom", {"rare": "seldom:M"}, code)  # of the run after the base's six answers nothing
+    found = concluded(ws)
+    assert "The metric 'rare' is left out: no item has a value of it in every run." in found["sentences"]
+    assert "rare" not in {metric["name"] for metric in found["metrics"]}
+    assert found["verdict"] == "worse"
+
+
 def test_a_name_that_is_taken_is_refused_and_one_that_two_offer_is_nobodys(ws, install):
     code = HEAD + "return 1.0"
     install("one", {"stop_rate": "one:M", "both": "one:M"}, code)

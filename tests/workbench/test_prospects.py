@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from trainer.plan import Budget, ExperimentPlan, ModelSetting
 from trainer.power import NoiseFloor, minimum_detectable_effect
-from workbench.prospects import doubts
+from workbench.prospects import doubts, expected_mde, least_win_rate
 
 ALONE = [str(item) for item in range(60)]
 QUIET = NoiseFloor(sd=0.005, df=4, item_sd=0.02, n_items=60)
@@ -63,3 +64,16 @@ def test_where_seeds_alone_do_not_help_that_is_not_proposed():
     assert "items would find" in told
     [told] = doubts(job(trained_tokens=8000), ALONE, 12, LOUD, 0.0001)
     assert "train longer" in told
+
+
+def test_items_in_few_clusters_tell_less_than_as_many_alone():
+    few, steady = [str(item % 3) for item in range(60)], NoiseFloor(sd=0.05, df=40, item_sd=0.3, n_items=60)
+    for seeds in (1, 3):
+        assert expected_mde(steady, few, seeds) > 1.2 * expected_mde(steady, ALONE, seeds)
+    assert expected_mde(QUIET, ["same"] * 60, 3) == math.inf
+
+
+def test_what_a_win_rate_must_be_shrinks_with_items_and_seeds_and_grows_with_candidates():
+    assert least_win_rate(ALONE, 1) == pytest.approx(2.9 * 0.5 / math.sqrt(60), rel=0.02)
+    assert least_win_rate(ALONE, 3) < least_win_rate(ALONE, 3, 4) < least_win_rate(ALONE, 1)
+    assert least_win_rate(["same"] * 60, 3) == math.inf

@@ -85,19 +85,30 @@ def agree(ctx: click.Context, experiment: Experiment, leave: Leave) -> Agrees | 
     if experiment.done:
         return None
 
-    def ask(agrees: Agrees) -> None:
+    def ask(agrees: Agrees) -> str | None:
         with common.workspace(ctx) as ws:
-            agree_before(ws, experiment, agrees, leave.key_variable)
+            return agree_before(ws, experiment, agrees, leave.key_variable)
 
-    with_consent(ask, yes=leave.yes, may_ask=leave.may_ask)
+    if doubt := with_consent(ask, yes=leave.yes, may_ask=leave.may_ask):
+        common.note(f"warning: {doubt}")
     return lambda _: True
 
 
 def judge(
-    ctx: click.Context, experiment: Experiment, result: dict[str, Any], leave: Leave, agreed: Agrees | None
+    ctx: click.Context,
+    experiment: Experiment,
+    result: dict[str, Any],
+    leave: Leave,
+    agreed: Agrees | None,
+    *,
+    again: bool = False,
 ) -> tuple[dict[str, Any], Problem | None]:
-    """Have what is missing judged: the result then, and what stopped the judge."""
-    if (result.get("judge") or {"state": "done"})["state"] == "done":
+    """Have what is missing judged: the result then, and what stopped the judge.
+
+    With `again` it is asked once more about pairs on which it gave nothing that could be used.
+    """
+    told = result.get("judge")
+    if told is None or (told["state"] == "done" and not (again and told["failed"])):
         return result, None
     import json
 

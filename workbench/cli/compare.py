@@ -206,20 +206,46 @@ def command(
 
         experiment = on_devices(experiment, options["devices"])
     result = carry_out(ctx, experiment, as_json=as_json, answers=answers, leave=leave)
-    if gate and any(one["verdict"] == "worse" for one in comparisons(result)):
+    if gate:
+        _close_gate(experiment, result)
+
+
+def _close_gate(experiment: Experiment, result: dict[str, Any]) -> None:
+    """End with `WORSE_EXIT` where a candidate is worse. Raises Problem where one could not be compared."""
+    from workbench.arms import CANDIDATE
+    from workbench.errors import Problem
+
+    compared, failed = comparisons(result), result.get("failed", {})
+    if any(one["verdict"] == "worse" for one in compared):
         sys.exit(WORSE_EXIT)
+    candidates = {arm for arm in experiment.arms if arm.startswith(CANDIDATE)} | experiment.plan.merged.keys()
+    for run in experiment.plan.runs:
+        if run.arm in candidates - {one["arm"] for one in compared}:
+            raise Problem(
+                f"it could not be compared, so the gate stays closed: {failed.get(run.id, 'a run failed')}",
+                where=experiment.labels[run.arm],
+                do=f"`workbench experiments resume {experiment.id}` makes its runs again.",
+            )
 
 
 def carry_out(
-    ctx: click.Context, experiment: Experiment, *, as_json: bool, answers: int, leave: Leave | None = None
+    ctx: click.Context,
+    experiment: Experiment,
+    *,
+    as_json: bool,
+    answers: int,
+    leave: Leave | None = None,
+    judge_again: bool = False,
 ) -> dict[str, Any]:
     """Run or resume a planned experiment, print its result, and return it as the JSON of `compare`.
 
-    What stops the judge, where it has one, is raised when the result without it is printed.
+    What stops the judge, where it has one, is raised when the result without it is printed. With `judge_again` it is
+    asked once more about pairs that it failed on.
     """
     leave = leave or Leave(may_ask=not as_json)
     agreed = answer_judge.agree(ctx, experiment, leave)
-    result, stopped = answer_judge.judge(ctx, experiment, carried_out(ctx, experiment), leave, agreed)
+    carried = carried_out(ctx, experiment)
+    result, stopped = answer_judge.judge(ctx, experiment, carried, leave, agreed, again=judge_again)
     if as_json:
         common.print_json(result)
     else:
@@ -285,7 +311,8 @@ def describe(experiment: Experiment) -> None:
     from workbench.comparing import promises
 
     if experiment.done:
-        common.note(f"experiment {experiment.id} ({experiment.name}) was run before; this is its result")
+        rest = "its judge goes on" if experiment.judge_waits else "this is its result"
+        common.note(f"experiment {experiment.id} ({experiment.name}) was run before; {rest}")
         return
     head, *rest = promises(experiment)
     common.note(f"experiment {experiment.id}: {head}")

@@ -103,8 +103,8 @@ def resume(
 ) -> None:
     """Go on with EXPERIMENT where it was, or attach to it where it still runs.
 
-    Runs that failed are made again, and a judge that stopped goes on. Of one that is done the result is made again,
-    with the metrics that packages bring by now.
+    Runs that failed are made again; a judge that stopped goes on, and is asked again about pairs that it failed on. Of
+    one that is done the result is made again, with the metrics that packages bring by now.
     """
     with common.workspace(ctx) as ws:
         from workbench import experiments, outcomes
@@ -119,7 +119,7 @@ def resume(
         if found.done and outcomes.is_measured(ws, found.id):
             outcomes.conclude(ws, found.id)
     leave = Leave(yes, judge_key_variable, may_ask=not as_json)
-    carry_out(ctx, found, as_json=as_json, answers=answers, leave=leave)
+    carry_out(ctx, found, as_json=as_json, answers=answers, leave=leave, judge_again=True)
 
 
 @command.command("export")

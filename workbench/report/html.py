@@ -29,6 +29,7 @@ from workbench.report.verdict import (
     metric_name,
     number,
     ranking,
+    recited,
     sentences,
     view_title,
 )
@@ -95,6 +96,5 @@ def html_report(contents: Contents) -> str:
         verdict_of=verdict_of,
         readings=readings,
         diagnosis_notes=notes,
-        checks=checks(result),
-        left_out=left_out(result),
+        run_notes=[checks(result), left_out(result), *recited(result)],
     )

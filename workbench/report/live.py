@@ -14,6 +14,7 @@ from trainer.errors import Problem
 from trainer.plan import MAX_EPOCHS
 
 _EVERY = 15.0  # seconds between lines about one run where nobody watches a terminal
+_OFF = 1.5  # times longer or shorter than foreseen that a run must take to be told
 
 
 class _Teller(Protocol):
@@ -56,6 +57,34 @@ def budget_sentence(event: dict[str, Any], runs: int, merged: int = 0) -> str:
     return text
 
 
+class _Pace:
+    """What the first run took beside what a budget in minutes had foreseen of it, told once where they lie far apart.
+
+    The budget stays: arms whose runs trained more or less than those of others could not be compared.
+    """
+
+    def __init__(self, runs: int) -> None:
+        self._runs = runs  # that are trained
+        self._foreseen: float | None = None
+        self._whole: set[str] = set()  # runs that began in this job, not in one before it
+
+    def told(self, event: dict[str, Any]) -> str | None:
+        """What there is to say after an event, if there is."""
+        if event["event"] == "budget":
+            self._foreseen = event["seconds_per_run"]
+        elif event["event"] == "train" and event["step"] == 1:
+            self._whole.add(event["run"])
+        elif event["event"] == "run-done" and self._foreseen and event["run"] in self._whole:
+            took, foreseen, self._foreseen = event["seconds"], self._foreseen, None
+            if not foreseen / _OFF <= took <= foreseen * _OFF:
+                return (
+                    f"{event['run']} took {_duration(took)}, and {_duration(foreseen)} were foreseen by the first "
+                    f"steps: {self._runs} runs take about {_duration(took * self._runs)}. The steps stay, so that all "
+                    "runs train alike; ctrl-c, and --trained-tokens sets another number"
+                )
+        return None
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
@@ -67,10 +96,12 @@ class _Lines:
         self.runs, self.merged = runs, merged
         self.done = 0
         self.last = 0.0
+        self.pace = _Pace(runs - merged)
 
     def tell(self, event: dict[str, Any]) -> None:
         """Show one event."""
         kind = event["event"]
+        pace = self.pace.told(event)
         if kind == "stage":
             self._say(f"{event['what']} ...")
         elif kind == "arm":
@@ -87,6 +118,8 @@ class _Lines:
         elif kind == "run-failed":
             self.done += 1
             self._say(f"  {failure_sentence(event)} ({self.done} of {self.runs})")
+        if pace:
+            self._say(pace)
 
     def close(self) -> None:
         """Nothing to take down."""
@@ -136,11 +169,13 @@ class _Bars:
         self.all = self.bars.add_task("runs", total=runs, now="")
         self.current = self.bars.add_task("starting", total=None, now="")
         self.subject = ""
+        self.pace = _Pace(runs - merged)
         self.bars.start()
 
     def tell(self, event: dict[str, Any]) -> None:
         """Show one event."""
         kind = event["event"]
+        pace = self.pace.told(event)
         if kind == "stage":
             self._on(event["what"], 0, None)
         elif kind == "arm":
@@ -158,6 +193,8 @@ class _Bars:
         elif kind == "run-failed":
             self.bars.advance(self.all)
             self.bars.console.print(failure_sentence(event))
+        if pace:
+            self.bars.console.print(pace)
 
     def close(self) -> None:
         """Take the bars away."""

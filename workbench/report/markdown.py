@@ -23,6 +23,7 @@ from workbench.report.verdict import (
     metric_name,
     number,
     ranking,
+    recited,
     sentences,
     view_title,
 )
@@ -55,7 +56,7 @@ def markdown_report(contents: Contents) -> str:
         parts += [part for left in contents.left for part in _left(left)]
     parts += ["## What is trained: the masks", *_masks(contents.arms)]
     parts += ["## The runs", _runs(contents.runs)]
-    parts += [plain(note) for note in (checks(result), left_out(result)) if note]
+    parts += [plain(note) for note in (checks(result), left_out(result), *recited(result)) if note]
     parts += ["## Diagnosis", *diagnosis_markdown(contents.diagnosis)]
     parts += [f"## {plain(items_title(contents.views))}", *_items(contents.items)]
     parts += ["## To repeat it", *_repeat(contents.repeat)]

@@ -75,6 +75,7 @@ def test_a_judge_that_dies_half_way_leaves_a_verdict_and_the_same_command_asks_t
     assert "judge waiting" in " ".join(listed.split())
     answers = 10_000
     whole = compare(server.url, "--yes", "--json")
+    assert "was run before; its judge goes on" in whole.err
     assert (whole.code, whole.json["primary"], whole.json["judge"]["state"]) == (0, "win_rate", "done")
     assert sum(server.answered.values()) == 2 * ITEMS
     assert max(server.answered.values()) == 1, "what was answered is not asked again"
@@ -87,3 +88,19 @@ def test_without_leave_nothing_is_asked_and_nothing_is_begun(compare, serve):
     assert refused.code != 0
     assert (refused.out, server.calls) == ("", 0)
     assert "--yes" in refused.err
+
+
+def test_pairs_that_a_judge_failed_on_are_asked_about_again_by_resume_alone(compare, serve, anywhere, tmp_path):
+    broken = True
+
+    def script(prompt, nth):
+        return "Well." if broken and "Item 3?" in prompt else prefers_good(prompt, nth)
+
+    server = serve(script)
+    first = compare(server.url, "--yes", "--json")
+    assert (first.json["judge"]["state"], first.json["judge"]["failed"]) == ("done", 2)
+    broken, asked = False, server.calls
+    assert compare(server.url, "--yes", "--json").json["judge"]["failed"] == 2
+    assert server.calls == asked, "a result that is there is shown"
+    again = anywhere("-w", tmp_path / "ws", "experiments", "resume", first.json["experiment"], "--yes", "--json")
+    assert (again.code, again.json["judge"]["failed"], server.calls) == (0, 0, asked + 2)
