@@ -21,7 +21,7 @@ from typing import Any
 from trainer import processes
 from trainer.base import Base
 from trainer.errors import BadInput, Problem, Stopped
-from trainer.footprint import footprint, loaded_shape, peak_bytes, reset_peak
+from trainer.footprint import footprint, give_back, loaded_shape, peak_bytes, reset_peak
 from trainer.losses import Select, mean_loss, padded, scored_positions, token_losses
 from trainer.methods import trainable, trainable_share
 from trainer.plan import TrainingSetting
@@ -189,6 +189,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Save if it is time, stop if asked; all processes alike."""
+        give_back(args.device)
         rises = bool(
             processes.is_first() and self.early_stop and self.early_stop.is_due(state.global_step, len(self.tokens))
         )
