@@ -161,6 +161,7 @@ def _load(folder: Path, plan: ExperimentPlan, events: Events, workers: int) -> R
     del base  # the runs may come to hold another one
     runs.hold(plan.model.quantize)  # what was taken over may have been held otherwise
     runs.fail_empty_arms()
+    runs.check_configs()
     return runs
 
 

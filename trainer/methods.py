@@ -16,7 +16,9 @@ from trainer.quantize import bitsandbytes
 bitsandbytes()  # before peft, which imports it without our guard
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model  # noqa: E402
+from peft.helpers import DoraCaching  # noqa: E402
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: E402
+from peft.utils.integrations import dequantize_module_weight  # noqa: E402
 from transformers import PreTrainedModel, set_seed  # noqa: E402
 
 NEEDS_ITS_OWN_LOOP = frozenset({"ADALORA", "OSF"})
@@ -49,6 +51,8 @@ def adapter(base: Base, setting: TrainingSetting, seed: int) -> Iterator[PeftMod
             where=f"the config of {setting.peft.get('peft_type')}",
             do="Name the layers in target_modules; the documentation of PEFT has each method's keys.",
         ) from error
+    if setting.method == "dora":
+        _begin_at_the_base(model)
     try:
         yield model
     finally:
@@ -58,6 +62,18 @@ def adapter(base: Base, setting: TrainingSetting, seed: int) -> Iterator[PeftMod
             base.model.__dict__.pop("forward", None)
         base.model.requires_grad_(False)
         base.model.eval()
+
+
+def _begin_at_the_base(model: PeftModel) -> None:
+    """Give DoRA the magnitudes that its forward passes compare them with.
+
+    PEFT takes them in the precision of the weights and compares in float32: in bfloat16 a run would not begin at the
+    base, but off it by what was rounded.
+    """
+    for module in model.modules():
+        for vector in getattr(module, "lora_magnitude_vector", {}).values():
+            weight = dequantize_module_weight(module.get_base_layer()).float()
+            vector.weight.data = vector.get_weight_norm(weight, 0.0, 1.0)
 
 
 def adapter_config(setting: TrainingSetting) -> PeftConfig:
@@ -123,6 +139,11 @@ def untrained(base: Base, model: Any) -> AbstractContextManager[Any]:
             yield model
 
     return switched_off()
+
+
+def measuring() -> AbstractContextManager[None]:
+    """For a block that only measures models: DoRA takes the norms of its weights once there, not for every token."""
+    return DoraCaching()  # type: ignore[no-any-return]
 
 
 def trainable_share(model: PeftModel | PreTrainedModel) -> float:

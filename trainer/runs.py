@@ -32,6 +32,7 @@ from trainer.failures import FAILED, check_comparable, note_failure, run_problem
 from trainer.finetune import RunResult, finetune
 from trainer.forgetting import forgetting
 from trainer.merged_arm import merged_adapter
+from trainer.methods import adapter, measuring
 from trainer.plan import BASE, SHORT, ExperimentPlan, ResolvedBudget, Run
 from trainer.protocol import Events, deferred_stop, write_atomic
 from trainer.schedule import TrainRow, epoch_steps
@@ -112,6 +113,13 @@ class Runs:
             if self.is_empty(run.arm):
                 self.fail(run, BadInput(what, where=f"arm {run.arm}", do=do))
         check_comparable(self.folder / "results", self.plan)
+
+    def check_configs(self) -> None:
+        """Raise BadInput where a PEFT config cannot be trained on this model: now, not after hours of other arms."""
+        for own in self.plan.settings.values():
+            if own.training.method == "peft":
+                with adapter(self.base, own.training, seed=0):
+                    pass
 
     def attempt(self, run: Run, budget: ResolvedBudget) -> None:
         """Make a run; what goes wrong with it alone is noted, so that the others go on."""
@@ -300,14 +308,16 @@ class Runs:
             return on_item
 
         items = processes.share(self.items)
-        metrics = reference_losses(self.base, model, items, self._micro_tokens, teller("reference answers"))
         limit = self.plan.evaluation.max_new_tokens
-        # A batch of answers may take minutes: a stop is heeded after each of its tokens.
-        answers = generate(self.base, model, items, limit, on_item=teller("own answers"), on_tokens=heed)
+        with measuring():
+            metrics = reference_losses(self.base, model, items, self._micro_tokens, teller("reference answers"))
+            # A batch of answers may take minutes: a stop is heeded after each of its tokens.
+            answers = generate(self.base, model, items, limit, on_item=teller("own answers"), on_tokens=heed)
+            general = forgetting(self.base, model, self.windows)
         metrics = sorted(processes.gathered(metrics), key=lambda metric: metric.item)
         answers = sorted(processes.gathered(answers), key=lambda answer: answer.item)
         metrics += answer_metrics(self.base, self.items, answers)
-        metrics += forgetting(self.base, model, self.windows)
+        metrics += general
         if arm is None:
             metrics += prompt_lengths(self.items)
         else:

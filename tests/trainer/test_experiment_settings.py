@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from trainer.errors import BadInput  # noqa: E402
 from trainer.experiment import run_experiment  # noqa: E402
 from trainer.plan import ArmSetting, Budget, Evaluation, ExperimentPlan, Run  # noqa: E402
 from trainer.protocol import PLAN, Events  # noqa: E402
@@ -53,6 +54,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_setting) -> Path:
     (folder / PLAN).write_text(plan.model_dump_json())
     run_experiment(folder, Events(folder))
     return folder
+
+
+def test_a_config_that_cannot_be_trained_is_told_before_anything_is(folder, tmp_path):
+    plan = ExperimentPlan.model_validate_json((folder / PLAN).read_bytes())
+    wrong = plan.settings["twice"].training.model_copy(update={"method": "peft", "peft": {"peft_type": "NO_SUCH"}})
+    settings = {"lora": plan.settings["lora"], "twice": ArmSetting(training=wrong)}
+    runs = [run for run in plan.runs if run.arm in settings]
+    arms = {arm: plan.arms[arm] for arm in settings}
+    for name in (*arms.values(), "eval.parquet"):
+        (tmp_path / name).symlink_to(folder / name)
+    planned = plan.model_copy(update={"settings": settings, "arms": arms, "runs": runs, "base": False})
+    (tmp_path / PLAN).write_text(planned.model_dump_json())
+    with pytest.raises(BadInput, match="PEFT has no method 'NO_SUCH'"):
+        run_experiment(tmp_path, Events(tmp_path))
+    assert not (tmp_path / "results" / "lora-0").exists()
 
 
 def summary(folder: Path, run: str) -> dict:

@@ -6,12 +6,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from peft.helpers import DoraCaching  # noqa: E402
+
 from trainer.adapters import is_whole_model, with_adapters  # noqa: E402
 from trainer.base import load_base  # noqa: E402
 from trainer.errors import BadInput  # noqa: E402
 from trainer.finetune import finetune  # noqa: E402
 from trainer.forgetting import GENERAL_KL, GENERAL_NLL, forgetting  # noqa: E402
-from trainer.methods import trainable  # noqa: E402
+from trainer.methods import measuring, trainable  # noqa: E402
+from trainer.sanity import step0_difference  # noqa: E402
 
 METHODS = {
     "lora": {"method": "lora", "lora_r": 4, "lora_alpha": 8},
@@ -62,6 +65,30 @@ def test_a_method_learns_leaves_the_base_alone_and_comes_back_from_the_disk_with
         torch.testing.assert_close(logits(model, rows[0]), logits(tiny.model, rows[0]))
 
 
+def test_dora_takes_the_norms_of_its_weights_once_while_it_is_measured_and_anew_after_a_step(
+    tiny, setting, rows, monkeypatch
+):
+    norms = []
+    norm = torch.linalg.norm
+    monkeypatch.setattr(torch.linalg, "norm", lambda *args, **options: norms.append(1) or norm(*args, **options))
+    with trainable(tiny, setting.model_copy(update=METHODS["dora"]), 0) as model, measuring():
+        for step in range(2):
+            model.train()
+            with torch.no_grad():
+                for name, parameter in model.named_parameters():
+                    if "lora_B" in name:
+                        parameter += 0.1 * (step + 1)
+            model.eval()
+            norms.clear()
+            first = logits(model, rows[0])
+            assert norms
+            norms.clear()
+            torch.testing.assert_close(logits(model, rows[0]), first)
+            assert not norms
+            with DoraCaching(enabled=False):
+                torch.testing.assert_close(logits(model, rows[0]), first)
+
+
 def test_a_run_of_all_weights_that_was_stopped_goes_on_to_the_same_end(tiny, setting, rows, tmp_path):
     from trainer.errors import Stopped
 
@@ -77,6 +104,13 @@ def test_a_run_of_all_weights_that_was_stopped_goes_on_to_the_same_end(tiny, set
     resumed = finetune(tiny, rows, own, seed=0, steps=4, out=tmp_path / "cut", on_step=note)
     assert len(seen) < 7
     assert resumed.losses == pytest.approx(whole.losses, abs=1e-5)
+
+
+@pytest.mark.parametrize(("quantize", "packed"), [("none", None), ("nf4", True)])
+def test_dora_begins_at_the_base_in_bfloat16_too(quantize, packed, tiny_setting, setting, rows):
+    base = load_base(tiny_setting.model_copy(update={"dtype": "bfloat16", "quantize": quantize}), packed=packed)
+    with trainable(base, setting.model_copy(update=METHODS["dora"]), 0) as model:
+        assert step0_difference(base, model, rows[:4]) < 1e-6
 
 
 def test_all_weights_are_trained_in_float32_where_the_base_is_in_16_bits(tiny_setting, setting):
