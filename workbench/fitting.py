@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from trainer.footprint import Held, Shape, footprint, saved_shape
+from trainer.footprint import Shape, footprint, saved_shape
 from trainer.models import local_folder
 from trainer.plan import CPU_MICRO_TOKENS, ExperimentPlan, Run, TrainingSetting
 from workbench.sweep import usual_setting
@@ -86,23 +86,38 @@ def _needed(
 ) -> tuple[int, tuple[tuple[str, int], ...]]:
     """The bytes of a setting, and of what could be done in its place."""
     on_gpu = gpu is not None
-    # On a CPU `auto` alone packs the weights: 4 bits that were asked for are held rounded, which trains faster.
-    packs = quantize == "auto" and shape.parameters * (2 if on_gpu else 4) > free / 2
-    held: Held = "nf4-packed" if packs or (quantize == "nf4" and on_gpu) else "dense"
     tokens = setting.micro_tokens if on_gpu else min(setting.micro_tokens, CPU_MICRO_TOKENS)
 
-    def total(setting: TrainingSetting, held: Held, tokens: int) -> int:
-        told = footprint(shape, setting, held=held, bits16=on_gpu, tokens=tokens, trained=tokens, on_gpu=on_gpu)
-        return told.total
+    def packs(quantize: str, *, bits16: bool) -> bool:
+        # On a CPU `auto` alone packs the weights: 4 bits that were asked for are held rounded, which trains faster.
+        too_large = shape.parameters * (2 if bits16 else 4) > free / 2
+        return (quantize == "auto" and too_large) or (quantize == "nf4" and on_gpu)
 
-    adapter = setting.model_copy(update={"method": "lora"}) if setting.method == "full" else setting
+    def total(setting: TrainingSetting, quantize: str) -> int:
+        # Which arithmetic a CPU is faster in, the job finds out.
+        return max(
+            footprint(
+                shape,
+                setting,
+                held="nf4-packed" if packs(quantize, bits16=bits16) else "dense",
+                bits16=bits16,
+                tokens=tokens,
+                trained=tokens,
+                on_gpu=on_gpu,
+            ).total
+            for bits16 in ((True,) if on_gpu else (False, True))
+        )
+
+    lora = setting.model_copy(update={"method": "lora"})
     instead = []
-    if setting.method == "full":
-        instead.append(("--method lora", total(adapter, held, tokens)))
-    if held == "dense" and (on_gpu or not swept):
-        in_4_bits = "--method qlora" if swept else "--quantize nf4" if on_gpu else "--quantize auto"
-        instead.append((f"a base in 4 bits, {in_4_bits}", total(adapter, "nf4-packed", tokens)))
-    return total(setting, held, tokens), tuple(instead)
+    if setting.method in ("full", "dora"):
+        instead.append(("--method lora", total(lora, quantize)))
+    if on_gpu and not packs(quantize, bits16=True):
+        in_4_bits = "--method qlora" if swept else "--quantize nf4"
+        instead.append((f"a base in 4 bits, {in_4_bits}", total(lora, "nf4")))
+    elif not on_gpu and not swept and total(lora, "auto") < total(lora, quantize):
+        instead.append(("a base in 4 bits, --quantize auto", total(lora, "auto")))
+    return total(setting, quantize), tuple(instead)
 
 
 def _free_on_gpu() -> int | None:
