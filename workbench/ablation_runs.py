@@ -339,7 +339,7 @@ def outlook(ws: Workspace, ablation: Ablation, question: Question) -> list[str]:
         told.append(f"about {question.minutes:g} min in all; the first steps measure what they buy")
     elif not left:
         told.append("all of it was compared before")
-    elif (seconds := expected_seconds(ws, first.plan, items, left)) is None:
+    elif (seconds := expected_seconds(ws, first.plan, items, {"lora": left})) is None:
         told.append("how long it takes is not known yet: this model was not trained here before")
     else:
         told.append(f"about {duration(seconds)} in all, by earlier runs of this model")

@@ -24,6 +24,7 @@ from workbench.errors import Problem, Stopped
 from workbench.experiment_removal import Removal, remove_experiment
 from workbench.fitting import fit
 from workbench.following import Progress, planned_runs
+from workbench.forecast import PACE
 from workbench.report.pairs import comparisons
 from workbench.report.verdict import plain_name
 from workbench.store import experiments as rows
@@ -320,7 +321,9 @@ def promises(experiment: Experiment) -> list[str]:
     plan, told = experiment.plan, []
     budget = plan.budget
     if budget.epochs:
-        size = f"{counted(budget.epochs, 'epoch')} of each version's own rows"
+        swept = dict.fromkeys(own.epochs for own in plan.settings.values() if own.epochs)
+        each = " or ".join(counted(epochs, "epoch") for epochs in swept or [budget.epochs])
+        size = f"{each} of each version's own rows"
     elif budget.trained_tokens:
         size = f"{budget.trained_tokens:,} trained tokens a run"
     else:
@@ -346,6 +349,10 @@ def promises(experiment: Experiment) -> list[str]:
         told.append("how long it takes is not known yet: this model was not trained here before")
     else:
         told.append(f"about {duration(experiment.seconds)} in all, by earlier runs of this model")
+        told += [
+            f"it was not trained by {method} here yet: taken to need {PACE[method]:g} times as long as by lora"
+            for method in experiment.guessed
+        ]
     if len(experiment.arms) > 1:
         told.append(smallest_effect(experiment))
     if experiment.disk is not None:

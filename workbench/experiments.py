@@ -40,7 +40,7 @@ from workbench.asked_data import find_eval_set, find_version, refuse_overlap
 from workbench.controls import FULL, make_controls
 from workbench.earlier_runs import EarlierRun
 from workbench.errors import UsageProblem
-from workbench.forecast import expected_bytes, expected_seconds, least_seconds
+from workbench.forecast import expected_bytes, expected_seconds, least_seconds, methods_of, unknown_methods
 from workbench.jobs import OnEvent, run_job
 from workbench.measurements import clusters_of, noise_floors
 from workbench.merged_arms import check_parts, make_merged, merged_hashes, merged_keys, merged_of, said, spelled
@@ -128,6 +128,8 @@ class Experiment:
     """Bytes that its results will take, by earlier runs of the model; None without."""
     labels: dict[str, str] = field(default_factory=dict)
     """How each arm is called before people."""
+    guessed: tuple[str, ...] = ()
+    """Methods whose pace is reckoned from that of others in `seconds`: the model was not trained by them here yet."""
     doubts: tuple[str, ...] = ()
     """Why it will hardly decide anything, as far as that can be told before."""
     decides: str = "response_nll"
@@ -422,7 +424,7 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
     decides = WIN_RATE if judged else next((name for name in PRIMARIES if name in floors), PRIMARIES[1])
     floor = floors.get(decides)
     left = [run for run in job.runs if run.id not in taken]
-    n_merged = sum(run.arm in job.merged for run in left)
+    trained = methods_of(job, left)
     compared = len(next(iter(families_of(noted)), []))
     mde = expected_mde(floor, clusters, noted["seeds"], compared) if floor else None
     return Experiment(
@@ -436,7 +438,8 @@ def _as_noted(ws: Workspace, id: str, name: str, noted: dict[str, Any], *, done:
         done=done,
         mde=least_win_rate(clusters, noted["seeds"], compared) if judged else mde,
         decides=decides,
-        seconds=expected_seconds(ws, job, evalset.rows, len(left) - n_merged, n_merged),
+        seconds=expected_seconds(ws, job, evalset.rows, trained, len(left) - trained.total()),
+        guessed=tuple(unknown_methods(ws, job, trained)),
         taken=taken,
         labels=labels_of(noted),
         disk=expected_bytes(ws, job, left),

@@ -74,7 +74,7 @@ class Result:
     """A finished experiment: its arms, the baseline first, and their comparisons, those with the baseline first.
 
     `base` holds the untrained model's means; `adapters` and `sanity` are by run. Arms rank by the metric `ranked_by`.
-    With `epochs` each arm was trained so many times on its own rows. `failed` says by run what went wrong: the seeds of
+    Arms in `epochs` were trained so many times on their own rows. `failed` says by run what went wrong: the seeds of
     such runs are not compared.
     """
 
@@ -85,7 +85,7 @@ class Result:
     failed: dict[str, str]
     contrasts: list[Contrast]
     ranked_by: str | None
-    epochs: int | None
+    epochs: dict[str, int]
     base: dict[str, float]
     sanity: dict[str, dict[str, Any]]
     settings: dict[str, Any]
@@ -176,13 +176,14 @@ class Result:
             found["sentences"] += self.judge.sentences(self.experiment)
         found["sentences"] += [side.merged.sentence(side.label) for side in (arm, against) if side.merged]
         if self.epochs and not arm.merged:
-            each = counted(self.epochs, "epoch")
-            found["scope"] += f", each version trained for {each} of its own rows"
-            found["sentences"].append(
-                f"Each version was trained for {each} of its own rows, in {arm.steps:,} steps against "
-                f"{against.steps:,}: a difference may be one of size, not of content."
-            )
-        found["sentences"] += self._trained_unlike(arm, against)
+            own, other = (counted(self.epochs[side], "epoch") for side in (contrast.arm, contrast.against))
+            each = f"each version trained for {own}" if own == other else f"trained for {own} against {other}"
+            found["scope"] += f", {each} of its own rows"
+            if own != other or arm.version != against.version:
+                found["sentences"].append(
+                    f"{each[0].upper()}{each[1:]} of its own rows, in {arm.steps:,} steps against {against.steps:,}: "
+                    f"a difference may be one of {'size' if own == other else 'how long was trained'}, not of content."
+                )
         if against.control is None:
             found["sentences"] += [
                 control_sentence(other, kind, self.arms[other.against].label)
@@ -377,7 +378,7 @@ def _result(
         failed=failed,
         contrasts=contrasts,
         ranked_by=by.name if by else None,
-        epochs=job.budget.epochs,
+        epochs={arm: own for arm in job.arms if (own := _epochs(job, arm))},
         base=_means(base),
         sanity={name: summary["sanity"] for name, summary in summaries.items() if "sanity" in summary},
         settings=budget
@@ -389,6 +390,11 @@ def _result(
         if "sweep" in noted
         else None,
     )
+
+
+def _epochs(job: ExperimentPlan, arm: str) -> int | None:
+    own = job.settings.get(arm)
+    return (own and own.epochs) or job.budget.epochs
 
 
 def _preferred(

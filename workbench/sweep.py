@@ -27,6 +27,9 @@ METHODS: dict[str, tuple[Method, bool]] = {
 }
 """The methods that have a name here: what is trained, and whether the base is held in 4 bits."""
 
+_LOW_RANK = ("lora", "dora")
+"""What has a rank and an alpha."""
+
 _FULL_RATE = 0.1
 """All weights are trained at a tenth of the learning rate of adapters (practice: 2e-5 where LoRA takes 2e-4)."""
 
@@ -56,7 +59,7 @@ class Sweep:
                     do=f"There are {', '.join(METHODS)}; --peft-config brings any other that PEFT has.",
                 )
             method, nf4 = METHODS.get(name, ("peft", False))
-            low_rank = method in ("lora", "dora")
+            low_rank = method in _LOW_RANK
             axes = itertools.product(
                 self.ranks or (None,) if low_rank else (None,),
                 self.alphas or (None,) if low_rank else (None,),
@@ -109,7 +112,16 @@ class Sweep:
 
         Raises UsageProblem where these are too few or too many.
         """
+        if len(set(versions)) < len(versions):
+            raise UsageProblem(
+                "a sweep takes each version once", do="`workbench compare V V` shows how far training alone moves it."
+            )
         settings = self.settings(usual)
+        if not any(one.training.method in _LOW_RANK for one in settings.values()) and (self.ranks or self.alphas):
+            raise UsageProblem(
+                f"--rank and --alpha are of LoRA and DoRA, and mean nothing to {', '.join(self.methods)}",
+                do="Leave them out, or sweep over --learning-rate or --epochs.",
+            )
         found = [(version, label, setting) for label, setting in settings.items() for version in versions]
         if len(settings) < 2:
             raise UsageProblem(

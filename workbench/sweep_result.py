@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -74,7 +75,7 @@ def _changes(
             "setting": labels[other.arm],
             "against": labels[first.arm],
             "delta": one.difference.delta,
-            "ci": list(one.difference.ci),
+            "ci": [bound if math.isfinite(bound) else None for bound in one.difference.ci],
             "p": p,
         }
         for other, one, p in zip(others, measured, corrected, strict=True)

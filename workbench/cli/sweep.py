@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,7 +72,7 @@ def command(
     from workbench import experiments
     from workbench.sweep import Sweep
 
-    peft = dict(map(_config, configs))
+    peft = _configs(configs)
     named = tuple(name.strip() for name in methods.split(",")) if methods else () if peft else ("lora",)
     sweep = Sweep(
         methods=(*named, *peft),
@@ -86,8 +86,12 @@ def command(
     with common.workspace(ctx) as ws:
         experiment = experiments.plan(ws, asked)
     if options["export"]:
-        export(experiment, options["export"], as_json=as_json)
+        export(experiment, options["export"], options["devices"], as_json=as_json)
         return
+    if options["devices"]:
+        from workbench.side_by_side import on_devices
+
+        experiment = on_devices(experiment, options["devices"])
     carry_out(ctx, experiment, as_json=as_json, answers=answers)
 
 
@@ -114,8 +118,26 @@ def _numbers(option: str, text: str | None, kind: Callable[[str], Value]) -> tup
     return tuple(dict.fromkeys(found))
 
 
-def _config(path: Path) -> tuple[str, dict[str, Any]]:
-    """A PEFT config and what its method is called: the name of its file. Raises BadInput."""
+def _configs(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """PEFT configs by what their methods are called, the names of their files. Raises BadInput, UsageProblem."""
+    from workbench.errors import UsageProblem
+    from workbench.sweep import METHODS
+
+    found: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        if path.stem in found or path.stem in METHODS:
+            other = "another file" if path.stem in found else "a method that is there without a file"
+            raise UsageProblem(
+                f"the method of a config is called by its file, and {other} is called {path.stem!r}, too",
+                where=str(path),
+                do="Give the file another name.",
+            )
+        found[path.stem] = _config(path)
+    return found
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """A PEFT config. Raises BadInput."""
     from workbench.errors import BadInput
 
     try:
@@ -124,4 +146,4 @@ def _config(path: Path) -> tuple[str, dict[str, Any]]:
         raise BadInput(f"it cannot be read as JSON ({error})", where=str(path)) from error
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         raise BadInput("it has no peft_type", where=str(path), do='For instance {"peft_type": "IA3"}.')
-    return path.stem, config
+    return config
