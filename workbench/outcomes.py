@@ -184,6 +184,7 @@ class Result:
                     f"{each[0].upper()}{each[1:]} of its own rows, in {arm.steps:,} steps against {against.steps:,}: "
                     f"a difference may be one of {'size' if own == other else 'how long was trained'}, not of content."
                 )
+        found["sentences"] += self._trained_unlike(arm, against)
         if against.control is None:
             found["sentences"] += [
                 control_sentence(other, kind, self.arms[other.against].label)
