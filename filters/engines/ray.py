@@ -9,7 +9,9 @@ import contextlib
 import importlib.util
 import logging
 import os
+import secrets
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,9 +55,10 @@ class RayEngine:
             raise UsageProblem(
                 "Ray is not installed", where="--engine ray", do="Install it: pip install 'sft-workbench[ray]'."
             )
-        self._folder, self._progress, self._size, self._cpus = folder, progress, size, cpus
+        self._folder, self._progress, self._size, self._cpus = folder.absolute(), progress, size, cpus
         self._own: Path | None = None  # where the sockets of a Ray of our own lie
         self._ready = self._connected = False
+        self._on_sigterm: Any = None
         folder.mkdir(parents=True, exist_ok=True)
         if address:
             self._connect(address=address)
@@ -72,13 +75,15 @@ class RayEngine:
         """Start Ray, where this process has none yet. Raises UsageProblem where it does not start."""
         if not self._ready:
             self._own = Path(tempfile.mkdtemp(prefix="ray-"))  # the paths of sockets may not be long
+            # Whoever reaches a Ray may run code in it; it would keep its token in the home folder for all to come.
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             self._connect(address="local", num_cpus=self._cpus, include_dashboard=False, _temp_dir=str(self._own))
 
     def _connect(self, address: str, **given: Any) -> None:
         ray = _quiet_ray(self._folder / LOG)
         if not ray.is_initialized():
             self._progress(0, None, "starting Ray")
-            self._connected = True
+            self._connected, self._on_sigterm = True, signal.getsignal(signal.SIGTERM)
             try:
                 if ":" in address:  # Ray itself asks for minutes
                     host, port = address.removeprefix("ray://").rsplit(":", 1)
@@ -98,6 +103,8 @@ class RayEngine:
             import ray
 
             ray.shutdown()
+            if signal.getsignal(signal.SIGTERM) is not self._on_sigterm:  # Ray's ends processes that are gone
+                signal.signal(signal.SIGTERM, self._on_sigterm)
         if self._own:
             shutil.rmtree(self._own, ignore_errors=True)
         self._ready = self._connected = False
@@ -205,7 +212,7 @@ def _lines(error: BaseException) -> list[str]:
 
 def _quiet_ray(log: Path) -> Any:
     """The package, which says what it has to say in this process to a file: the terminal is ours."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers over the network
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would tell its makers over the network
     import ray
     import ray.data
 

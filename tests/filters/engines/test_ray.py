@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
 from contextlib import closing
@@ -35,12 +36,16 @@ RECIPE = """steps:
 @pytest.fixture(scope="module", autouse=True)
 def two_workers(tmp_path_factory):
     ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-    folder = tmp_path_factory.mktemp("ray")
-    engine = RayEngine(folder, lambda *_: None, cpus=2)
-    engine.start()
+    folder, before = tmp_path_factory.mktemp("ray"), signal.getsignal(signal.SIGTERM)
+    engine = RayEngine(folder / "work", lambda *_: None, cpus=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        engine.start()
+    assert [path.name for path in folder.iterdir()] == ["work"], "Ray keeps nothing in the home folder"
     yield ray
     engine.close()
     assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) is before, "what is forked later would not end when it is told to"
 
 
 @pytest.fixture
@@ -108,6 +113,12 @@ def test_rows_of_which_workers_die_are_given_up_with_their_step(make_row, engine
 
     with pytest.raises(Problem, match="own: 3 workers died of one file"):
         list(engine.score(scorer_of(score), [[make_row("Who?", "Me")]]))
+
+
+def test_workers_find_the_files_wherever_they_were_started(make_row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    engine = RayEngine(Path("here"), lambda *_: None)
+    assert list(engine.score(scorer_of(each(lambda row: Score(1.0))), [[make_row("Who?", "Me")]]))
 
 
 def test_a_scorer_that_cannot_be_sent_is_asked_here(make_row, engine):
