@@ -31,6 +31,7 @@ OnTokens = Callable[[dict[int, list[int]]], None]
 
 RESPONSE_NLL = "response_nll"
 PROMPT_GAIN = "prompt_gain"
+SYSTEM_GAIN = "system_gain"
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,14 @@ class Prompt(Protocol):
 class PreparedItem:
     """An item tokenised once for all runs: (ids, labels) under its own and another item's prompt, and its prompt.
 
-    `own` and `foreign` are None where there is no reference; `asked` is the readable text of the prompt.
+    `own` and `foreign` are None where there is no reference, `unled`, its own prompt without the system turn, also
+    where there is no such turn; `asked` is the readable text of the prompt.
     """
 
     item: int
     own: tuple[list[int], list[int]] | None
     foreign: tuple[list[int], list[int]] | None
+    unled: tuple[list[int], list[int]] | None
     prompt: list[int]
     asked: str
     instructions: tuple[Instruction, ...]
@@ -110,12 +113,15 @@ def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[P
     partners = foreign_prompts(items)
     prepared = []
     for item in items:
-        own = foreign = None
+        own = foreign = unled = None
         if item.reference is not None:
             own = _scored(base, item.messages, item.tools, last_only)
             partner = partners.get(item.item)
             if partner:
                 foreign = _scored(base, [*partner.asked, item.reference], partner.tools, last_only)
+            plain = [message for message in item.asked if message["role"] != "system"]
+            if plain and len(plain) < len(item.asked):
+                unled = _scored(base, [*plain, item.reference], item.tools, last_only)
         if own is None and (item.reference is not None or not item.instructions):
             raise BadInput(
                 "the reference answer has no token that could be scored",
@@ -124,7 +130,7 @@ def prepare(base: Base, items: Sequence[EvalItem], policy: MaskPolicy) -> list[P
             )
         prompt = answering_prompt(base, item.asked, item.tools, policy)
         prepared.append(
-            PreparedItem(item.item, own, foreign, prompt, side_text(item.asked, "prompt"), item.instructions)
+            PreparedItem(item.item, own, foreign, unled, prompt, side_text(item.asked, "prompt"), item.instructions)
         )
     return prepared
 
@@ -159,29 +165,33 @@ def foreign_prompts(items: Sequence[EvalItem]) -> dict[int, EvalItem]:
 def reference_losses(
     base: Base, model: Any, items: Sequence[PreparedItem], micro_tokens: int, on_item: OnItem = lambda *_: None
 ) -> list[Metric]:
-    """`response_nll` and `prompt_gain` of each item, in nats per token of the reference answer.
+    """`response_nll`, `prompt_gain` and `system_gain` of each item, in nats per token of the reference answer.
 
-    Prompt gain is the loss under another item's prompt minus that under its own: how much the model listens.
-    Items without a reference have neither.
+    Prompt gain is the loss under another item's prompt minus that under its own: how much the model listens. System
+    gain is the loss without the item's system turn minus that with it (a template may write one of its own then).
+    Items without a reference have none of them, those without a system turn no system gain.
     """
     items = [item for item in items if item.own]
     own_rows = [item.own for item in items if item.own]
-    with_foreign = [item for item in items if item.foreign]
-    foreign_rows = [item.foreign for item in with_foreign if item.foreign]
-    both = len(own_rows) + len(foreign_rows)
-    own = _mean_losses(base, model, own_rows, micro_tokens, lambda done, _: on_item(done, both))
-    foreign = dict(
-        zip(
-            (item.item for item in with_foreign),
-            _mean_losses(base, model, foreign_rows, micro_tokens, lambda done, _: on_item(len(own_rows) + done, both)),
-            strict=True,
-        )
-    )
+    others = [
+        (item.item, gain, row)
+        for item in items
+        for gain, row in ((PROMPT_GAIN, item.foreign), (SYSTEM_GAIN, item.unled))
+        if row
+    ]
+    total = len(own_rows) + len(others)
+    own = _mean_losses(base, model, own_rows, micro_tokens, lambda done, _: on_item(done, total))
+    rows = [row for *_, row in others]
+    found = _mean_losses(base, model, rows, micro_tokens, lambda done, _: on_item(len(own_rows) + done, total))
+    under = {(item, gain): loss for (item, gain, _), (loss, _) in zip(others, found, strict=True)}
     metrics = []
     for item, (loss, tokens) in zip(items, own, strict=True):
         metrics.append(Metric(item.item, RESPONSE_NLL, loss, tokens))
-        if item.item in foreign:
-            metrics.append(Metric(item.item, PROMPT_GAIN, foreign[item.item][0] - loss, tokens))
+        metrics += [
+            Metric(item.item, gain, under[item.item, gain] - loss, tokens)
+            for gain in (PROMPT_GAIN, SYSTEM_GAIN)
+            if (item.item, gain) in under
+        ]
     return metrics
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,6 +61,16 @@ def test_prompt_gain_is_the_loss_under_another_items_prompt_minus_that_under_its
     other = prepare(tiny, [mixed], MaskPolicy())
     foreign = reference_losses(tiny, tiny.model, other, 64)[0].value
     assert metrics[3, "prompt_gain"] == pytest.approx(foreign - metrics[3, "response_nll"], abs=1e-5)
+
+
+def test_system_gain_is_the_loss_without_the_system_turn_minus_that_with_it(tiny):
+    led = replace(ITEMS[3], messages=[{"role": "system", "content": "Be brief."}, *ITEMS[3].messages])
+    found = reference_losses(tiny, tiny.model, prepare(tiny, [led, *ITEMS[:3]], MaskPolicy()), 64)
+    metrics = {(m.item, m.metric): m.value for m in found}
+    plain = reference_losses(tiny, tiny.model, prepare(tiny, ITEMS[3:4], MaskPolicy()), 64)[0].value
+    assert metrics[3, "system_gain"] == pytest.approx(plain - metrics[3, "response_nll"], abs=1e-5)
+    assert metrics[3, "system_gain"] != metrics[3, "prompt_gain"]
+    assert [item for item, metric in metrics if metric == "system_gain"] == [3], "the others have no such turn"
 
 
 def test_a_foreign_prompt_never_comes_from_the_same_cluster_and_does_not_depend_on_order():
