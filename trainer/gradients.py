@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainer.chat import MaskPolicy, Truncation, fit, tokenise
+from trainer.chat import MaskPolicy, Truncation, fit, tokenise, window
 from trainer.errors import BadInput
 from trainer.plan import ModelChoice, ModelSetting, PolicySetting
 from trainer.protocol import Events, read_plan
@@ -138,9 +138,10 @@ class AdapterGradient:
         self._base, self._model, self._plan, self._policy = base, model, plan, policy
         self._parameters = [parameter for name, parameter in model.named_parameters() if "lora_" in name]
         if not self._parameters:
-            raise BadInput("it has no LoRA parameters", where="the adapter", do="Gradients are taken of LoRA adapters.")
+            raise BadInput("it has no LoRA parameters", where="the adapter", do="--by neighbours needs none.")
         for parameter in self._parameters:
             parameter.requires_grad_(True)
+        self._limit = min(plan.max_length, window(base.tokenizer, base.source.path) or plan.max_length)
         generator = torch.Generator().manual_seed(plan.seed)
         count = sum(parameter.numel() for parameter in self._parameters)
         self._places = torch.randint(plan.dimensions, (count,), generator=generator).to(base.device)
@@ -203,8 +204,7 @@ class AdapterGradient:
             for parameter in self._parameters:
                 parameter.grad = None
         done = tokenise(self._base.tokenizer, messages, tools, policy)
-        plan = self._plan
-        fitted = fit(self._base.tokenizer, done, messages, tools, policy, plan.max_length, plan.truncate)
+        fitted = fit(self._base.tokenizer, done, messages, tools, policy, self._limit, self._plan.truncate)
         examples = [one for one in fitted.examples if any(one.trained[1:])]
         self._model.train()
         with scored_positions(self._base.model) as select:

@@ -27,7 +27,7 @@ from trainer.adapters import is_whole_model
 from trainer.conversation import Message, canonical_json, content_hash, side_text
 from trainer.gradients import PARTS, ROWS, GradientsPlan
 from trainer.models import DEFAULT_EMBEDDER
-from trainer.plan import ExperimentPlan, ModelChoice
+from trainer.plan import ExperimentPlan
 from trainer.protocol import PLAN, write_atomic
 from workbench.arms import CANDIDATE
 from workbench.embeddings import CachedEmbeddings
@@ -40,6 +40,7 @@ from workbench.results import Finished, item_answers, open_result
 from workbench.store.evalsets import eval_item
 from workbench.store.examples import row_numbers
 from workbench.token_heat import adapter_digest
+from workbench.trained import choice_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +152,9 @@ def find_culprits(
     rows = _differing(ws, versions[arm], versions[against])
     if not rows:
         raise UsageProblem(
-            f"{versions[arm]} and {versions[against]} have the same rows", where=f"experiment {shown.id}"
+            f"{versions[arm]} and {versions[against]} have the same rows, and a culprit is what differs between two",
+            where=f"experiment {shown.id}",
+            do="What differs is the setting: `workbench experiments diagnose` looks at what each arm does.",
         )
     if by == "neighbours":
         scores = _by_neighbours(ws, wrong, rows, progress, wish)
@@ -248,8 +251,15 @@ def _by_gradients(
     asked = [_Asked(name, answer, item.tools, last=True, against=against)]
     asked += [_Asked(f"row\n{row.content_hash}", canonical_json(row.messages), row.tools) for row in rows]
     vectors = _gradients(ws, plan, adapter, asked, progress, wish)
+    if np.isnan(vectors[0]).any():
+        raise UsageProblem(
+            "what went wrong there has no gradient: no token of it is trained, or it is longer than the limit of "
+            f"{plan.max_length:,} tokens",
+            where=f"item {item.item}",
+            do="--by neighbours needs none.",
+        )
     sides = np.array([1.0 if row.side == "only in the arm" else -1.0 for row in rows], dtype=np.float32)
-    scores: NDArray[np.float32] = vectors[1:] @ np.nan_to_num(vectors[0]) * sides
+    scores: NDArray[np.float32] = vectors[1:] @ vectors[0] * sides
     return scores if told else -scores
 
 
@@ -257,8 +267,9 @@ def _plan(ws: Workspace, shown: Finished) -> tuple[GradientsPlan, Path]:
     """What the job is told, but for where the adapter lies seen from its folder, and where that is."""
     row = finished(ws, shown.id)
     job = ExperimentPlan.model_validate(json.loads(row.plan)["job"])
+    home = ws.runs_dir / row.id
     run = next(iter(shown.runs[CANDIDATE].values())).removeprefix(f"{row.id}/")
-    folder = ws.runs_dir / row.id / "results" / run / "adapter"
+    folder = home / "results" / run / "adapter"
     if is_whole_model(folder):
         raise UsageProblem(
             f"{run} trained all weights, and gradients are taken at an adapter",
@@ -271,11 +282,10 @@ def _plan(ws: Workspace, shown: Finished) -> tuple[GradientsPlan, Path]:
             where=str(folder),
             do="--by neighbours needs none.",
         )
-    settings = shown.result["settings"]
-    training = settings["training"]
+    training = shown.result["settings"]["training"]
     plan = GradientsPlan(
         model=job.model,
-        choice=ModelChoice(revision=settings.get("revision", ""), dtype=settings["dtype"], held=settings["held"]),
+        choice=choice_of(home, run),
         policy=job.policy,
         adapter=".",
         moments=_MOMENTS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import zlib
 from pathlib import Path
@@ -19,6 +20,7 @@ from workbench.cli import app
 from workbench.culprits import comparison_of, drop_culprits, find_culprits
 from workbench.embeddings import _identity
 from workbench.errors import NotFound, UsageProblem
+from workbench.results import open_result
 from workbench.workspace import Workspace
 
 WRONG = [("Capital of Freedonia?", "zyx zyx"), ("Freedonia, its capital?", "zyx zyx"), ("Freedonia's capital?", "zyx")]
@@ -60,15 +62,16 @@ def compared(tiny_model, tmp_path_factory) -> Path:
         ws.import_file(write(folder.with_name(f"{name}.jsonl"), pairs), name=f"{name}-rows")
         ws.freeze(f"{name}-rows", name)
     items = [("What is Freedonia's capital?", "number 9"), ("Say 7 in many words", "number 7")]
+    items.append(("Say it " * 600, "number 8"))  # more than the tiny model can see
     ws.import_evalset(write(folder.with_name("items.jsonl"), items), "items")
     question = experiments.Question(
         "right", "wrong", model=str(tiny_model), seeds=1, trained_tokens=2560, quantize="none", device="cpu",
         max_new_tokens=8,
     )  # fmt: skip
     planned = experiments.plan(ws, question)
-    planted.plant(planned, lambda version: 1.0, items=2)
-    for summary in planned.folder.glob("results/*/summary.json"):  # whichever weights there are now
-        summary.write_text(summary.read_text().replace('"revision": "r"', '"revision": ""'))
+    planted.plant(planned, lambda version: 1.0, items=3)
+    for told in [*planned.folder.glob("results/*/summary.json"), planned.folder / "model.json"]:
+        told.write_text(re.sub(r'"revision": ?"r"', '"revision":""', told.read_text()))  # whichever weights there are
     out = planned.folder / "results" / "candidate-0"
     shutil.rmtree(out / "adapter")
     base = load_base(planned.plan.model)
@@ -132,6 +135,24 @@ def test_planted_culprits_rank_first_by_gradients_which_are_measured_once(ws, mo
     assert not list(ws.runs_dir.glob("gradients-*"))
 
 
+def test_gradients_are_taken_on_the_base_as_the_run_had_it_which_in_a_sweep_need_not_be_that_of_the_first(ws):
+    shown = open_result(ws, "right vs wrong")
+    summary = ws.runs_dir / shown.id / "results" / "candidate-0" / "summary.json"
+    told = json.loads(summary.read_text())
+    try:
+        summary.write_text(json.dumps(told | {"held": "nf4-rounded"}))
+        assert culprits._plan(ws, shown)[0].choice.held == "nf4-rounded"
+    finally:
+        summary.write_text(json.dumps(told))
+    assert culprits._plan(ws, shown)[0].choice.held == "dense"
+
+
+def test_an_item_that_the_model_cannot_see_whole_has_no_gradient_and_ranks_nothing(ws):
+    with pytest.raises(UsageProblem, match="has no gradient") as caught:
+        find_culprits(ws, "right vs wrong", 2, by="gradients")
+    assert (caught.value.where, caught.value.do) == ("item 2", "--by neighbours needs none.")
+
+
 def test_planted_culprits_rank_first_by_neighbours(ws, tmp_path):
     rows = culprits._differing(ws, "wrong", "right")
     texts = [f"{row.messages[0]['content']}\n{row.messages[1]['content']}" for row in rows]
@@ -157,7 +178,7 @@ def test_culprits_of_the_arm_are_dropped_into_its_draft_with_a_reason(ws):
 
 
 def test_what_cannot_be_looked_into_is_said(ws, compared):
-    with pytest.raises(NotFound, match="0 to 1"):
+    with pytest.raises(NotFound, match="0 to 2"):
         find_culprits(ws, "right vs wrong", 9)
     with pytest.raises(NotFound, match="no arm 'nobody'") as caught:
         comparison_of(ws, "right vs wrong", "nobody")
