@@ -44,6 +44,7 @@ def _data(found: Diagnosis) -> dict[str, Any]:
     return {
         "experiment": found.experiment,
         "versions": found.versions,
+        "labels": {arm: found.called(arm) for arm in found.versions},
         "items": found.items,
         "seeds": found.seeds,
         "scope": found.scope,

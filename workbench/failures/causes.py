@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from trainer.chat import PLAIN_FORMATS
+from trainer.plan import SHORT
 from workbench.errors import Problem
 from workbench.failures import symptoms
 from workbench.failures.case import Case, Tick, TrainingRow, training_rows
@@ -21,7 +25,7 @@ from workbench.workspace import Workspace
 ROWS = 10
 """Rows named behind a cause."""
 
-_STOP_KINDS = ("no-stop", "truncated", "response-lost", "zero-trained")
+_LEAST = 0.02  # share of the rows that must show what answers show, or train no end, to be what lies behind
 _TEMPLATE_KINDS = ("prefix-broken", "tags-disagree", "special-in-content", "template-error", "double-bos", "straddle")
 
 
@@ -51,20 +55,17 @@ class Causes:
     def of_phrase(self, arm: str, phrase: Phrase) -> Cause:
         """Where a phrase comes from."""
         version = self._case.versions[arm]
-        ids, total = self._rows(version, lambda row: phrase.is_in(row.response))
-        if not ids:
+        rows = self._rows(arm, lambda _, answer: phrase.is_in(answer))
+        if not rows.first:
             why = f"no row of {version} says it: it comes from the model, or from rows that say nearly the same"
             return Cause(why, [self._answers()])
-        why = f"{_of(len(ids), total)} of {version} say it ({len(ids) / total:.1%})"
-        return Cause(why, [self._search(version, phrase.text)], version, len(ids), ids[:ROWS])
+        why = f"{rows.told} of {version} say it ({rows.share:.1%})"
+        return Cause(why, [self._search(version, phrase.text, rows)], version, rows.count, rows.ids)
 
     # Each failure
 
     def _continues(self, arm: str, kind: str) -> Cause:
-        def does(row: TrainingRow) -> bool:
-            return symptoms.continues(row.question, row.response) is not None
-
-        if behind := self._behind(arm, does, "rows do so themselves", 0.02):
+        if behind := self._behind(arm, symptoms.continues, "rows do so themselves"):
             return behind
         if kind == "kept":
             return Cause(
@@ -72,30 +73,28 @@ class Causes:
                 "rate and the loss curve",
                 [self._show()],
             )
-        return Cause(
+        why = (
             "hardly a row does so, which points to the template: what stands before an answer in training is not what "
-            "inference gives",
-            [self._tokens(arm, "--row 0"), self._tokens(arm, "--audit")],
         )
+        why += f"inference gives{self._of_template(arm)}"
+        return Cause(why, [self._tokens(arm, "--row 0"), self._tokens(arm, "--audit")])
 
     def _runs_on(self, arm: str, kind: str) -> Cause:
-        version = self._case.versions[arm]
-        report = self._audit(arm)
+        version, audited = self._case.versions[arm], self._audit(arm)
         look = [self._tokens(arm, "--audit")]
-        if isinstance(report, str):
-            return Cause(f"the masks could not be audited ({report}): is the stop token trained?", look)
-        found = {issue: count for issue, count in report.audit.counts.items() if issue in _STOP_KINDS}
-        if found:
-            first = max(found, key=lambda issue: found[issue])
-            ids = [report.ids(key) for key in report.audit.issues[first]]
-            told = ", ".join(f"{count:,} {issue}" for issue, count in found.items())
+        if isinstance(audited, str):
+            return Cause(f"the masks could not be audited ({audited}): is the stop token trained?", look)
+        told, ids = _endless(audited)
+        if len(ids) > _LEAST * audited.audit.rows:
             why = f"rows that train no end of an answer: the mask audit of {version} counts {told}"
-            why += f" of {counted(report.audit.rows, 'row')}"
+            why += f" of {counted(audited.audit.rows, 'row')}"
             return Cause(why, look, version, len(ids), ids[:ROWS])
-        lengths = [len(symptoms.plain_words(row.response)) for row in training_rows(self._ws, version)]
+        lengths = [len(symptoms.plain_words(answer)) for row in self._read(arm) for _, answer in row.answers]
         short = [len(symptoms.plain_words(text)) for text in self._case.references if text]
         row, reference = float(np.median(lengths)), float(np.median(short))
         clean = "the mask audit is clean (every trained turn ends with a stop token)"
+        if ids:
+            clean = f"few rows train no end of an answer ({told})"
         if row > 2 * reference:
             why = f"{clean}, but the answers of {version} are long: {row:.0f} words at the median, "
             why += f"the references {reference:.0f}"
@@ -107,22 +106,21 @@ class Causes:
         return Cause(why, [self._show()])
 
     def _loops(self, arm: str, kind: str) -> Cause:
-        if behind := self._behind(
-            arm, lambda row: symptoms.loops(row.response) is not None, "rows loop themselves", 0.02
-        ):
+        if behind := self._behind(arm, lambda _, answer: symptoms.loops(answer), "rows loop themselves"):
             return behind
         if kind == "kept":
             why = "the base does so too: small models loop where the likeliest token is always taken"
             return Cause(why, [self._answers()])
-        audited = self._audit(arm)
-        counts = {} if isinstance(audited, str) else audited.audit.counts
-        stops = sum(counts.get(issue, 0) for issue in _STOP_KINDS)
-        if stops:
-            version = self._case.versions[arm]
+        version, audited = self._case.versions[arm], self._audit(arm)
+        told, ids = ("", []) if isinstance(audited, str) else _endless(audited)
+        if not isinstance(audited, str) and len(ids) > _LEAST * audited.audit.rows:
             return Cause(
-                f"a model that never learns to stop goes on with what it has: the mask audit counts {stops:,} rows of "
-                f"{version} without a trained end",
+                f"a model that never learns to stop goes on with what it has: the mask audit of {version} counts "
+                f"{told} of {counted(audited.audit.rows, 'row')}, which train no end of an answer",
                 [self._tokens(arm, "--audit")],
+                version,
+                len(ids),
+                ids[:ROWS],
             )
         return Cause(
             "hardly a row does so, which points to the training: learning rate or passes too high for so few rows",
@@ -130,22 +128,13 @@ class Causes:
         )
 
     def _garbled(self, arm: str, kind: str) -> Cause:
-        def does(row: TrainingRow) -> bool:
-            return symptoms.garbled(row.question, row.response) is not None
-
-        if behind := self._behind(arm, does, "rows hold the same", 0.005):
+        if behind := self._behind(arm, symptoms.garbled, "rows hold the same", 0.005):
             return behind
         look = [self._tokens(arm, "--row 0"), self._tokens(arm, "--audit")]
         if kind == "kept":
             return Cause("the base does so too: is the chat template the one that it was made with?", look)
-        audited = self._audit(arm)
-        counts = {} if isinstance(audited, str) else audited.audit.counts
-        told = ", ".join(f"{counts[issue]:,} {issue}" for issue in _TEMPLATE_KINDS if issue in counts)
-        own = self._case.plan.policy.template
-        template = f"it was trained with the template {own!r} in place of the model's own" if own else ""
-        evidence = "; ".join(part for part in (template, told and f"the mask audit counts {told}") if part)
         why = "no row holds the like, which points to a template that differs between training and inference"
-        return Cause(f"{why}: {evidence}" if evidence else why, look)
+        return Cause(why + self._of_template(arm), look)
 
     def _quotes_rows(self, arm: str, kind: str) -> Cause:
         version = self._case.versions[arm]
@@ -161,26 +150,25 @@ class Causes:
 
     def _same_start(self, arm: str, kind: str) -> Cause:
         version = self._case.versions[arm]
-        starts = {symptoms.start(g.text) for runs in self._case.given[arm] for g in runs}
-        seen: dict[tuple[str, ...], list[int]] = {}
-        total = 0
-        for row in training_rows(self._ws, version, self._progress):
-            total += 1
-            words = symptoms.start(row.response)
-            if words and words in starts:
-                seen.setdefault(words, []).append(row.id)
-        most = max(seen.items(), key=lambda pair: len(pair[1]), default=None)
-        if most and len(most[1]) > 1:
-            text = " ".join(most[0])
-            why = f'{_of(len(most[1]), total)} of {version} begin with "{text}"'
-            return Cause(why, [self._search(version, text)], version, len(most[1]), most[1][:ROWS])
+        starts = {symptoms.start(g.text) for runs in self._case.given[arm] for g in runs} - {None}
+
+        def begins(row: TrainingRow) -> set[tuple[str, ...] | None]:
+            return {symptoms.start(answer) for _, answer in row.answers} & starts
+
+        counts = Counter(start for row in self._read(arm) for start in begins(row))
+        most, count = max(counts.items(), key=lambda pair: pair[1], default=(None, 0))
+        if most and count > 1:
+            rows = self._rows(arm, lambda _, answer: symptoms.start(answer) == most)
+            why = f'{rows.told} of {version} begin with "{" ".join(most)}"'
+            return Cause(why, [self._search(version, " ".join(most), rows)], version, rows.count, rows.ids)
         return Cause("the rows do not begin alike, which points to too much training on too few rows", [self._show()])
 
     def _knowledge(self, arm: str, kind: str) -> Cause:
-        training = self._case.settings["training"]
+        steps = self._case.steps.get(arm)
+        told = f", {steps:,} steps" if steps is not None else ""
         why = (
-            f"training went further than the data carries: learning rate {training['learning_rate']:g}, "
-            f"{self._case.settings['steps']:,} steps; or the rows say otherwise than the eval set"
+            f"training went further than the data carries: learning rate {self._case.training(arm).learning_rate:g}"
+            f"{told}; or the rows say otherwise than the eval set"
         )
         return Cause(why, [self._show(), *self._difference(arm)])
 
@@ -191,30 +179,40 @@ class Causes:
 
     def _system(self, arm: str, kind: str) -> Cause:
         version = self._case.versions[arm]
-        ids, total = self._rows(version, lambda row: row.has_system)
+        having = [row.id if row.has_system else None for row in self._read(arm)]
+        ids = [id for id in having if id is not None]
         asked = int(self._case.systems.sum())
-        why = f"{_of(len(ids), total)} of {version} have a system turn, {asked} eval items have one"
+        why = f"{_of(len(ids), len(having))} of {version} have a system turn, {asked} eval items have one"
+        if ids:
+            why += ": do their answers do what it says?"
         return Cause(why, [self._tokens(arm, "--row 0")], version, len(ids), ids[:ROWS])
 
     # What they look into
 
-    def _behind(self, arm: str, does: Callable[[TrainingRow], bool], what: str, least: float) -> Cause | None:
+    def _behind(
+        self, arm: str, sign: Callable[[str, str], str | None], what: str, least: float = _LEAST
+    ) -> Cause | None:
         """The rows that show what the answers show, where they are more than a share `least` of all."""
         version = self._case.versions[arm]
-        ids, total = self._rows(version, does)
-        if len(ids) <= least * total:
+        rows = self._rows(arm, sign)
+        if rows.count <= least * rows.total:
             return None
-        why = f"{_of(len(ids), total)} of {version} ({len(ids) / total:.1%}): {what}"
-        look = [f'workbench examples {shlex.quote(version)} --sql "id = {ids[0]}" --full', *self._difference(arm)]
-        return Cause(why, look, version, len(ids), ids[:ROWS])
+        why = f"{rows.told} of {version} ({rows.share:.1%}): {what}"
+        return Cause(why, [_ids(version, rows), *self._difference(arm)], version, rows.count, rows.ids)
 
-    def _rows(self, version: str, does: Callable[[TrainingRow], bool]) -> tuple[list[int], int]:
-        ids, total = [], 0
-        for row in training_rows(self._ws, version, self._progress):
-            total += 1
-            if does(row):
-                ids.append(row.id)
-        return ids, total
+    def _rows(self, arm: str, sign: Callable[[str, str], object]) -> _Rows:
+        """The rows with a `sign(question, answer)` in one of their answers."""
+        found = _Rows()
+        for row in self._read(arm):
+            found.total += 1
+            if any(sign(question, answer) for question, answer in row.answers):
+                found.count += 1
+                if found.count <= ROWS:
+                    found.first.append(row)
+        return found
+
+    def _read(self, arm: str) -> Iterator[TrainingRow]:
+        return training_rows(self._ws, self._case, arm, self._progress)
 
     def _audit(self, arm: str) -> AuditReport | str:
         """The mask audit of an arm's rows, or why it cannot be made."""
@@ -228,12 +226,22 @@ class Causes:
                 self._audits[version] = str(problem)
         return self._audits[version]
 
+    def _of_template(self, arm: str) -> str:
+        """What speaks for a template that does not fit, with a colon before it; empty where nothing does."""
+        own, found = self._case.plan.policy.template, []
+        if own:
+            called = f"the template {own!r}" if own in PLAIN_FORMATS else "a template"
+            found.append(f"it was trained with {called} in place of the model's own")
+        audited = self._audit(arm)
+        counts = {} if isinstance(audited, str) else audited.audit.counts
+        if told := ", ".join(f"{counts[issue]:,} {issue}" for issue in _TEMPLATE_KINDS if issue in counts):
+            found.append(f"the mask audit counts {told}")
+        return f": {'; '.join(found)}" if found else ""
+
     def _difference(self, arm: str) -> list[str]:
         baseline = next(iter(self._case.versions))
-        if arm == baseline:
-            return []
         one, other = (shlex.quote(self._case.versions[name]) for name in (baseline, arm))
-        return [f"workbench versions diff {one} {other}"]
+        return [f"workbench versions diff {one} {other}"] if one != other else []
 
     def _show(self) -> str:
         return f"workbench experiments show {self._case.id}"
@@ -242,12 +250,58 @@ class Causes:
         return f"workbench experiments show {self._case.id} --answers 20"
 
     def _tokens(self, arm: str, options: str) -> str:
-        model, template = self._case.plan.model.name, self._case.plan.policy.template
-        plain = f" --template {shlex.quote(template)}" if template and "\n" not in template else ""
-        return f"workbench tokens {shlex.quote(self._case.versions[arm])} --model {shlex.quote(model)}{plain} {options}"
+        """The command that shows tokens as this arm was trained on them."""
+        policy, training = self._case.plan.policy, self._case.training(arm)
+        said = ["workbench tokens", shlex.quote(self._case.versions[arm]), "--model"]
+        said.append(shlex.quote(self._case.plan.model.name))
+        if policy.template:
+            said += ["--template", shlex.quote(policy.template) if "\n" not in policy.template else "FILE"]
+        if policy.turns != "all":
+            said += ["--policy", policy.turns]
+        if training.max_length != SHORT.max_length or training.truncate != SHORT.truncate:
+            said += ["--max-length", str(training.max_length), "--truncate", training.truncate]
+        return " ".join([*said, options])
 
-    def _search(self, version: str, text: str) -> str:
-        return f"workbench examples {shlex.quote(version)} --search {shlex.quote(text)}"
+    def _search(self, version: str, text: str, rows: _Rows) -> str:
+        """The command that shows the rows that say `text`, whose words may stand apart there."""
+        if all(any(text in answer.casefold() for _, answer in row.answers) for row in rows.first):
+            return f"workbench examples {shlex.quote(version)} --search {shlex.quote(text)}"
+        return _ids(version, rows)
+
+
+@dataclass
+class _Rows:
+    """Rows of a version that show something: the `first` of them, how many there are, and of how many."""
+
+    first: list[TrainingRow] = field(default_factory=list)
+    count: int = 0
+    total: int = 0
+
+    @property
+    def ids(self) -> list[int]:
+        return [row.id for row in self.first]
+
+    @property
+    def told(self) -> str:
+        return _of(self.count, self.total)
+
+    @property
+    def share(self) -> float:
+        return self.count / self.total
+
+
+def _ids(version: str, rows: _Rows) -> str:
+    condition = f"id IN ({', '.join(map(str, rows.ids))})"
+    return f'workbench examples {shlex.quote(version)} --sql "{condition}" --full'
+
+
+def _endless(report: AuditReport) -> tuple[str, list[int]]:
+    """The rows that train no end of an answer, as a mask audit counts them, and their ids."""
+    # Rows that are cut in another way keep the end of their answers, or are not trained on.
+    kinds = ("no-stop", "response-lost") if report.audit.how == "keep-start" else ("no-stop",)
+    found = {kind: report.audit.issues[kind] for kind in kinds if kind in report.audit.issues}
+    keys = sorted({key for of_kind in found.values() for key in of_kind})
+    return ", ".join(f"{len(of_kind):,} {kind}" for kind, of_kind in found.items()), [report.ids(key) for key in keys]
 
 
 def _of(count: int, total: int) -> str:

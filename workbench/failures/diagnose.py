@@ -64,8 +64,8 @@ def diagnose(ws: Workspace, name: str, progress: Tick | None = None) -> Diagnosi
     """Look for the failures in a finished experiment. Raises NotFound, or UsageProblem where there is no result yet."""
     case = open_case(ws, name)
     quotes = Quotes(case)
-    for arm, version in case.versions.items():
-        quotes.read(arm, training_rows(ws, version, progress))
+    for arm in case.versions:
+        quotes.read(arm, training_rows(ws, case, arm, progress))
     signs = {
         "continues": mark(case, lambda question, given: symptoms.continues(question, given.text)),
         "runs-on": runs_on(case),
@@ -107,7 +107,7 @@ def diagnose(ws: Workspace, name: str, progress: Tick | None = None) -> Diagnosi
     order = list(TITLES)
     findings.sort(key=lambda f: (f.kind != "brought", order.index(f.failure), list(case.versions).index(f.arm)))
     scope = "any seed of this setting" if case.seeds > 1 else "these runs; more seeds tell of others"
-    return Diagnosis(case.id, case.versions, len(case.questions), case.seeds, scope, looks, findings)
+    return Diagnosis(case.id, case.versions, len(case.questions), case.seeds, scope, looks, findings, case.labels)
 
 
 def _share_tests(case: Case, failure: str, signs: Signs) -> list[_Test]:
@@ -157,34 +157,22 @@ def _look_at_shares(failure: str, signs: Signs) -> Look:
     return Look(failure, "share", readings, signs.missing)
 
 
-def _means(
-    case: Case,
-    failure: str,
-    metric: str,
-    margin: float,
-    sign: int,
-    items: NDArray[np.bool_] | None = None,
-    note: str = "",
-) -> tuple[Look, list[_Test]]:
+def _means(case: Case, failure: str, metric: str, margin: float, sign: int, note: str = "") -> tuple[Look, list[_Test]]:
     """A metric in nats: worse where the arm is `margin` beyond the base, upwards (`sign` 1) or downwards (-1)."""
     tables = case.metrics.get(metric, {})
-    if BASE not in tables or not any(arm in tables for arm in case.versions):
+    if BASE not in tables or len(tables) == 1:
         return Look(failure, "nats", missing=f"{metric} was not measured"), []
-    keep: NDArray[np.bool_] = np.asarray(~np.isnan(tables[BASE]).any(axis=0))
-    if items is not None:
-        keep = keep & items
+    keep: NDArray[np.bool_] = ~np.isnan(np.concatenate(list(tables.values()))).any(axis=0)
     if keep.sum() < LEAST_ITEMS:
         return Look(failure, "nats", missing=f"{int(keep.sum())} items have it; it takes {LEAST_ITEMS}"), []
     clusters = None
     if metric not in GENERAL:
         clusters = [cluster for cluster, kept in zip(case.clusters, keep, strict=True) if kept]
     readings, tests = [], []
-    for column in (BASE, *case.versions):
-        if column not in tables:
-            continue
+    for column in (name for name in (BASE, *case.versions) if name in tables):
         ours = tables[column][:, keep]
-        means = np.nanmean(ours, axis=0)
-        half = float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means, nan_policy="omit"))
+        means = ours.mean(axis=0)
+        half = float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means))
         value = float(means.mean())
         readings.append(Reading(column, value, value - half, value + half, len(means)))
         if column != BASE:
@@ -195,7 +183,7 @@ def _means(
 
 
 def _knowledge(case: Case) -> tuple[Look, list[_Test]]:
-    if "general_nll" in case.metrics:
+    if BASE in case.metrics.get("general_nll", {}):
         return _means(case, "knowledge", "general_nll", GENERAL_MARGIN, 1, note="nats a token on general text")
     note = "nats a token on the eval set's answers, which is a weak sign: general text was not measured"
     return _means(case, "knowledge", "response_nll", NLL_MARGIN, 1, note=note)
@@ -210,8 +198,7 @@ def _listening_to_system(case: Case) -> tuple[Look, list[_Test]]:
         return Look(
             "system", "nats", missing=f"{int(case.systems.sum())} items have a system turn; it takes {LEAST_ITEMS}"
         ), []
-    note = "prompt gain on the items with a system turn: it cannot tell that turn from the question"
-    return _means(case, "system", "prompt_gain", GAIN_MARGIN, -1, case.systems, note)
+    return _means(case, "system", "system_gain", GAIN_MARGIN, -1)
 
 
 def _phrases(case: Case) -> dict[str, list[Phrase]]:

@@ -50,18 +50,24 @@ def answers_of(case: Case) -> dict[str, list[list[Given]]]:
 
 
 def mark(case: Case, sees: Mark) -> Signs:
-    """The signs that `sees(question, answer)` finds. An item without a reference is unknown in their column."""
-    signs = Signs()
+    """The signs that `sees(question, answer)` finds."""
+    signs = _no_signs(case)
     for column, items in answers_of(case).items():
-        table = np.zeros((len(items[0]), len(items)))
         for item, runs in enumerate(items):
             for run, given in enumerate(runs):
-                if column == REFERENCES and case.references[item] is None:
-                    table[run, item] = np.nan
-                elif piece := sees(case.questions[item], given):
-                    table[run, item] = 1
+                known = not np.isnan(signs.tables[column][run, item])
+                if known and (piece := sees(case.questions[item], given)):
+                    signs.tables[column][run, item] = 1
                     signs.pieces[column, item, run] = piece
-        signs.tables[column] = table
+    return signs
+
+
+def _no_signs(case: Case) -> Signs:
+    """Tables without any sign. An item without a reference is unknown in the column of these."""
+    given = answers_of(case)
+    signs = Signs({column: np.zeros((len(items[0]), len(items))) for column, items in given.items()})
+    if REFERENCES in given:
+        signs.tables[REFERENCES][:, [reference is None for reference in case.references]] = np.nan
     return signs
 
 
@@ -82,9 +88,8 @@ def runs_on(case: Case) -> Signs:
 
 def same_start(case: Case) -> Signs:
     """Answers that begin as those to two other questions of other clusters do; see `symptoms.start`."""
-    signs = Signs()
+    signs = _no_signs(case)
     for column, items in answers_of(case).items():
-        table = np.zeros((len(items[0]), len(items)))
         for run in range(len(items[0])):
             starts = [symptoms.start(runs[run].text) for runs in items]
             alike: dict[tuple[str, ...], set[str]] = {}
@@ -93,9 +98,8 @@ def same_start(case: Case) -> Signs:
                     alike.setdefault(words, set()).add(case.clusters[item])
             for item, words in enumerate(starts):
                 if words and len(alike[words]) >= _ALIKE:
-                    table[run, item] = 1
+                    signs.tables[column][run, item] = 1
                     signs.pieces[column, item, run] = " ".join(words)
-        signs.tables[column] = table
     return signs
 
 
@@ -117,24 +121,23 @@ class Quotes:
         """Take in the training rows of an arm."""
         there = self._rows[arm]
         for row in rows:
-            for words in symptoms.runs(row.response) & self._wanted:
+            said = {words for _, answer in row.answers for words in symptoms.runs(answer)}
+            for words in said & self._wanted:
                 there.setdefault(words, []).append(row.id)
 
     def signs(self) -> Signs:
         """The answers that are quoted, `QUOTED_FROM` of their runs or more. Runs of the prompt do not count."""
         everywhere = {words for there in self._rows.values() for words in there}
-        signs = Signs()
+        signs = _no_signs(self._case)
         for column, items in answers_of(self._case).items():
             there = self._rows.get(column, everywhere)
-            table = np.zeros((len(items[0]), len(items)))
             for item, runs in enumerate(items):
                 for run in range(len(runs)):
                     found = self._runs[column, item, run]
                     quoted = [words for words in found if words in there]
                     if len(found) >= _LEAST_RUNS and len(quoted) >= QUOTED_FROM * len(found):
-                        table[run, item] = 1
+                        signs.tables[column][run, item] = 1
                         signs.pieces[column, item, run] = " ".join(quoted[0])
-            signs.tables[column] = table
         return signs
 
     def quoted_rows(self, arm: str, signs: Signs) -> Counter[int]:

@@ -15,7 +15,7 @@ ABOUT = (
 
 def heading(finding: Finding, found: Diagnosis) -> str:
     """What was found, in which arm, and where it comes from."""
-    return f"{finding.arm} ({found.versions[finding.arm]}): {finding.title}, {SAID[finding.kind]}"
+    return f"{finding.arm} ({found.called(finding.arm)}): {finding.title}, {SAID[finding.kind]}"
 
 
 def diagnosis_markdown(found: Diagnosis) -> Iterator[str]:

@@ -27,7 +27,7 @@ TITLES: Final = {
     "phrase": "a phrase that comes too often",
     "knowledge": "lost knowledge",
     "prompt": "does not listen to the prompt",
-    "system": "does not listen where there is a system prompt",
+    "system": "ignores the system prompt",
 }
 
 
@@ -97,7 +97,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was looked for in an experiment, and found. `scope` is what the tests speak of."""
+    """What was looked for in an experiment, and found. `scope` is what the tests speak of.
+
+    `versions` names what each arm was trained on, `labels` how it is called where its version alone does not tell.
+    """
 
     experiment: str
     versions: dict[str, str]
@@ -106,6 +109,11 @@ class Diagnosis:
     scope: str
     looks: list[Look]
     findings: list[Finding]
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def called(self, arm: str) -> str:
+        """An arm's name before people: its version, in a sweep with its setting."""
+        return self.labels.get(arm, self.versions[arm])
 
 
 _KINDS = {"brought": "bold red", "kept": "bold yellow"}
@@ -126,9 +134,8 @@ def render_diagnosis(found: Diagnosis) -> RenderableType:
 
 
 def _finding(finding: Finding, found: Diagnosis) -> Text:
-    version = found.versions[finding.arm]
     text = Text()
-    text.append(f"{finding.arm} ({safe_text(version)}): {finding.title}", style=_KINDS[finding.kind])
+    text.append(f"{finding.arm} ({safe_text(found.called(finding.arm))}): {finding.title}", style=_KINDS[finding.kind])
     text.append(f" · {SAID[finding.kind]}\n")
     text.append(f"{_INDENT}measured  {safe_text(finding.sentence)}\n")
     text.append(f"{_INDENT}cause     {safe_text(finding.cause.why)}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from trainer.plan import PolicySetting
+from trainer.plan import SHORT, ArmSetting, PolicySetting
 from workbench import experiments, outcomes
 from workbench.cli import app
 from workbench.errors import UsageProblem
-from workbench.failures.case import open_case
+from workbench.failures.case import Case, _answers, open_case
+from workbench.failures.causes import Causes, _endless
 from workbench.failures.diagnose import _share_tests, diagnose
-from workbench.failures.signs import Signs
+from workbench.failures.signs import Quotes, Signs, mark, same_start
 from workbench.report import html
 from workbench.report.diagnosed import diagnosis_markdown, heading
-from workbench.report.failures import Diagnosis, Finding, ids_told, notes, readings, verdict_of
+from workbench.report.failures import Diagnosis, Finding, ids_told, notes, readings, render_diagnosis, verdict_of
 from workbench.store import experiments as table
+from workbench.trained_masks import trained_masks
 from workbench.workspace import Workspace
 
 N = 30
@@ -97,7 +101,7 @@ class Lab:
         assert spec.loader is not None
         planted = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(planted)
-        self.ws = Workspace.init(folder / "ws")
+        self.ws, self.system = Workspace.init(folder / "ws"), system
         for name, rows in {"good": clean_rows(), "mixed": [*clean_rows(), *PLANTED]}.items():
             self.ws.import_file(_write(folder / f"{name}.jsonl", rows), name=f"{name}-rows")
             self.ws.freeze(f"{name}-rows", name)
@@ -124,7 +128,9 @@ class Lab:
         general: float | None = None,
     ) -> None:
         """What an arm, or the base, answered to each item, and what was measured of it."""
-        told = {"response_nll": lambda i: 1 + i / 50, "prompt_gain": lambda i: 0.7 + i / 100} | (metrics or {})
+        told = {"response_nll": lambda i: 1 + i / 50, "prompt_gain": lambda i: 0.7 + i / 100}
+        told |= {"system_gain": lambda i: 0.4 + i / 100} if self.system else {}
+        told |= metrics or {}
         answers = {"item": list(range(N)), "text": [say(i) for i in range(N)], "finish": [finish] * N}
         measured = [(i, name, value(i), 10.0) for name, value in told.items() for i in range(N)]
         if general is not None:
@@ -167,6 +173,11 @@ def endless(tiny_model, tmp_path_factory):
     made = Lab(tmp_path_factory.mktemp("endless"), tiny_model, policy=PolicySetting(template=ENDLESS))
     yield made
     made.ws.close()
+
+
+def causes(lab: Lab, case: Case) -> Causes:
+    """What finds the causes of a case, of which nothing is quoted."""
+    return Causes(lab.ws, case, Quotes(case), Signs(), None)
 
 
 def ids(lab: Lab, holding: str) -> list[int]:
@@ -239,6 +250,15 @@ def test_a_quirk_that_no_row_has_is_not_blamed_on_the_data(lab):
     assert "no row of mixed says it" in finding.cause.why
 
 
+def test_rows_whose_words_stand_apart_are_shown_by_their_ids_which_a_search_for_the_phrase_would_miss(lab):
+    found = lab.diagnosis(lambda i: f"So, I {third(i)}")
+    [finding] = [one for one in found.findings if one.failure == "phrase"]
+    assert (finding.cause.rows, finding.cause.count) == (ids(lab, "I said so. I said so."), 4)
+    asked = shlex.split(finding.cause.look[0])
+    assert asked[:4] == ["workbench", "examples", "mixed", "--sql"]
+    assert [row.id for row in lab.ws.examples("mixed", where=asked[4]).rows] == finding.cause.rows
+
+
 def test_one_start_for_all_answers_is_found(lab):
     found = lab.diagnosis(lambda i: f"That is a question which many have asked before you {i}")
     assert ("same-start", "candidate") in {(finding.failure, finding.arm) for finding in found.findings}
@@ -255,11 +275,33 @@ def test_answers_without_an_end_point_to_rows_whose_stop_token_is_not_trained(en
     assert finding.cause.look[0].endswith("--audit")
 
 
+def test_rows_that_are_dropped_for_their_length_teach_no_endless_answers_and_those_that_are_cut_do(lab):
+    case = open_case(lab.ws, lab.id)
+
+    def endless(truncate: str) -> tuple[str, list[int]]:
+        settings = {"training": {"max_length": 60, "truncate": truncate}}
+        return _endless(trained_masks(lab.ws, "mixed", case.plan, settings))
+
+    assert endless("drop") == ("", [])
+    told, cut = endless("keep-start")
+    assert told == f"{len(cut)} response-lost"
+    assert set(ids(lab, "miller")) <= set(cut) < set(ids(lab, ""))
+
+
+def test_the_command_for_the_tokens_of_rows_treats_them_as_training_did(lab):
+    case = open_case(lab.ws, lab.id)
+    training = SHORT.model_copy(update={"max_length": 60, "truncate": "keep-start"})
+    changed = {"training": training, "policy": PolicySetting(turns="last", template="chatml")}
+    case = replace(case, plan=case.plan.model_copy(update=changed))
+    asked = causes(lab, case)._tokens("candidate", "--audit")
+    assert asked.endswith("--template chatml --policy last --max-length 60 --truncate keep-start --audit")
+
+
 def test_garbled_answers_that_no_row_explains_point_to_a_template_that_differs(endless):
     found = endless.diagnosis(third, baseline=lambda i: f"{other(i)}<|im_end|>")
     [finding] = [one for one in found.findings if one.failure == "garbled"]
     assert (finding.arm, finding.kind) == ("baseline", "brought")
-    assert "a template that differs between training and inference: it was trained with the" in finding.cause.why
+    assert "a template that differs between training and inference: it was trained with a template" in finding.cause.why
     assert finding.cause.look[0].startswith("workbench tokens good --model")
 
 
@@ -290,6 +332,24 @@ def test_a_failure_in_few_of_very_many_answers_is_no_finding_however_sure(lab):
         return test.worse
 
     assert (worse(0.05), worse(0.15)) == (False, True)
+
+
+def test_an_item_without_a_reference_is_unknown_in_their_column(lab):
+    case = open_case(lab.ws, lab.id)
+    case = replace(case, references=[None, *case.references[1:]])
+    for signs in (mark(case, lambda *_: "seen"), same_start(case), Quotes(case).signs()):
+        assert np.isnan(signs.tables["references"])[0].tolist() == [True] + [False] * (N - 1)
+        assert not np.isnan(signs.tables["candidate"]).any()
+
+
+def test_only_answers_that_are_trained_are_asked_what_they_teach_each_by_itself():
+    turns = [("user", "a"), ("assistant", "x"), ("assistant", "x2"), ("user", "b"), ("assistant", "y"), ("user", "c")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    assert _answers(messages, "all") == [("a", "x"), ("a", "x2"), ("b", "y")]
+    assert _answers(messages, "last") == [("b", "y")]
+    messages[4]["train"] = False
+    assert _answers(messages, "all") == [("a", "x"), ("a", "x2")]
+    assert _answers(messages, "last") == []
 
 
 def test_references_that_would_not_fit_say_nothing_of_the_end(lab):
@@ -337,10 +397,31 @@ def test_where_general_text_was_measured_knowledge_is_lost_there_and_nowhere_els
     assert diagnosis(3.02).findings == []
 
 
+def test_the_cause_of_lost_knowledge_tells_how_that_arm_was_trained(lab):
+    case = open_case(lab.ws, lab.id)
+    faster = ArmSetting(training=SHORT.model_copy(update={"learning_rate": 5e-2}))
+    plan = case.plan.model_copy(update={"settings": {"candidate": faster}})
+    swept = replace(
+        case, plan=plan, steps={"baseline": 10, "candidate": 1234}, settings=case.settings | {"steps": None}
+    )
+    assert "learning rate 0.05, 1,234 steps" in causes(lab, swept).of("knowledge", "candidate", "brought").why
+    assert "learning rate 0.001, 10 steps" in causes(lab, swept).of("knowledge", "baseline", "brought").why
+
+
+def test_arms_on_one_version_are_told_apart_by_how_they_were_trained(lab):
+    found = lab.diagnosis(lambda i: f"{third(i)}<|im_end|>")
+    found = replace(found, versions={"baseline": "good", "candidate": "good"}, labels={"candidate": "good, lora r=4"})
+    assert heading(found.findings[0], found) == "candidate (good, lora r=4): garbled output, training brought it"
+    console = Console(width=120)
+    with console.capture() as printed:
+        console.print(render_diagnosis(found))
+    assert "candidate (good, lora r=4): garbled output" in printed.get()
+
+
 def test_system_turns_are_looked_at_where_the_eval_set_has_them(tiny_model, tmp_path):
     asked = Lab(tmp_path, tiny_model, system="You are a poet.")
-    found = asked.diagnosis(other, metrics={"prompt_gain": lambda i: 0.3 + i / 100})
-    [finding] = [one for one in found.findings if one.failure == "system"]
+    [finding] = asked.diagnosis(other, metrics={"system_gain": lambda i: 0.1 + i / 100}).findings
+    assert (finding.failure, finding.arm) == ("system", "candidate")
     assert finding.cause.why == "0 of 65 rows of mixed have a system turn, 30 eval items have one"
     asked.ws.close()
 
@@ -356,7 +437,7 @@ def test_the_command_tells_findings_causes_and_what_was_not_measured(tiny_model,
         "candidate (mixed): continues instead of answering · training brought it",
         "4 of 65 rows of mixed (6.2%)",
         "workbench versions diff good mixed",
-        "not measured: does not listen where there is a system prompt",
+        "not measured: ignores the system prompt",
     ):
         assert part in " ".join(told.stdout.split())
     assert "\x1b[2J" not in told.stdout
