@@ -21,5 +21,6 @@ def general_text() -> str:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that ship with the product, usable in place of a path."""
-    return sorted(path.stem for path in (data_dir() / "recipes").glob("*.yaml"))
+    """Names of the recipes that ship with the product, usable in place of a path; the one to begin with first."""
+    names = sorted(path.stem for path in (data_dir() / "recipes").glob("*.yaml"))
+    return sorted(names, key=lambda name: name != "safe-default")
