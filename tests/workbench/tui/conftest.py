@@ -73,8 +73,8 @@ async def running(workspace: Workspace | None, *, base: str = "rows", size=(120,
     app._threads.shutdown(cancel_futures=True)
 
 
-async def until(pilot, holds: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until `holds()`; fail with what is on the screen otherwise."""
+async def until(pilot, holds: Callable[[], bool], seconds: float = 40.0) -> None:
+    """Wait until `holds()`; fail with what is on the screen otherwise. `make test` knows that failure by its words."""
     for _ in range(int(seconds / 0.05)):
         if holds():
             return

@@ -79,7 +79,7 @@ async def test_labels_are_one_key_and_go_on_to_the_next_row(tui, workspace):
 async def test_changes_are_done_in_the_order_of_the_keys(tui, workspace):
     async with tui.running(workspace) as pilot:
         tui.type_ahead(pilot.app, *("plus", "minus", "u") * 6, "3")
-        await tui.until(pilot, lambda: "3" in [row.label for row in listed(workspace)], 40)
+        await tui.until(pilot, lambda: "3" in [row.label for row in listed(workspace)])
         # Each round labels one row good for good; the cursor goes on by two.
         assert [row.pos for row in listed(workspace) if row.label == "good"] == [0, 2, 4, 6, 8, 10]
         assert [row.pos for row in listed(workspace) if row.label == "3"] == [12]

@@ -55,7 +55,7 @@ class Terminal:
         self._tmux("send-keys", "-l", text)
         self._tmux("send-keys", end)
 
-    def wait(self, *texts: str, seconds: float = 30.0) -> str:
+    def wait(self, *texts: str, seconds: float = 60.0) -> str:
         """The screen, once all of the texts are on it."""
         deadline = time.monotonic() + seconds
         while not all(text in (screen := self.screen) for text in texts):
@@ -92,6 +92,7 @@ def terminal(tmp_path, tiny_model):
     opened.close()
 
 
+@pytest.mark.timeout(300)
 def test_import_drop_freeze_two_compare_and_read_the_verdict(terminal, tmp_path):
     terminal.wait("Open the starter set", "Import a file")
     terminal.press("i")

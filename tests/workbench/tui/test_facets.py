@@ -47,12 +47,12 @@ async def test_counts_of_another_list_and_of_another_score_are_called_off(tui):
             ),
         )
         await tui.until(pilot, lambda: "length" in tui.screen_text(pilot.app))
-        await tui.until(pilot, lambda: ended == ["count"], 5)
+        await tui.until(pilot, lambda: ended == ["count"])
         listed.show_histogram("length")
         await pilot.pause(0.1)
         listed.show_histogram("other")
         await tui.until(pilot, lambda: "█" in tui.screen_text(pilot.app))
-        await tui.until(pilot, lambda: ended == ["count", "length"], 5)
+        await tui.until(pilot, lambda: ended == ["count", "length"])
 
 
 async def test_what_tells_two_settings_of_a_scorer_apart_is_seen_in_a_narrow_column(tui):

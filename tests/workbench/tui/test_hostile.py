@@ -169,7 +169,7 @@ async def test_the_title_of_a_dialog_is_shown_as_it_is(tui):
     async with app.run_test(size=(100, 24)) as pilot:
         for dialog in (ReportDialog(title, lambda width: []), EditDialog(title, turns)):
             app.push_screen(dialog)
-            await tui.until(pilot, lambda: title in tui.screen_text(app), seconds=2)
+            await tui.until(pilot, lambda: title in tui.screen_text(app))
             app.pop_screen()
 
 

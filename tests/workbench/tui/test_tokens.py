@@ -282,7 +282,7 @@ async def test_a_model_without_a_template_is_seen_through_one_that_is_named(tui,
 
 
 async def test_losses_come_from_a_job_are_shown_without_colour_too_and_are_kept(
-    tui, made_for_tokens, tmp_path, tiny_model, monkeypatch
+    tui, made_for_tokens, tmp_path, tiny_model, forked_jobs, monkeypatch
 ):
     monkeypatch.setenv("NO_COLOR", "1")
     async with looking(tui, made_for_tokens, tmp_path, tiny_model) as pilot:
@@ -307,7 +307,7 @@ async def test_losses_come_from_a_job_are_shown_without_colour_too_and_are_kept(
 
 
 async def test_measuring_is_stopped_and_what_cannot_be_measured_is_a_sentence(
-    tui, made_for_tokens, tmp_path, tiny_model
+    tui, made_for_tokens, tmp_path, tiny_model, forked_jobs
 ):
     alone = tmp_path / "alone"
     shutil.copytree(tiny_model, alone, ignore=shutil.ignore_patterns("*.safetensors"))
