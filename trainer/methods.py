@@ -46,11 +46,7 @@ def adapter(base: Base, setting: TrainingSetting, seed: int) -> Iterator[PeftMod
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if setting.method != "peft":
             raise
-        raise BadInput(
-            f"PEFT cannot put this adapter on the model ({_first_line(error)})",
-            where=f"the config of {setting.peft.get('peft_type')}",
-            do="Name the layers in target_modules; the documentation of PEFT has each method's keys.",
-        ) from error
+        raise _unfit(setting, error) from error
     if setting.method == "dora":
         _begin_at_the_base(model)
     try:
@@ -62,6 +58,28 @@ def adapter(base: Base, setting: TrainingSetting, seed: int) -> Iterator[PeftMod
             base.model.__dict__.pop("forward", None)
         base.model.requires_grad_(False)
         base.model.eval()
+
+
+def check_config(base: Base, setting: TrainingSetting) -> None:
+    """Put the adapter of a PEFT config on the base and have it run once. Raises BadInput where that cannot be done.
+
+    Then the base is of no more use: PEFT leaves a model half changed that it refused.
+    """
+    import torch
+
+    with adapter(base, setting, seed=0) as model, torch.inference_mode(), base.autocast():
+        try:
+            model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=base.device))
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+            raise _unfit(setting, error) from error
+
+
+def _unfit(setting: TrainingSetting, error: Exception) -> BadInput:
+    return BadInput(
+        f"PEFT cannot put this adapter on the model ({_first_line(error)})",
+        where=f"the config of {setting.peft.get('peft_type')}",
+        do="Name the layers in target_modules; the documentation of PEFT has each method's keys.",
+    )
 
 
 def _begin_at_the_base(model: PeftModel) -> None:

@@ -32,7 +32,7 @@ from trainer.failures import FAILED, check_comparable, note_failure, run_problem
 from trainer.finetune import RunResult, finetune
 from trainer.forgetting import forgetting
 from trainer.merged_arm import merged_adapter
-from trainer.methods import adapter, measuring
+from trainer.methods import check_config, measuring
 from trainer.plan import BASE, SHORT, ExperimentPlan, ResolvedBudget, Run
 from trainer.protocol import Events, deferred_stop, write_atomic
 from trainer.schedule import TrainRow, epoch_steps
@@ -118,8 +118,7 @@ class Runs:
         """Raise BadInput where a PEFT config cannot be trained on this model: now, not after hours of other arms."""
         for own in self.plan.settings.values():
             if own.training.method == "peft":
-                with adapter(self.base, own.training, seed=0):
-                    pass
+                check_config(self.base, own.training)
 
     def attempt(self, run: Run, budget: ResolvedBudget) -> None:
         """Make a run; what goes wrong with it alone is noted, so that the others go on."""

@@ -13,7 +13,7 @@ from trainer.base import load_base  # noqa: E402
 from trainer.errors import BadInput  # noqa: E402
 from trainer.finetune import finetune  # noqa: E402
 from trainer.forgetting import GENERAL_KL, GENERAL_NLL, forgetting  # noqa: E402
-from trainer.methods import measuring, trainable  # noqa: E402
+from trainer.methods import check_config, measuring, trainable  # noqa: E402
 from trainer.sanity import step0_difference  # noqa: E402
 
 METHODS = {
@@ -134,6 +134,19 @@ def test_a_config_that_cannot_be_trained_here_is_refused(config, why, tiny, sett
     own = setting.model_copy(update={"method": "peft", "peft": config})
     with pytest.raises(BadInput, match=why), trainable(tiny, own, 0):
         pass
+
+
+@pytest.mark.parametrize("config", [{"peft_type": "POLY"}, {"peft_type": "LORA", "target_modules": ["nowhere"]}])
+def test_a_config_that_only_fails_when_it_is_put_on_or_run_is_found_out_before(config, tiny, setting):
+    own = setting.model_copy(update={"method": "peft", "peft": config})
+    with pytest.raises(BadInput, match=f"{config['peft_type']}: PEFT cannot put"):
+        check_config(tiny, own)
+
+
+def test_a_config_that_was_found_good_left_the_base_as_it_was(tiny, setting):
+    before = {key: value.clone() for key, value in tiny.model.state_dict().items()}
+    check_config(tiny, setting.model_copy(update=METHODS["ia3"]))
+    assert all(torch.equal(before[key], value) for key, value in tiny.model.state_dict().items())
 
 
 def test_all_weights_of_a_model_in_four_bits_cannot_be_trained(tiny_setting, setting):
