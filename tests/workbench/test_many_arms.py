@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from workbench.store.versions import check_removable
 from workbench.verdict_history import history
 from workbench.workspace import Workspace
 
-from .planted import SUMMARY, plant
+from .planted import SUMMARY, ended, made_of, plant
 
 MEANS = {
     "base": 3.0,
@@ -44,31 +45,20 @@ MEANS = {
 @pytest.fixture(scope="module")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Version `raw` of 20 rows, `good` of 12 of them, `same` and `bad` of 20 others, and an eval set of six items."""
-    folder = tmp_path_factory.mktemp("arms")
-    ws = Workspace.init(folder / "ws")
-    for name in ("raw", "same", "bad"):
-        path = folder / f"{name}.jsonl"
-        rows = [{"prompt": f"Question {i}?", "completion": f"{name} {'long ' * i}"} for i in range(20)]
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        ws.import_file(path, name=f"{name}-rows")
-        ws.freeze(f"{name}-rows", name)
-    recipe = folder / "first.yaml"
+    versions = {
+        name: [(f"Question {i}?", f"{name} {'long ' * i}") for i in range(20)] for name in ("raw", "same", "bad")
+    }
+    home = made_of(tmp_path_factory.mktemp("arms"), versions)
+    recipe = home.with_name("first.yaml")
     recipe.write_text("steps:\n  - length: {on: response, max_words: 12}\n")
-    ws.run_recipe(recipe, ["raw"], "good")
-    items = [{"prompt": f"Item {i}?", "completion": f"yes {i}"} for i in range(6)]
-    (folder / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
-    ws.import_evalset(folder / "items.jsonl", "items")
-    ws.close()
-    return folder / "ws"
+    with closing(Workspace.open(home)) as ws:
+        ws.run_recipe(recipe, ["raw"], "good")
+    return home
 
 
 @pytest.fixture
-def ws(made_once: Path, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
-    (tmp_path / "tiny").symlink_to(tiny_model)
-    monkeypatch.chdir(tmp_path)
-    workspace = Workspace.open(Path(shutil.copytree(made_once, tmp_path / "ws")))
-    yield workspace
-    workspace.close()
+def ws(made_once: Path, open_copy: Callable[[Path], Workspace]) -> Workspace:
+    return open_copy(made_once)
 
 
 def ask(*candidates: str, **options: Any) -> Question:
@@ -79,10 +69,7 @@ def ask(*candidates: str, **options: Any) -> Question:
 
 def made(ws: Workspace, question: Question) -> tuple[Experiment, list[str], dict[str, Any]]:
     """An experiment to its end, the runs that had to be made for it, and its JSON."""
-    experiment = experiments.plan(ws, question)
-    runs = plant(experiment, MEANS.__getitem__)
-    outcomes.conclude(ws, experiment.id)
-    return experiment, runs, json.loads(str(find_experiment(ws.store, experiment.id).result))
+    return ended(ws, question, MEANS.__getitem__)
 
 
 def said(result: dict[str, Any]) -> dict[tuple[str, str], str]:

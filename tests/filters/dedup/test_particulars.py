@@ -76,6 +76,6 @@ def test_capitals_of_a_headline_name_nothing():
 
 def test_code_without_end_is_read_in_time():
     text = "x = {" + "'" * 20_000 + "in " * 20_000
-    began = time.perf_counter()
+    began = time.thread_time()
     Particulars.of(text)
-    assert time.perf_counter() - began < 2
+    assert time.thread_time() - began < 2
