@@ -40,7 +40,7 @@ class Columns:
     def heading(self) -> str:
         """The line above the list."""
         response = f"  {fit('response', self.response)}" if self.response else ""
-        return f"  {'row'.rjust(self.number)}   label turns  size  {fit('prompt', self.prompt)}{response}"
+        return f"  {'#'.rjust(self.number)}   label turns  size  {fit('prompt', self.prompt)}{response}"
 
 
 _FIXED = 2 + 3 + 5 + 7 + 5 + 2  # gutter, state, label, turns, size, gaps
