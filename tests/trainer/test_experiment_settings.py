@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,17 +12,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from trainer import runs  # noqa: E402
 from trainer.errors import BadInput  # noqa: E402
 from trainer.experiment import run_experiment  # noqa: E402
 from trainer.plan import ArmSetting, Budget, Evaluation, ExperimentPlan, Run  # noqa: E402
 from trainer.protocol import PLAN, Events  # noqa: E402
 
 ARMS = ("lora", "qlora", "full", "twice")
+kept_norms: list[bool] = []
+"""Whether DoRA kept its norms, for each time that answers were written."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, tiny_setting) -> Path:
     """A job of four arms on the same rows, made to its end."""
+    from peft.tuners.lora import dora
+
     from trainer.plan import TrainingSetting
 
     folder = tmp_path_factory.mktemp("settings")
@@ -52,7 +58,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_setting) -> Path:
         evaluation=Evaluation(max_new_tokens=4),
     )
     (folder / PLAN).write_text(plan.model_dump_json())
-    run_experiment(folder, Events(folder))
+    answered = runs.generate
+
+    def generate(*args: Any, **options: Any) -> Any:
+        kept_norms.append(dora.ENABLE_DORA_CACHING)
+        return answered(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "generate", generate)
+        run_experiment(folder, Events(folder))
     return folder
 
 
@@ -60,11 +74,11 @@ def test_a_config_that_cannot_be_trained_is_told_before_anything_is(folder, tmp_
     plan = ExperimentPlan.model_validate_json((folder / PLAN).read_bytes())
     wrong = plan.settings["twice"].training.model_copy(update={"method": "peft", "peft": {"peft_type": "NO_SUCH"}})
     settings = {"lora": plan.settings["lora"], "twice": ArmSetting(training=wrong)}
-    runs = [run for run in plan.runs if run.arm in settings]
+    left = [run for run in plan.runs if run.arm in settings]
     arms = {arm: plan.arms[arm] for arm in settings}
     for name in (*arms.values(), "eval.parquet"):
         (tmp_path / name).symlink_to(folder / name)
-    planned = plan.model_copy(update={"settings": settings, "arms": arms, "runs": runs, "base": False})
+    planned = plan.model_copy(update={"settings": settings, "arms": arms, "runs": left, "base": False})
     (tmp_path / PLAN).write_text(planned.model_dump_json())
     with pytest.raises(BadInput, match="PEFT has no method 'NO_SUCH'"):
         run_experiment(tmp_path, Events(tmp_path))
@@ -85,6 +99,13 @@ def test_every_arm_is_trained_by_its_own_setting_on_the_base_as_it_wants_it(fold
     assert (saved["full"] / "config.json").exists()
     assert told["twice"]["steps"] == 2 * told["lora"]["steps"]
     assert all(each["sanity"]["step0_difference"] < 1e-6 for each in told.values())
+
+
+def test_answers_are_written_with_norms_that_dora_keeps_and_training_does_without(folder):
+    assert kept_norms == [True] * (1 + len(ARMS))
+    from peft.tuners.lora import dora
+
+    assert not dora.ENABLE_DORA_CACHING
 
 
 def test_what_each_arm_took_is_told(folder):

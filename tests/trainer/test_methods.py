@@ -6,8 +6,6 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from peft.helpers import DoraCaching  # noqa: E402
-
 from trainer.adapters import is_whole_model, with_adapters  # noqa: E402
 from trainer.base import load_base  # noqa: E402
 from trainer.errors import BadInput  # noqa: E402
@@ -68,6 +66,8 @@ def test_a_method_learns_leaves_the_base_alone_and_comes_back_from_the_disk_with
 def test_dora_takes_the_norms_of_its_weights_once_while_it_is_measured_and_anew_after_a_step(
     tiny, setting, rows, monkeypatch
 ):
+    from peft.helpers import DoraCaching
+
     norms = []
     norm = torch.linalg.norm
     monkeypatch.setattr(torch.linalg, "norm", lambda *args, **options: norms.append(1) or norm(*args, **options))
