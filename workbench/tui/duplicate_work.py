@@ -12,6 +12,7 @@ from workbench.duplicates import OpenDuplicates, Summary, conflicts_of, steps_of
 from workbench.store.database import Store
 from workbench.store.duplicates import ClusterRow, DedupStep
 from workbench.text import counted
+from workbench.tui.cells import flat
 
 Decide = Callable[[OpenDuplicates], Decision]
 
@@ -106,3 +107,12 @@ def about_lines(
     if not opened.step.reports:
         more.append(f"X {pending}" if pending else "the rows stand as listed")
     return [" · ".join(parts), " · ".join(more)]
+
+
+def not_looked_for(base: str) -> str:
+    """What is said where no step has looked for duplicates."""
+    return f"""{flat(base)}: no step on the way here has looked for duplicates.
+
+d looks now: a recipe for equal and nearly equal prompts runs over these rows. It says first what would fall, and \
+makes a new version only then; these rows stay as they are. What fell stands here beside the row that was kept, and \
+can be taken back."""

@@ -122,6 +122,33 @@ async def test_gradients_are_a_job_that_tells_its_progress_and_can_be_stopped(su
         await tui.until(pilot, lambda: not isinstance(pilot.app.screen, CulpritsScreen))
 
 
+async def test_a_ranking_that_was_called_off_goes_on_by_the_same_key_and_not_with_a_job(suspects, monkeypatch, tui):
+    stopped, begun = threading.Event(), threading.Event()
+
+    class Endless(WordVectors):
+        def __init__(self, *args) -> None:
+            self._cancelled = args[-1]
+
+        def __call__(self, texts: list[str], model: str) -> np.ndarray:
+            begun.set()
+            while not stopped.is_set():
+                if self._cancelled():
+                    stopped.set()
+                    raise Stopped("Stopped", do="")
+                stopped.wait(0.01)
+            return super().__call__(texts, model)
+
+    monkeypatch.setattr(culprits, "CachedEmbeddings", Endless)
+    monkeypatch.setattr(culprits, "run_job", lambda *_, **__: pytest.fail("a job was begun"))
+    async with suspects(ranked=False) as (pilot, screen):
+        await tui.until(pilot, begun.is_set)
+        await pilot.press("ctrl+c")
+        await tui.until(pilot, lambda: "m goes on with it" in tui.said(pilot.app))
+        await pilot.press("m")
+        await tui.until(pilot, lambda: screen.found is not None)
+        assert screen.found.by == "neighbours"
+
+
 @pytest.mark.model
 async def test_both_rankings_stand_beside_each_other(suspects, monkeypatch, tui):
     from trainer.gradients import measure_gradients

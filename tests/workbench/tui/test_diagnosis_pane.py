@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from workbench.report.failures import Cause, Diagnosis, Finding, Look, Reading, Shown
 from workbench.tui.screens.tokens import TokensScreen
-from workbench.tui.widgets.diagnosis_pane import DiagnosisPane
+from workbench.tui.widgets.diagnosis_pane import DiagnosisPane, diagnosis_rows
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.verdict_view import VerdictView
 from workbench.workspace import Workspace
+
+LOOK = Look("loops", "share", [Reading("candidate", 0.5, 0.3, 0.7, 6)])
 
 
 @pytest.fixture
@@ -77,3 +81,46 @@ async def test_from_a_finding_keys_lead_to_its_rows(ws, tui, monkeypatch):
             pilot, lambda: pilot.app.current_mode == "browse" and "Question 7?" in tui.screen_text(pilot.app)
         )
         assert pilot.app.base == "no"
+
+
+async def test_a_diagnosis_that_is_left_before_it_is_made_is_there_when_one_comes_back(ws, tui, monkeypatch):
+    begun, go_on, asked = threading.Event(), threading.Event(), []
+
+    def diagnosed(ws, id, progress):
+        asked.append(id)
+        begun.set()
+        assert go_on.wait(20)
+        return Diagnosis(id, {"baseline": "yes", "candidate": "no"}, 6, 2, "these runs", [LOOK], [])
+
+    monkeypatch.setattr("workbench.failures.diagnose.diagnose", diagnosed)
+    async with tui.running(ws, base="no") as pilot:
+        app = pilot.app
+        app.go("experiments")
+        await tui.until(pilot, lambda: bool(app.screen.query(VerdictView)))
+        view = app.screen.query_one(VerdictView)
+        await tui.until(pilot, lambda: view.shown is not None)
+        pane, shown = view.query_one(DiagnosisPane), view.shown
+        view.home().focus()
+        await pilot.press("8")
+        await tui.until(pilot, begun.is_set)
+        pane.show(None)  # as when another pair is read
+        go_on.set()
+        await tui.until(pilot, lambda: not pane._making)
+        assert pane.found is None, "it is not of what is in view"
+        pane.show(shown)
+        await tui.until(pilot, lambda: pane.found is not None and pane.table.keys == ["0"])
+        assert asked == [shown.id], "another pair has the same"
+
+
+def test_of_many_arms_each_has_its_name_where_two_are_called_by_letters():
+    versions = {"baseline": "raw", "candidate": "good", "candidate2": "best"}
+    readings = [Reading(arm, 0.5, 0.3, 0.7, 6) for arm in ("base", *versions)]
+    look = Look("loops", "share", readings)
+    finding = Finding("loops", "candidate2", "brought", "3 of 6", 0.01, Cause("", []), [])
+    found = Diagnosis("x", versions, 6, 2, "these runs", [look], [finding])
+    columns, [(_, cells)], _ = diagnosis_rows(found, versions)
+    assert [column.title for column in columns] == ["", "failure", "in", "base", "raw", "good", "best"]
+    assert cells[2] == "best"
+    two = Diagnosis("x", {"baseline": "raw", "candidate": "good"}, 6, 2, "these runs", [look], [])
+    columns, _, _ = diagnosis_rows(two, two.versions)
+    assert [column.title for column in columns] == ["", "failure", "base", "A", "B", "in"]

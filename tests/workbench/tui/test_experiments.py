@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from textual.widgets import Input, Static
 
 from trainer.protocol import DONE, Events, holding
 from workbench import experiments
-from workbench.comparing import listing, setup
-from workbench.errors import BadInput
+from workbench.comparing import Jobs, listing, setup
+from workbench.controls import make_controls
+from workbench.errors import BadInput, Stopped
 from workbench.experiments import Question
 from workbench.jobs import is_running
 from workbench.store import experiments as rows
@@ -275,6 +277,25 @@ async def test_esc_while_it_is_planned_starts_no_job(tui, ws, monkeypatch):
         await pilot.pause(0.2)
         assert started == []
         assert len(rows.states(ws.store)) == 1, "what was planned is taken back"
+
+
+def test_what_was_called_off_while_it_was_planned_leaves_no_version_of_a_control(ws, tmp_path):
+    path = tmp_path / "few.jsonl"
+    path.write_text("".join(f'{{"prompt": "Question {n}?", "completion": "few {n}"}}\n' for n in range(10)))
+    ws.import_file(path, name="few-rows")
+    ws.freeze("few-rows", "few")
+    there = [version.name for version in ws.versions()]
+    question = replace(setup(ws, "yes", "few").question, controls=("random-k",))
+    with pytest.raises(Stopped):
+        Jobs(ws).begin(question, lambda: True)
+    assert [version.name for version in ws.versions()] == there
+    assert len(rows.states(ws.store)) == 1
+    baseline, few = (ws.store.version(name) for name in ("yes", "few"))
+    make_controls(ws, ["random-k"], baseline, {"candidate": few}, dry_run=False)  # one that was there is kept
+    there.append("yes-random-k-10")
+    with pytest.raises(Stopped):
+        Jobs(ws).begin(question, lambda: True)
+    assert [version.name for version in ws.versions()] == there
 
 
 async def test_what_was_planned_and_never_started_says_so_and_can_be_started_or_deleted(tui, ws, monkeypatch):

@@ -97,6 +97,7 @@ class CulpritsScreen(BenchScreen):
         self._doing = ""
         self._failure = ""
         self._called_off = False
+        self._stopped: Way | None = None
         self._dropped: set[int] = set()
         self._answers: ItemAnswers | None = None
 
@@ -137,7 +138,7 @@ class CulpritsScreen(BenchScreen):
 
     def action_by_other(self) -> None:
         """Rank the other way."""
-        other: Way = "gradients" if self._by == "neighbours" else "neighbours"
+        other: Way = self._stopped or ("gradients" if self._by == "neighbours" else "neighbours")
         if self._wanted:
             self.say("The rows are still being ranked: ctrl+c stops that.")
         elif other in self._found:
@@ -148,7 +149,7 @@ class CulpritsScreen(BenchScreen):
 
     def _rank(self, by: Way) -> None:
         workspace, shown, item = self.bench.workspace, self._result, self._item
-        self._wanted, self._called_off, self._failure = by, False, ""
+        self._wanted, self._stopped, self._called_off, self._failure = by, None, False, ""
         self._doing = "starting"
         self._describe()
 
@@ -174,7 +175,7 @@ class CulpritsScreen(BenchScreen):
     def _tell(self, message: _Doing) -> None:
         self._doing = message.told
         if message.ended:
-            self._wanted = None
+            self._stopped, self._wanted = self._wanted, None
             self.say("Stopped; what was done is kept: m goes on with it.")
         self._describe()
 
@@ -183,7 +184,7 @@ class CulpritsScreen(BenchScreen):
         self._found[message.found.by] = message.found
         self._by = message.found.by
         self._dropped, self._answers = message.dropped, message.answers
-        self._doing, self._wanted = "", None
+        self._doing, self._failure, self._wanted = "", "", None
         self._fill()
 
     def on_failure(self, message: Failure) -> None:

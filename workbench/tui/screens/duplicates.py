@@ -23,13 +23,7 @@ from workbench.tui.actions import bindings
 from workbench.tui.cells import flat
 from workbench.tui.changes import Changed
 from workbench.tui.duplicate_decisions import Decisions
-from workbench.tui.duplicate_work import (
-    Listed,
-    about_lines,
-    as_shown,
-    described,
-    open_first,
-)
+from workbench.tui.duplicate_work import Listed, about_lines, as_shown, described, not_looked_for, open_first
 from workbench.tui.messages import Said
 from workbench.tui.recipe_flow import RecipeFlow
 from workbench.tui.screen import BenchScreen
@@ -43,12 +37,6 @@ from workbench.tui.workers import Cancelled, background
 
 RECIPE = "duplicates"
 """The recipe that looks for duplicates where none has been looked for."""
-
-_EMPTY = """
-
-d looks now: a recipe for equal and nearly equal prompts runs over these rows. It says first what would fall, and \
-makes a new version only then; these rows stay as they are. What fell stands here beside the row that was kept, and \
-can be taken back."""
 
 
 @dataclass
@@ -148,13 +136,9 @@ class DuplicatesScreen(BenchScreen):
         if self.opened is None or len(self._steps) < 2:
             self.say("There is no other step that looked for duplicates.")
             return
-        at = [step.id for step in self._steps].index(self.opened.step.id)
-        step, store, base, steps = (
-            self._steps[(at + by) % len(self._steps)],
-            self.bench.workspace.store,
-            self.base,
-            self._steps,
-        )
+        store, base, steps = self.bench.workspace.store, self.base, self._steps
+        at = [step.id for step in steps].index(self.opened.step.id)
+        step = steps[(at + by) % len(steps)]
         self._list(lambda cancelled: described(OpenDuplicates(store, base, step), steps))
 
     def action_threshold_by(self, by: int) -> None:
@@ -191,9 +175,8 @@ class DuplicatesScreen(BenchScreen):
             self._no_threshold()
             return
         if threshold < opened.floor:
-            self.say(
-                f"Pairs are only kept from {opened.floor:g} up: to look below, run the recipe with a lower threshold."
-            )
+            do = "to look below, run the recipe with a lower threshold"
+            self.say(f"Pairs are only kept from {opened.floor:g} up: {do}.")
             return
         if not threshold <= 1:
             self.say("1 is the highest threshold: texts that are quite alike.")
@@ -258,7 +241,7 @@ class DuplicatesScreen(BenchScreen):
         about = self.query_one("#about", Static)
         if self.opened is None or self.shown is None:
             if not self._steps:
-                about.update(Text(flat(f"{self.base}: no step on the way here has looked for duplicates.") + _EMPTY))
+                about.update(Text(not_looked_for(self.base)))
             return
         lines = about_lines(self.base, self.opened, self._steps, self.shown, self._asked, self._pending)
         about.update(Text("\n".join(flat(line) for line in lines)))
@@ -398,14 +381,15 @@ class DuplicatesScreen(BenchScreen):
     async def action_export(self, file: str = "") -> None:
         """Write the clusters as listed."""
         opened = self.opened
-        file = (
-            file
-            or await ask_text(self.app, "Write the clusters to", "duplicates.csv", detail="Texts are cut short.")
-            or ""
-        )
-        if not (file and opened):
+        if opened is None:
+            self.say("There is no list to write.")
             return
-        path = Path(file).expanduser()
+        named = file or await ask_text(
+            self.app, "Write the clusters to", "duplicates.csv", detail="Texts are cut short."
+        )
+        if not named:
+            return
+        path = Path(named).expanduser()
 
         def work(cancelled: Cancelled) -> Said:
             return Said(f"Wrote {counted(write_clusters(opened, path), 'row')} to {path}.")

@@ -58,6 +58,8 @@ EXPERIMENT_ACTIONS = declare(
     Action("evalset", (), "eval set", "Make an eval set of a file.", "experiments", takes="FILE"),
 )  # fmt: skip
 
+_WIDE = 100  # cells from which names have more room in the list
+
 _REST = 0.15  # seconds that the cursor rests on a result before it is read
 
 
@@ -143,7 +145,7 @@ class ExperimentsScreen(BenchScreen):
         ablations = self.bench.experiments.ablations
         self._listed = {listed.id: listed for listed in seen.experiments}
         self._ablations = {ablation_key(listed.id): listed for listed in ablations}
-        rows = listed_rows(seen.experiments, ablations)
+        rows = listed_rows(seen.experiments, ablations, narrow=self.size.width < _WIDE)
         if rows != self._rows:
             self._rows = rows
             self.table.show(COLUMNS, rows)
@@ -157,8 +159,8 @@ class ExperimentsScreen(BenchScreen):
         self._show_current()
 
     def on_resize(self) -> None:
-        """Fit what is told of the one under the cursor."""
-        self._show_current()
+        """Fit the list, and what is told of the one under the cursor."""
+        self._show(self.bench.experiments.seen)
 
     def _summed(self) -> str:
         seen, ablations = self.bench.experiments.seen, len(self.bench.experiments.ablations)

@@ -139,6 +139,10 @@ class CompareDialog(Dialog[str]):
         self._look()
         super().on_mount()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While a question is being started, it stays as it is."""
+        return not self._starting or action not in ("candidate", "swap", "leave_out", "make_evalset")
+
     # What it would come to
 
     @on(Input.Changed)

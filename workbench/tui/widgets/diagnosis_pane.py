@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -12,9 +13,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from workbench.report.failures import SAID, cells_of, ids_told, verdict_of
+from workbench.report.pairs import arms
 from workbench.text import counted
 from workbench.tui.actions import Action, bindings, declare
-from workbench.tui.cells import flat, wrap
+from workbench.tui.cells import fit, flat, wrap
 from workbench.tui.messages import Failure, Said
 from workbench.tui.widgets.line_view import Line, LineView
 from workbench.tui.widgets.result_pane import ResultPane
@@ -83,6 +85,7 @@ class DiagnosisPane(ResultPane):
         self._experiment = ""
         self._found: Diagnosis | None = None
         self._making = ""
+        self._names: dict[str, str] = {}
         self._rows: dict[str, _Row] = {}
 
     def compose(self) -> ComposeResult:
@@ -99,7 +102,7 @@ class DiagnosisPane(ResultPane):
     @property
     def found(self) -> Diagnosis | None:
         """The diagnosis, where it is made already."""
-        return self._found
+        return self._found if self._found and self._found.experiment == self._experiment else None
 
     @property
     def current(self) -> _Row | None:
@@ -112,13 +115,13 @@ class DiagnosisPane(ResultPane):
 
     def show(self, shown: Finished | None) -> None:
         """Begin anew with another result; another pair of the same experiment has the same diagnosis."""
-        id = shown.id if shown else ""
-        if shown is None or id != self._experiment:
-            self._found, self._experiment = None, id
-            self._rows.clear()
-            self.table.show([], [])
-            self.query_one(LineView).set_lines([])
-            self.query_one(Static).update("")
+        self._experiment = shown.id if shown else ""
+        self._names = arms(shown.whole) if shown else {}
+        self._rows.clear()
+        self.table.show([], [])
+        self.query_one(LineView).set_lines([])
+        self.query_one(Static).update("")
+        self._fill()
         if self.display:
             self._make()
 
@@ -128,7 +131,7 @@ class DiagnosisPane(ResultPane):
 
     def _make(self) -> None:
         id = self._experiment
-        if not id or self._found is not None or self._making == id:
+        if not id or self.found is not None or self._making == id:
             return
         self._making = id
         workspace = cast("WorkbenchApp", self.app).workspace
@@ -151,14 +154,20 @@ class DiagnosisPane(ResultPane):
             self.query_one(Static).update(flat(message.text))
 
     @on(_Made)
-    def _fill(self, message: _Made) -> None:
+    def _is_made(self, message: _Made) -> None:
+        """Show it, if it is still that of the result in view."""
         message.stop()
-        if message.found.experiment != self._experiment:
+        self._found = message.found
+        if message.found.experiment == self._making:
+            self._making = ""
+        self._fill()
+
+    def _fill(self) -> None:
+        if (found := self.found) is None:
             return
-        self._found, self._making = message.found, ""
-        columns, rows, self._rows = diagnosis_rows(message.found)
+        columns, rows, self._rows = diagnosis_rows(found, self._names)
         self.table.show(columns, rows)
-        self.query_one(Static).update("\n".join(flat(line) for line in _summed(message.found)))
+        self.query_one(Static).update("\n".join(flat(line) for line in _summed(found)))
         self._describe()
 
     def on_failure(self, message: Failure) -> None:
@@ -176,9 +185,9 @@ class DiagnosisPane(ResultPane):
 
     @on(LineView.Widened)
     def _describe(self) -> None:
-        text, row, found = self.query_one(LineView), self.current, self._found
+        text, row, found = self.query_one(LineView), self.current, self.found
         if row is not None and found is not None and text.width >= 20:
-            text.set_lines(row_lines(row, found, text.width))
+            text.set_lines(row_lines(row, found, text.width, self._names))
 
     @on(Table.Chosen)
     def _chosen(self, message: Table.Chosen) -> None:
@@ -194,7 +203,7 @@ class DiagnosisPane(ResultPane):
 
     def action_tokens(self) -> None:
         """Show a row as tokens."""
-        row, found = self.current, self._found
+        row, found = self.current, self.found
         if row is None or found is None:
             return
         if row.finding is not None and row.finding.cause.rows:
@@ -221,32 +230,46 @@ class DiagnosisPane(ResultPane):
         self.app.post_message(Said(text))
 
 
-def diagnosis_rows(found: Diagnosis) -> tuple[list[Column], list[tuple[str, list[Value | Cell]]], dict[str, _Row]]:
-    """What was looked for as columns and rows of a `Table`, findings first, and what each row stands for."""
+def diagnosis_rows(
+    found: Diagnosis, names: Mapping[str, str]
+) -> tuple[list[Column], list[tuple[str, list[Value | Cell]]], dict[str, _Row]]:
+    """What was looked for as columns and rows of a `Table`, findings first, and what each row stands for.
+
+    Of two arms the columns are A and B, as everywhere; of more, B is another one in each pair, so these have `names`.
+    """
     looks = {look.failure: look for look in found.looks}
     entries = [_Row(looks[finding.failure], finding) for finding in found.findings]
     failed = {finding.failure for finding in found.findings}
     entries += [_Row(look) for look in found.looks if look.failure not in failed]
     measured = list(dict.fromkeys(reading.column for look in found.looks for reading in look.readings))
     order = [name for name in ("base", *found.versions, "references") if name in measured]
-    titles = [Column(LETTERS.get(name, name), right=True, optional=name == "references") for name in order]
-    columns = [Column(""), Column("failure"), *titles, Column("in", optional=True)]
+    many = len(found.versions) > 2
+    letters = {arm: fit(flat(name), _ARM).rstrip() for arm, name in names.items()} if many else LETTERS
+    titles = [Column(letters.get(name, name), right=True, optional=name == "references") for name in order]
+    place = 2 if many else 2 + len(titles)  # of the column that says whose failure it is
+    columns = [Column(""), Column("failure"), *titles]
+    columns.insert(place, Column("in", optional=not many))
     rows: list[tuple[str, list[Value | Cell]]] = []
     for number, entry in enumerate(entries):
         finding = entry.finding
         mark = "▼" if finding else "?" if entry.look.missing else "·"
-        version = found.versions[finding.arm] if finding else ""
-        rows.append((str(number), [mark, entry.look.title, *cells_of(entry.look, order), version]))
+        cells: list[Value | Cell] = [mark, entry.look.title, *cells_of(entry.look, order)]
+        cells.insert(place, _arm(finding, found, names) if finding else "")
+        rows.append((str(number), cells))
     return columns, rows, {str(number): entry for number, entry in enumerate(entries)}
 
 
-def row_lines(row: _Row, found: Diagnosis, width: int) -> list[Line]:
+def _arm(finding: Finding, found: Diagnosis, names: Mapping[str, str]) -> str:
+    return names.get(finding.arm, found.versions[finding.arm])
+
+
+def row_lines(row: _Row, found: Diagnosis, width: int, names: Mapping[str, str]) -> list[Line]:
     """A finding with its cause and where to look, or what is to be said of what was not found."""
     finding = row.finding
     if finding is None:
         told = f"not measured: {row.look.missing}" if row.look.missing else row.look.note or "Not found."
         return [[(piece, "muted")] for piece in wrap(told, width)]
-    head = f"{found.versions[finding.arm]}: {row.look.title} · {SAID[finding.kind]}"
+    head = f"{_arm(finding, found, names)}: {row.look.title} · {SAID[finding.kind]}"
     lines: list[Line] = [[(piece, "strong")] for piece in wrap(head, width)]
     parts = [("measured", finding.sentence), ("likely cause", finding.cause.why)]
     parts += [("rows", f"{ids_told(finding.cause)} of {finding.cause.of}")] if finding.cause.rows else []
@@ -274,6 +297,7 @@ def _key(command: str) -> str:
 
 
 _NAME = 14  # cells of what a line is about
+_ARM = 16  # cells of the name of an arm
 
 
 def _summed(found: Diagnosis) -> list[str]:

@@ -13,7 +13,7 @@ from workbench.comparing import Listed, duration
 from workbench.following import Progress
 from workbench.tui.advice import in_app
 from workbench.tui.cells import flat
-from workbench.tui.widgets.loss_plot import LossPlot, colour, dot
+from workbench.tui.widgets.loss_plot import LossPlot, colour, marks
 
 _STATES = {"planned": "not started"}
 _BAR = 32  # cells at most
@@ -65,7 +65,7 @@ class LiveView(Vertical):
         elif progress:
             text.append_text(self._now(progress))
         if progress and progress.losses:
-            text.append_text(self._legend(listed))
+            text.append_text(self._legend(listed, progress))
         text.rstrip()
         return text
 
@@ -83,12 +83,12 @@ class LiveView(Vertical):
         text.append(flat(_doing(progress)) + "\n")
         return text
 
-    def _legend(self, listed: Listed) -> Text:
+    def _legend(self, listed: Listed, progress: Progress) -> Text:
         colours = self.app.theme_variables
         text = Text("loss by step   ", colours["muted"])
-        for arm, version in listed.arms.items():
-            text.append(dot(arm), colours[colour(arm)])
-            text.append(f" {arm} {flat(version)}   ")
+        for arm, mark in marks(progress.runs).items():
+            text.append(mark, colours[colour(arm)])
+            text.append(f" {arm} {flat(listed.labels[arm])}   ")
         return text
 
 

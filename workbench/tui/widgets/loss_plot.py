@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from textual.color import Color
 from textual_plotext import PlotextPlot
 
+from workbench.arms import BASELINE
 from workbench.following import PlannedRun
 
-_DOTS = {"baseline": "⣿", "candidate": "×", "candidate2": "+", "candidate3": "o", "random-k": "?", "longest-k": "l"}
+_BASELINE_MARK = "⣿"
+_MARKS = "×+oabcdefghijklmnpqrstuv"
+"""Marks of the arms beside the baseline, in their order: there are as many as a sweep may have arms."""
 
 
-def dot(arm: str) -> str:
-    """What a legend shows for the lines of an arm: they differ without colour, too."""
-    return _DOTS.get(arm, "·")
+def marks(runs: Iterable[PlannedRun]) -> dict[str, str]:
+    """What a legend shows for the lines of each arm that is trained: they differ without colour, too."""
+    others = iter(_MARKS)
+    arms = dict.fromkeys(run.arm for run in runs if not run.merged)
+    return {arm: _BASELINE_MARK if arm == BASELINE else next(others, "·") for arm in arms}
 
 
 def colour(arm: str) -> str:
     """A theme variable: the blue and the orange that are told apart by nearly everybody."""
-    return "trained" if arm == "baseline" else "ignored"
+    return "trained" if arm == BASELINE else "ignored"
 
 
 _MOST = 240
@@ -42,20 +47,22 @@ class LossPlot(PlotextPlot):  # type: ignore[misc]
         self.app.theme_changed_signal.subscribe(self, lambda theme: self.show(*self._drawn))
 
     def show(self, runs: Sequence[PlannedRun], losses: Mapping[str, Mapping[int, float]], steps: int) -> None:
-        """Draw the losses, by run and step; every run has `steps`."""
+        """Draw the losses, by run and step; the run under way has `steps`, and in a sweep others may have more."""
         self._drawn = (runs, losses, steps)
+        steps = max([steps, *(max(loss) for loss in losses.values() if loss)])
         plot: Any = self.plt
         plot.clear_figure()
+        marked = marks(runs)
         for run in runs:
             if loss := losses.get(run.id):
                 xs, ys = _thinned(sorted(loss.items()))
                 rgb = Color.parse(self.app.theme_variables[colour(run.arm)]).rgb
-                if run.arm == "baseline":
+                if run.arm == BASELINE:
                     plot.plot(xs, ys, marker="braille", color=rgb)
                 else:
-                    plot.scatter(xs, ys, marker=dot(run.arm), color=rgb)
-        marks = sorted({1, *(round(steps * part / 4) for part in range(1, 5))} - {0})
-        plot.xticks(marks, [f"{mark:,}" for mark in marks])
+                    plot.scatter(xs, ys, marker=marked[run.arm], color=rgb)
+        ticks = sorted({1, *(round(steps * part / 4) for part in range(1, 5))} - {0})
+        plot.xticks(ticks, [f"{tick:,}" for tick in ticks])
         plot.xlim(1, max(steps, 2))
         plot.ylim(*_span([loss for run in runs for loss in losses.get(run.id, {}).values()]))
         plot.xaxes(True, False)

@@ -92,6 +92,8 @@ class VerdictView(Vertical):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._shown: Finished | None = None
+        self._opening = ("", 0)
+        self._pairs = 0
         self._seed = 0
         self._laid: dict[str, object] = {}
 
@@ -114,11 +116,12 @@ class VerdictView(Vertical):
     def show_experiment(self, id: str) -> None:
         """Show the result of a finished experiment: its id, the start of one, or its name."""
         self._show_tab("verdict")
+        self._pairs = 0
         self._open(id, 0)
 
     def _open(self, id: str, number: int) -> None:
         """Read a result as its comparison `number`, and show it."""
-        self._shown = None
+        self._shown, self._opening = None, (id, number)
         self._laid.clear()
         self._seed = 0
         for view in ("#verdict", "#answers"):
@@ -140,7 +143,7 @@ class VerdictView(Vertical):
     def on_verdict_view__opened(self, message: VerdictView._Opened) -> None:
         """Show it."""
         message.stop()
-        self._shown = message.shown
+        self._shown, self._pairs = message.shown, len(message.shown.comparisons)
         self.query_one(AskPane).seed = 0
         self.query_one(AskPane).show(message.shown)
         self.query_one(ItemsPane).show(message.shown)
@@ -267,13 +270,12 @@ class VerdictView(Vertical):
         self.action_open_tab("answers")
 
     def action_comparison(self) -> None:
-        """Look at the next comparison of an experiment of many arms."""
-        if (shown := self._shown) is None:
-            return
-        if len(shown.comparisons) < 2:
+        """Look at the next comparison of an experiment of many arms, also while one is being read."""
+        id, number = self._opening
+        if self._pairs > 1:
+            self._open(id, (number + 1) % self._pairs)
+        elif self._shown is not None:
             self._say("Two versions were compared: there is no other pair.")
-            return
-        self._open(shown.id, (shown.number + 1) % len(shown.comparisons))
 
     def on_arms_pane_pair_chosen(self, message: ArmsPane.PairChosen) -> None:
         """Show the verdict on that pair."""
