@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from subprocess import CompletedProcess
 
 import pytest
 
+from trainer import models
 from workbench.workspace import Workspace
 
 
@@ -36,9 +38,9 @@ def desk(tmp_path_factory):
     return folder
 
 
-def call(folder, *argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+def call(folder, *argv: str, python: tuple[str, str] = ("-m", "workbench"), **env: str) -> CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "workbench", "-w", "ws", *argv],
+        [sys.executable, *python, "-w", "ws", *argv],
         cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -74,15 +76,18 @@ def test_an_unknown_step_is_named_with_file_line_and_its_neighbour(desk):
 
 
 def test_a_model_is_given_up_within_15_seconds_without_a_network(desk):
+    assert models._HUB_TIMEOUT <= 10
+    sooner = "from trainer import models; models._HUB_TIMEOUT = 1; from workbench.cli import main; main()"
     # A proxy that refuses at once is kind; one that never answers is the network that hangs.
     with socket.create_server(("127.0.0.1", 0)) as deaf, ThreadPoolExecutor(1) as beside:
         deaf.settimeout(60)
         asked = beside.submit(lambda: (deaf.accept(), time.monotonic()))
         proxy = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        done = call(desk, *MISTAKES["no such model"][0], HF_HUB_OFFLINE="0", HTTPS_PROXY=proxy, HTTP_PROXY=proxy)
+        told = {"HF_HUB_OFFLINE": "0", "HTTPS_PROXY": proxy, "HTTP_PROXY": proxy}
+        done = call(desk, *MISTAKES["no such model"][0], python=("-c", sooner), **told)
         (connection, _), began = asked.result(timeout=1)
         connection.close()
-    assert time.monotonic() - began < 15, "what came before the question is the loading of libraries"
+    assert time.monotonic() - began < 9, "what came before the question is the loading of libraries"
     assert done.returncode == 5
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: model no-such-org/none: not on this machine, and the hub cannot be reached.")
