@@ -67,6 +67,8 @@ def made(
         path = experiment.folder / "results" / run / SUMMARY
         costs = {"tokens_per_second": 50.0, "peak_bytes": 3_000_000_000, "estimated_bytes": 2_500_000_000}
         told = json.loads(path.read_text()) | {"cost": costs | {"saved_bytes": 20_000_000}}
+        if run != "base" and named[told["arm"]][1] == "full":
+            told["sanity"]["trainable_share"] = 1.0
         trained = (seconds or {}).get(named[told["arm"]][1], 5.0) if run != "base" else 5.0
         path.write_text(json.dumps(told | {"seconds": trained, "wall_seconds": trained + 1}))
     outcomes.conclude(ws, experiment.id)
@@ -110,6 +112,9 @@ def test_settings_of_one_version_are_compared_with_the_first_and_told_in_one_tab
     assert row.split()[2] == f"{result['comparisons'][1]['metrics'][0]['delta']:+.3f}"
     assert row.split()[-4:] == ["2.50", "3.00", "50", "20.0"]
     assert max(map(len, table)) <= 80
+    notes = " ".join(told.getvalue().split())
+    assert "gradients reach 100% of what is trained, 1.0% to 100.0% of all parameters" in notes
+    assert "(float32, r)" in notes
 
 
 def test_the_data_effect_is_told_under_every_setting_and_whether_it_holds(ws):

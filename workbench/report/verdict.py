@@ -266,9 +266,11 @@ def checks(result: dict[str, Any]) -> str:
         return ""
     step0 = max(run["step0_difference"] for run in runs)
     reach = min(run["gradient_reach"] for run in runs)
+    shares = sorted({f"{run['trainable_share']:.1%}" for run in runs}, key=lambda share: float(share[:-1]))
+    what = "the adapter" if shares[-1] != "100.0%" else "what is trained"
     text = (
-        f"checks of all runs: first loss off the base's by {step0:.2g} at most; gradients reach {reach:.0%} of the "
-        f"adapter, {runs[0]['trainable_share']:.1%} of all parameters"
+        f"checks of all runs: first loss off the base's by {step0:.2g} at most; gradients reach {reach:.0%} of {what}, "
+        f"{' to '.join(dict.fromkeys((shares[0], shares[-1])))} of all parameters"
     )
     watched = [(run["validation_before"], run["validation_after"]) for run in runs if run["validation_after"]]
     if watched:
@@ -292,6 +294,8 @@ def setting(result: dict[str, Any]) -> str:
     settings = result["settings"]
     seeds = f"{result['seeds']} seed{'s' if result['seeds'] > 1 else ''} an arm"
     tokens = ", ".join(f"{arm} {count:,}" for arm, count in result["trained_tokens"].items())
+    if result.get("sweep"):  # each method holds it in its own way
+        settings = settings | {"held": ""}
     return (
         f"experiment {result['experiment']} · {settings['model']} ({_model(settings)}) · "
         f"{seeds} · trained tokens a run: {tokens} · eval set {settings['evalset']}"
