@@ -115,7 +115,7 @@ def _needed(
     if on_gpu and not packs(quantize, bits16=True):
         in_4_bits = "--method qlora" if swept else "--quantize nf4"
         instead.append((f"a base in 4 bits, {in_4_bits}", total(lora, "nf4")))
-    elif not on_gpu and not swept and total(lora, "auto") < total(lora, quantize):
+    elif not on_gpu and not swept:
         instead.append(("a base in 4 bits, --quantize auto", total(lora, "auto")))
     return total(setting, quantize), tuple(instead)
 

@@ -86,7 +86,8 @@ def test_an_arm_that_will_hardly_fit_is_warned_of_with_what_would(told):
     assert "GB for full will hardly fit into the memory: it would fit with --method lora (about " in warning
     _, warning = told("dora", free=9)
     assert "it would fit with --method lora" in warning
-    _, _, lora = told("lora", "full", free=3)
+    _, full, lora = told("lora", "full", free=3)
+    assert full.endswith("for full will hardly fit into the memory: only a smaller model would fit")
     assert lora.endswith("for lora will hardly fit into the memory: only a smaller model would fit")
 
 
