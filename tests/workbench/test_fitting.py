@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from trainer.footprint import footprint, saved_shape
-from trainer.plan import SHORT, ArmSetting, Budget, ExperimentPlan, ModelSetting, Run
+from trainer.plan import SHORT, STANDARD_FROM, ArmSetting, Budget, ExperimentPlan, ModelSetting, Run
 from workbench import fitting
 from workbench.fitting import bytes_of_models, fit
 
@@ -39,17 +39,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def told(model, monkeypatch):
     """The sentences on arms that are trained by these methods (of a sweep), or by none of their own."""
 
-    def sentences(*methods: str, free: float, gpu: bool = False, quantize: str = "auto") -> list[str]:
+    def sentences(
+        *methods: str, free: float, gpu: bool = False, quantize: str = "auto", tokens: int = 5000
+    ) -> list[str]:
         monkeypatch.setattr(fitting.psutil, "virtual_memory", lambda: SimpleNamespace(available=int(free * GB)))
         monkeypatch.setattr(fitting, "_free_on_gpu", lambda: int(free * GB) if gpu else None)
-        found = fit(plan(model, *methods, quantize=quantize), {method: method for method in methods})
+        found = fit(plan(model, *methods, quantize=quantize, tokens=tokens), {method: method for method in methods})
         assert found is not None
         return found.sentences()
 
     return sentences
 
 
-def plan(model: Path, *methods: str, quantize: str = "auto") -> ExperimentPlan:
+def plan(model: Path, *methods: str, quantize: str = "auto", tokens: int = 5000) -> ExperimentPlan:
     settings = {
         method: ArmSetting(
             training=SHORT.model_copy(update={"method": method.lstrip("q")}),
@@ -60,7 +62,7 @@ def plan(model: Path, *methods: str, quantize: str = "auto") -> ExperimentPlan:
     return ExperimentPlan(
         model=ModelSetting(name=str(model), quantize=quantize),
         training=SHORT if methods else None,
-        budget=Budget(trained_tokens=5000),
+        budget=Budget(trained_tokens=tokens),
         arms={arm: f"{arm}.parquet" for arm in methods or ("baseline", "candidate")},
         settings=settings,
         runs=[],
@@ -105,8 +107,10 @@ def test_auto_is_not_proposed_to_those_who_have_it(told):
     assert "a base in 4 bits, --quantize auto (about " in warning
     [sentence] = told(free=7)
     assert needed(sentence) < 7
-    _, warning = told(free=2.5)
-    assert "auto" not in warning
+    _, warning = told(free=9.5, tokens=STANDARD_FROM)
+    assert warning.endswith("only a smaller model would fit"), (
+        "half of it would hold the weights: they stay as they are"
+    )
 
 
 def test_what_is_told_is_enough_for_either_arithmetic_of_a_cpu(told, model):
