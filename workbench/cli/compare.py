@@ -311,8 +311,8 @@ def describe(experiment: Experiment) -> None:
     from workbench.comparing import promises
 
     if experiment.done:
-        rest = "its judge goes on" if experiment.judge_waits else "this is its result"
-        common.note(f"experiment {experiment.id} ({experiment.name}) was run before; {rest}")
+        now = "its judge goes on" if experiment.judge_waits else "this is its result"
+        common.note(f"experiment {experiment.id} ({experiment.name}) was run before; {now}")
         return
     head, *rest = promises(experiment)
     common.note(f"experiment {experiment.id}: {head}")
