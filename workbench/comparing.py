@@ -322,8 +322,8 @@ def promises(experiment: Experiment) -> list[str]:
     budget = plan.budget
     if budget.epochs:
         swept = dict.fromkeys(own.epochs for own in plan.settings.values() if own.epochs)
-        each = " or ".join(counted(epochs, "epoch") for epochs in swept or [budget.epochs])
-        size = f"{each} of each version's own rows"
+        passes = " or ".join(counted(epochs, "epoch") for epochs in swept or [budget.epochs])
+        size = f"{passes} of each version's own rows"
     elif budget.trained_tokens:
         size = f"{budget.trained_tokens:,} trained tokens a run"
     else:

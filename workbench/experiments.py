@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from trainer.failures import forget_failures
 from trainer.models import DEFAULT_MODEL, load_tokenizer, resolve_model
-from trainer.plan import Budget, Evaluation, ExperimentPlan, ModelSetting, PolicySetting, TrainingSetting
+from trainer.plan import Budget, Evaluation, ExperimentPlan, Method, ModelSetting, PolicySetting, TrainingSetting
 from trainer.preference import WIN_RATE
 from trainer.protocol import DONE, PLAN, write_atomic
 from trainer.verdict import PRIMARIES
@@ -128,7 +128,7 @@ class Experiment:
     """Bytes that its results will take, by earlier runs of the model; None without."""
     labels: dict[str, str] = field(default_factory=dict)
     """How each arm is called before people."""
-    guessed: tuple[str, ...] = ()
+    guessed: tuple[Method, ...] = ()
     """Methods whose pace is reckoned from that of others in `seconds`: the model was not trained by them here yet."""
     doubts: tuple[str, ...] = ()
     """Why it will hardly decide anything, as far as that can be told before."""

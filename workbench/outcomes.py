@@ -379,7 +379,7 @@ def _result(
         failed=failed,
         contrasts=contrasts,
         ranked_by=by.name if by else None,
-        epochs={arm: own for arm in job.arms if (own := _epochs(job, arm))},
+        epochs={arm: passes for arm in job.arms if (passes := _epochs(job, arm))},
         base=_means(base),
         sanity={name: summary["sanity"] for name, summary in summaries.items() if "sanity" in summary},
         settings=budget
