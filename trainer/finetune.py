@@ -120,7 +120,7 @@ class _Schedule:
             self._steps = steps_of(self._rows, seed=seed, steps=steps, tokens_per_step=setting.tokens_per_step)
         else:
             self._steps = epochs_in_steps(rows, seed=seed, epochs=epochs, steps=steps)
-        self.tokens = [sum(rows[i].trained for i in step) for step in self._steps]
+        self.tokens = [sum(self._rows[i].trained for i in step) for step in self._steps]
 
     def largest(self) -> tuple[int, int]:
         """The most tokens that a forward pass has, with its padding, and the most that are trained."""

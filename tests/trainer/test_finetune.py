@@ -86,6 +86,14 @@ def test_a_run_learns_saves_its_adapter_and_leaves_the_base_as_it_was(tiny, sett
     assert "forward" not in tiny.model.__dict__
 
 
+def test_rows_longer_than_a_step_are_counted_by_their_parts(tiny, setting, tmp_path):
+    long = [TrainRow(f"k{i}", list(range(3, 63)), [-100, *range(4, 63)]) for i in range(2)]
+    small = setting.model_copy(update={"tokens_per_step": 20})
+    result = finetune(tiny, long, small, seed=0, steps=4, out=tmp_path)
+    assert 80 <= result.trained_tokens < 100
+    assert all(1 < loss < 10 for loss in result.losses), "the mean over the tokens of the step"
+
+
 def test_the_sanity_block_says_what_it_should(tiny, setting, rows, tmp_path):
     sanity = finetune(tiny, rows, setting, seed=0, steps=10, out=tmp_path, validation=rows[:4]).sanity
     assert sanity.step0_difference == 0.0
