@@ -14,7 +14,7 @@ from workbench.fitting import bytes_of_models
 from workbench.store import experiments as rows
 from workbench.workspace import Workspace
 
-PACE: dict[Method, float] = {"lora": 1.0, "dora": 1.5, "full": 1.2, "peft": 1.0}
+PACE: dict[Method, float] = {"lora": 1.0, "dora": 1.7, "full": 1.5, "peft": 1.0}
 """How many times as long as LoRA a method takes to train, where no earlier run tells: measured (docs/methods.md), but
 for those that a PEFT config names, which are taken to be as fast. To be evaluated all are taken to need as long."""
 
