@@ -52,7 +52,8 @@ def command(
     """Fold adapters that experiments trained into their base: a model folder that loads without PEFT.
 
     ARM is `baseline`, `candidate` or what it is called in the result; it may be left out where there is one candidate.
-    Without SEED the first one is taken. Several adapters are combined first, each update times its WEIGHT (1 where none is given), which may be negative.
+    Without SEED the first one is taken. Several adapters are combined first, each update times its WEIGHT (1 where
+    none is given), which may be negative.
 
     The folder is read back and its outputs compared with those of the tuned model before it gets its name.
 
