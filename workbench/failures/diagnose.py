@@ -30,13 +30,16 @@ MARGIN = 0.1
 """Share of the answers: what a person sees who reads ten. On answers of data sets the signs err in 1.5% at most."""
 
 NLL_MARGIN = 0.02
-"""Nats a token: twice what two seeds of one setting lie apart. Training that works lowers the loss by 0.05 to 0.4."""
+"""Nats a token: twice what two seeds of one setting lie apart. Training that works lowers the loss by 0.03 to 0.4."""
 
 GENERAL_MARGIN = 0.05
 """Nats a token of general text: the margin of the guardrail."""
 
 GAIN_MARGIN = 0.15
 """Nats a token: sound training moved prompt gain by 0.04 at most, shuffled answers took 0.4 of 0.75."""
+
+SYSTEM_MARGIN = 0.1
+"""Nats a token of system gain: two seeds lay 0.01 apart, rows that heed system turns and rows that do not 0.11."""
 
 STILL = 0.5
 """A failure in more than half of the answers is one, even where training made it rarer."""
@@ -198,7 +201,25 @@ def _listening_to_system(case: Case) -> tuple[Look, list[_Test]]:
         return Look(
             "system", "nats", missing=f"{int(case.systems.sum())} items have a system turn; it takes {LEAST_ITEMS}"
         ), []
-    return _means(case, "system", "system_gain", GAIN_MARGIN, -1)
+    look, tests = _means(case, "system", "system_gain", SYSTEM_MARGIN, -1)
+    return look, [test if test.worse else _beside_best(case, look, test) for test in tests]
+
+
+def _beside_best(case: Case, look: Look, test: _Test) -> _Test:
+    """The test of an arm's system gain against that arm which gains most: it shows that the system turns can be heeded.
+
+    What lies below such an arm and no lower than the base is as deaf as the base was.
+    """
+    others = {r.column: r.value for r in look.readings if r.column not in (BASE, test.arm)}
+    if not others:
+        return test
+    tables = case.metrics["system_gain"]
+    best = max(others, key=lambda arm: others[arm])
+    keep = ~np.isnan(np.concatenate(list(tables.values()))).any(axis=0)
+    clusters = [cluster for cluster, kept in zip(case.clusters, keep, strict=True) if kept]
+    found = paired_difference(tables[best][:, keep], tables[test.arm][:, keep], clusters=clusters)
+    worse = found.delta <= -SYSTEM_MARGIN
+    return _Test(test.failure, test.arm, min(1.0, found.p * len(others)), worse, "kept", best) if worse else test
 
 
 def _phrases(case: Case) -> dict[str, list[Phrase]]:

@@ -423,6 +423,13 @@ def test_system_turns_are_looked_at_where_the_eval_set_has_them(tiny_model, tmp_
     [finding] = asked.diagnosis(other, metrics={"system_gain": lambda i: 0.1 + i / 100}).findings
     assert (finding.failure, finding.arm) == ("system", "candidate")
     assert finding.cause.why == "0 of 65 rows of mixed have a system turn, 30 eval items have one"
+    # As deaf as the base was, beside an arm that shows that the turns can be heeded.
+    asked.give("baseline", third, metrics={"system_gain": lambda i: 0.6 + i / 100})
+    asked.give("candidate", other)
+    [finding] = diagnose(asked.ws, asked.id).findings
+    assert (finding.failure, finding.arm, finding.kind) == ("system", "candidate", "kept")
+    asked.give("baseline", third, metrics={"system_gain": lambda i: 0.45 + i / 100})
+    assert diagnose(asked.ws, asked.id).findings == []
     asked.ws.close()
 
 
