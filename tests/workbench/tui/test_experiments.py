@@ -33,7 +33,7 @@ from workbench.workspace import Workspace
 
 
 @pytest.fixture
-def ws(compared_copy) -> Iterator[Workspace]:
+def ws(compared_copy, forked_jobs) -> Iterator[Workspace]:
     """A workspace with versions `yes` and `no` and one finished comparison."""
     workspace = Workspace.open(compared_copy)
     yield workspace

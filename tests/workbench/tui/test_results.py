@@ -59,7 +59,7 @@ class ResultScreen(BenchScreen):
 
 
 @pytest.fixture
-def ws(compared_copy, monkeypatch):
+def ws(compared_copy, forked_jobs, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     opened = Workspace.open(compared_copy)
     yield opened
@@ -283,7 +283,7 @@ async def test_tabs_go_round_by_key_and_by_mouse(view, tui):
 
 
 async def test_all_three_answer_a_prompt_of_ones_own_and_without_a_job_when_asked_again(
-    view, tui, ws, shown, forked_jobs, monkeypatch
+    view, tui, ws, shown, monkeypatch
 ):
     async with view((160, 48)) as (pilot, found):
         await pilot.press("a", *"Item", "space", *"3", "question_mark", "enter")
