@@ -123,4 +123,4 @@ def test_of_many_arms_each_has_its_name_where_two_are_called_by_letters():
     assert cells[2] == "best"
     two = Diagnosis("x", {"baseline": "raw", "candidate": "good"}, 6, 2, "these runs", [look], [])
     columns, _, _ = diagnosis_rows(two, two.versions)
-    assert [column.title for column in columns] == ["", "failure", "base", "A", "B", "in"]
+    assert [column.title for column in columns] == ["", "failure", "in", "base", "A", "B"]

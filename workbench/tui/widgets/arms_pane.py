@@ -153,8 +153,7 @@ class ArmsPane(TablePane):
         for place, (arm, cost) in enumerate(zip(ranking(result), [*_in_rank(result), {}], strict=True)):
             sizes: list[Value | Cell] = [Cell(_whole(text), text) for text in (arm.rows, arm.trained_tokens)]
             took: list[Value | Cell] = [
-                Cell(cost.get(key), "-" if cost.get(key) is None else f"{cost[key] / unit:,.{digits}f}")
-                for _, key, unit, digits in _COSTS[: len(costs)]
+                _amount(cost.get(key), unit, digits) for _, key, unit, digits in _COSTS[: len(costs)]
             ]
             cells: list[Value | Cell] = [
                 Cell(_whole(arm.place), arm.place),
@@ -170,6 +169,10 @@ class ArmsPane(TablePane):
         message.stop()
         if message.table is self.table:
             self.post_message(self.PairChosen(int(message.key)))
+
+
+def _amount(value: float | None, unit: float, digits: int) -> Cell:
+    return Cell(value, "-" if value is None else f"{value / unit:,.{digits}f}")
 
 
 def _whole(text: str) -> int | None:

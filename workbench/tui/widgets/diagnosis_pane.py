@@ -16,10 +16,10 @@ from workbench.report.failures import SAID, cells_of, ids_told, verdict_of
 from workbench.report.pairs import arms
 from workbench.text import counted
 from workbench.tui.actions import Action, bindings, declare
-from workbench.tui.cells import fit, flat, wrap
+from workbench.tui.cells import flat, wrap
 from workbench.tui.messages import Failure, Said
 from workbench.tui.widgets.line_view import Line, LineView
-from workbench.tui.widgets.result_pane import ResultPane
+from workbench.tui.widgets.result_pane import ResultPane, name_cell
 from workbench.tui.widgets.table import Cell, Column, Table
 from workbench.tui.widgets.verdict_lines import LETTERS
 from workbench.tui.workers import Cancelled, background
@@ -235,7 +235,8 @@ def diagnosis_rows(
 ) -> tuple[list[Column], list[tuple[str, list[Value | Cell]]], dict[str, _Row]]:
     """What was looked for as columns and rows of a `Table`, findings first, and what each row stands for.
 
-    Of two arms the columns are A and B, as everywhere; of more, B is another one in each pair, so these have `names`.
+    Of two arms the columns are A and B, as everywhere; of more, B is another one in each pair, so these have `names`,
+    as many as there is room for.
     """
     looks = {look.failure: look for look in found.looks}
     entries = [_Row(looks[finding.failure], finding) for finding in found.findings]
@@ -244,18 +245,19 @@ def diagnosis_rows(
     measured = list(dict.fromkeys(reading.column for look in found.looks for reading in look.readings))
     order = [name for name in ("base", *found.versions, "references") if name in measured]
     many = len(found.versions) > 2
-    letters = {arm: fit(flat(name), _ARM).rstrip() for arm, name in names.items()} if many else LETTERS
-    titles = [Column(letters.get(name, name), right=True, optional=name == "references") for name in order]
-    place = 2 if many else 2 + len(titles)  # of the column that says whose failure it is
-    columns = [Column(""), Column("failure"), *titles]
-    columns.insert(place, Column("in", optional=not many))
+    letters = {arm: str(name_cell(name, _ARM).text) for arm, name in names.items()} if many else LETTERS
+    titles = [
+        Column(letters.get(name, name), right=True, optional=name == "references" or (many and name != "base"))
+        for name in order
+    ]
+    columns = [Column(""), Column("failure"), Column("in"), *titles]
     rows: list[tuple[str, list[Value | Cell]]] = []
     for number, entry in enumerate(entries):
         finding = entry.finding
         mark = "▼" if finding else "?" if entry.look.missing else "·"
-        cells: list[Value | Cell] = [mark, entry.look.title, *cells_of(entry.look, order)]
-        cells.insert(place, _arm(finding, found, names) if finding else "")
-        rows.append((str(number), cells))
+        title = name_cell(entry.look.title, _TITLE) if many else entry.look.title
+        arm = letters.get(finding.arm, finding.arm) if finding else ""
+        rows.append((str(number), [mark, title, arm, *cells_of(entry.look, order)]))
     return columns, rows, {str(number): entry for number, entry in enumerate(entries)}
 
 
@@ -297,7 +299,7 @@ def _key(command: str) -> str:
 
 
 _NAME = 14  # cells of what a line is about
-_ARM = 16  # cells of the name of an arm
+_TITLE, _ARM = 30, 14  # cells of a failure and of the name of an arm, where these are many
 
 
 def _summed(found: Diagnosis) -> list[str]:
