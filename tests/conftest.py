@@ -63,6 +63,7 @@ LONGEST = [
     "trainer/test_methods.py",
     "trainer/test_gradients.py",
     "test_why_chapter.py",
+    "test_methods_page.py",
 ]
 """Files of tests that take ten seconds or more: begun late, one process would wait for the other at the end."""
 

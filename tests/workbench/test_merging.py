@@ -30,7 +30,7 @@ def stopped(_merged: merging.Merged) -> str:
     raise KeyboardInterrupt
 
 
-def test_an_experiments_candidate_becomes_a_model_folder_with_a_card(ws, id, tmp_path, monkeypatch):
+def test_an_experiments_candidate_becomes_a_model_folder_with_a_card(ws, id, tmp_path, forked_jobs, monkeypatch):
     out = tmp_path / "tuned"
     with monkeypatch.context() as patch:
         patch.setattr(merging, "_card", stopped)
