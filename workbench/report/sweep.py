@@ -54,7 +54,7 @@ def _row(arm: dict[str, Any], mean: float | None, metric: dict[str, Any] | None)
     return Row(
         setting=arm["label"],
         mean="-" if mean is None else f"{mean:.3f}",
-        change=f"{metric['delta']:+.3f}" if metric else "",
+        change=f"{round(metric['delta'], 3) + 0.0:+.3f}" if metric else "",  # no "-0.000"
         interval=f"{low:+.3f} … {high:+.3f}" if low is not None else "",
         estimated=_in(1e9, cost["estimated_bytes"], 2),
         peak=_in(1e9, cost["peak_bytes"], 2),
