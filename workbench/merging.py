@@ -118,7 +118,7 @@ def merge(
         model=job.model,
         chosen=choice,
         policy=job.policy,
-        adapters=[MergedAdapter(folder=str(part.folder), weight=part.weight) for part in parts],
+        adapters=[MergedAdapter(folder=str(part.folder.absolute()), weight=part.weight) for part in parts],
         how=how,
         density=density,
         seed=seed,

@@ -15,7 +15,8 @@ from workbench.workspace import Workspace
 @pytest.fixture
 def ws(compared_copy, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    opened = Workspace.open(compared_copy)
+    monkeypatch.chdir(compared_copy.parent)  # a workspace may be given by a relative path
+    opened = Workspace.open(compared_copy.name)
     yield opened
     opened.close()
 
