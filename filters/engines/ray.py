@@ -93,7 +93,8 @@ class RayEngine:
                 raise UsageProblem(
                     f"Ray does not start, or does not answer ({_lines(error)[0]})",
                     where=f"--ray-address {address}",
-                    do=f"{self._folder / LOG} has all that it said.",
+                    do=f"{self._folder / LOG} has all that it said."
+                    + ("" if self._own else " A cluster with a token wants RAY_AUTH_MODE=token before the command."),
                 ) from error
         self._ready = True
 
