@@ -85,6 +85,7 @@ def _make_runs(folder: Path, plan: ExperimentPlan, events: Events, workers: int 
     budget = runs.agreed_budget()
     lengths = {name: runs.length(name, budget)[0] for name, arm in runs.arms.items() if arm.trained_tokens}
     told = json.loads(budget.model_dump_json()) | {"trained_tokens": budget.trained_tokens, "steps_of": lengths}
+    told["rates"] = sorted({own.training.learning_rate for own in runs.plan.settings.values()})
     events.emit("budget", **told)
     _make_all(runs, budget)
 

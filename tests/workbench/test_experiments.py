@@ -337,6 +337,7 @@ def test_what_the_budget_came_to_is_told_with_why_it_is_not_what_was_asked_for()
     assert budget_sentence(budget, 2, 3).endswith("5.5 min in all; 3 more are merged, and measured only")
     assert "longer than was asked for, but fewer steps teach" in budget_sentence(budget | {"stretched": True}, 2)
     assert "over 3 passes over the rows" in budget_sentence(budget | {"capped": True}, 2)
+    assert "learning rate 0.0002 or 0.001, " in budget_sentence(budget | {"rates": [2e-4, 1e-3]}, 2)
 
 
 @pytest.mark.parametrize("shown_by", [_Bars, _Lines])

@@ -34,7 +34,8 @@ def telling(runs: int, merged: int = 0) -> Iterator[_Teller]:
 def budget_sentence(event: dict[str, Any], runs: int, merged: int = 0) -> str:
     """What a `budget` event decided for `runs` runs that are trained and `merged` ones, in one line."""
     training = event["training"]
-    setting = f"preset {training['preset']}, learning rate {training['learning_rate']:g}, {event['dtype']}"
+    rates = " or ".join(f"{rate:g}" for rate in event.get("rates") or [training["learning_rate"]])
+    setting = f"preset {training['preset']}, learning rate {rates}, {event['dtype']}"
     if event["steps"] is None:
         text = f"{runs} runs of about {training['tokens_per_step']:,} trained tokens a step ({setting})"
     else:
