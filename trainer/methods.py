@@ -63,15 +63,29 @@ def adapter(base: Base, setting: TrainingSetting, seed: int) -> Iterator[PeftMod
 def check_config(base: Base, setting: TrainingSetting) -> None:
     """Put the adapter of a PEFT config on the base and have it run once. Raises BadInput where that cannot be done.
 
-    Then the base is of no more use: PEFT leaves a model half changed that it refused.
+    Raises it too where the base is another one afterwards, as with initialisations of LoRA that take from its weights
+    what they give the adapter (pissa, olora): all runs behind it would train another model. A base that a config was
+    refused for is of no more use, since PEFT may leave it half changed.
     """
     import torch
 
+    before = _weights(base.model)
     with adapter(base, setting, seed=0) as model, torch.inference_mode(), base.autocast():
         try:
             model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=base.device))
         except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
             raise _unfit(setting, error) from error
+    if _weights(base.model) != before:
+        raise BadInput(
+            "its initialisation changes the weights of the base, which other runs and the comparison need as they are",
+            where=f"the config of {setting.peft.get('peft_type')}",
+            do="Take another init_lora_weights; without one LoRA begins at the base.",
+        )
+
+
+def _weights(model: PreTrainedModel) -> dict[str, float]:
+    """A number for each tensor of weights, which changes with it."""
+    return {name: float(weight.detach().float().abs().sum()) for name, weight in model.named_parameters()}
 
 
 def _unfit(setting: TrainingSetting, error: Exception) -> BadInput:

@@ -143,6 +143,13 @@ def test_a_config_that_only_fails_when_it_is_put_on_or_run_is_found_out_before(c
         check_config(tiny, own)
 
 
+@pytest.mark.parametrize("init", ["pissa", "olora"])
+def test_a_config_that_takes_from_the_weights_of_the_base_is_refused(init, tiny_setting, setting):
+    peft = {"peft_type": "LORA", "init_lora_weights": init, "target_modules": "all-linear"}
+    with pytest.raises(BadInput, match="changes the weights of the base"):
+        check_config(load_base(tiny_setting), setting.model_copy(update={"method": "peft", "peft": peft}))
+
+
 def test_a_config_that_was_found_good_left_the_base_as_it_was(tiny, setting):
     before = {key: value.clone() for key, value in tiny.model.state_dict().items()}
     check_config(tiny, setting.model_copy(update=METHODS["ia3"]))
