@@ -24,6 +24,9 @@ _HERE: tuple[tuple[str, str], ...] = (
     (r"`workbench import` says why it is rejected", ":rejects says why"),
     (r"`workbench rejects ls [^`]*` lists them", ":rejects lists them"),
     (r"`workbench tokens` with --audit", "its rows as tokens (t)"),
+    (r"See `workbench (?:sources|versions) show ([^`]*)`\.", r"Open \1 (o)."),
+    (r"`workbench experiments diagnose` looks at what each arm does", "8 on the Experiments screen (E) looks at that"),
+    (r"`workbench compare V V` shows", "a comparison of a version with itself shows"),
     # Options, which dialogs have as fields.
     (r"another --name\b", "another name"),
     (r"of its own: --name ", "of its own: "),
