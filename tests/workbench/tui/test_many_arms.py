@@ -104,6 +104,8 @@ async def test_a_sweep_is_told_by_its_settings_with_what_each_took(arms, ws, tui
         await pilot.resize_terminal(80, 24)
         await tui.until(pilot, lambda: "tokens/s" in tui.screen_text(pilot.app))
         assert "GB peak" in tui.screen_text(pilot.app), "it goes before how much was trained on"
+        await pilot.press("6")
+        await tui.until(pilot, lambda: "The arms of a sweep are not judged" in tui.screen_text(pilot.app))
 
 
 async def test_a_sweep_of_two_versions_says_whether_the_data_does_the_same_under_each_setting(arms, ws, tui):

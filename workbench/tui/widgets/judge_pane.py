@@ -32,6 +32,7 @@ _RATES = ("win_rate", "win_rate_controlled")
 _EVEN = 0.5
 _NAME, _BAR = 26, 31
 _ALONE = "One version was trained alone. A judge says which of two answers is better."
+_SWEPT = "The arms of a sweep are not judged. Compare versions under one setting (c) to have their answers judged."
 _ABOUT = (
     "A judge model reads both answers to a prompt, in both orders, and says which is better; where the order decided, "
     "it is a tie. The win rate is the share of B's answers that won, a tie counting one half, and then decides the "
@@ -74,8 +75,11 @@ class JudgePane(ResultPane):
     def show(self, shown: Finished | None) -> None:
         """Show what the judge said of a comparison."""
         self._shown, self._paragraphs = shown, []
+        is_swept = shown is not None and bool(shown.whole.get("sweep"))
+        if is_swept:
+            self._paragraphs = [("muted", _SWEPT)]
         self._lay_out()
-        if shown is None or not shown.result["verdict"] or shown.result.get("judge"):
+        if shown is None or is_swept or not shown.result["verdict"] or shown.result.get("judge"):
             return
         workspace = cast("WorkbenchApp", self.app).workspace
 
@@ -133,9 +137,7 @@ def judge_lines(shown: Finished, width: int) -> list[Line]:
     result = shown.result
     judge = result.get("judge")
     if not result["verdict"]:
-        return wrapped(
-            [("muted", "One version was trained alone. A judge says which of two answers is better.")], width
-        )
+        return wrapped([("muted", _ALONE)], width)
     if not judge:
         return []
     two = f"B {result['candidate']} against A {result['baseline']}, by {judge['scorer']}"
